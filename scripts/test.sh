@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Lint, types and tests. Arguments go to pytest:
+#
+#   scripts/test.sh                          everything but the slow tests (under ten minutes on 2 cores)
+#   scripts/test.sh tests/models -k causal   lint, types, and these tests
+#   scripts/test.sh -m slow                  lint, types, and the slow tests
+#
+# The tests compare with PyTorch. Where pip would fetch its CUDA build and a CPU build will do, install that
+# first, or name the index that holds it in PIP_EXTRA_INDEX_URL. The environment: see environment.sh.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. scripts/environment.sh
+install_into_environment "[test]"
+
+ruff check .
+ruff format --check .
+mypy
+python -m pytest "$@"

@@ -1,0 +1,1 @@
+"""From text to batches: vocabulary, templates, sources, features and the batch plan."""

@@ -1,0 +1,230 @@
+"""Training a vocabulary of one's own, in T5's layout, as files that both SentencePiece and
+transformers read.
+
+Ids: 0 `<pad>`, 1 `</s>`, 2 `<unk>`, then the user-defined symbols and the pieces, and the
+sentinels `<extra_id_N>` on top, `<extra_id_0>` last. As in T5, the sentinels are the tokenizer's
+and not in spiece.model.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pathlib
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from t5x_lite.console import log
+from t5x_lite.data.vocabulary import Vocabulary, load_vocabulary
+from t5x_lite.errors import InputError
+
+_SPACE = "▁"
+_LONGEST_TEXT = 1 << 24  # bytes; SentencePiece's 4,192 silently skips long dialogues
+# Stands for a newline while the normalizer runs, which would fold it to a space. A private-use
+# character, so not in text.
+_NEWLINE = "\ue000"
+
+
+def train_tokenizer(
+    texts: Iterable[str],
+    directory: str | os.PathLike[str],
+    *,
+    vocab_size: int,
+    algorithm: str,
+    user_defined_symbols: Sequence[str],
+    extra_ids: int,
+    keep_newlines: bool,
+    byte_fallback: bool,
+    max_sentences: int,
+) -> Vocabulary:
+    """Trains a SentencePiece model and writes spiece.model, tokenizer.json, tokenizer_config.json,
+    special_tokens_map.json.
+
+    The same texts and settings give the same bytes (one thread; nothing is sampled).
+
+    Args:
+      texts: what to learn from.
+      directory: where the files go; created if need be.
+      vocab_size: all ids: special tokens, symbols, pieces and sentinels.
+      algorithm: "unigram" or "bpe".
+      user_defined_symbols: strings that are always one token, e.g. ("#Person1#", "#Person2#").
+      extra_ids: the number of sentinels (span corruption needs one a span; T5 has 100).
+      keep_newlines: make the newline a symbol, so that turns stay apart; T5's own vocabulary folds
+        it to a space.
+      byte_fallback: spell unknown characters in 256 byte tokens instead of `<unk>`.
+      max_sentences: learn from the first so many texts; 0 takes all.
+
+    Raises:
+      InputError: an unknown algorithm, no text, a vocabulary that is too large for the texts or
+        too small for its symbols, or a symbol that normalization would change.
+    """
+    if algorithm not in ("unigram", "bpe"):
+        raise InputError(f"tokenizer.algorithm: {algorithm!r} is neither 'unigram' nor 'bpe'")
+    symbols = list(dict.fromkeys([*(["\n"] if keep_newlines else []), *user_defined_symbols]))
+    chosen = [text for text in texts if text.strip()]
+    chosen = chosen[:max_sentences] if max_sentences else chosen
+    if not chosen:
+        raise InputError("tokenizer: there is no text to train on")
+    model = _train_sentencepiece(chosen, vocab_size - extra_ids, algorithm, symbols, byte_fallback)
+    folder = pathlib.Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "spiece.model").write_bytes(model)
+    tokenizer = _to_fast(model, algorithm, symbols, extra_ids)
+    for symbol in symbols:
+        if tokenizer.encode(symbol, add_special_tokens=False).tokens[-1] != symbol:
+            raise InputError(
+                f"tokenizer.user_defined_symbols: {symbol!r} does not survive normalization"
+                " (NFKC, single spaces); write"
+                " it in its normal form"
+            )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    _write_settings(folder, extra_ids)
+    log.info(
+        "tokenizer: %d ids (%s) from %d texts, in %s", vocab_size, algorithm, len(chosen), folder
+    )
+    return load_vocabulary(folder)
+
+
+def _train_sentencepiece(
+    texts: list[str], pieces: int, algorithm: str, symbols: list[str], byte_fallback: bool
+) -> bytes:
+    import sentencepiece
+
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(texts),
+            model_writer=model,
+            vocab_size=pieces,
+            model_type=algorithm,
+            pad_id=0,
+            eos_id=1,
+            unk_id=2,
+            bos_id=-1,
+            pad_piece="<pad>",
+            eos_piece="</s>",
+            unk_piece="<unk>",
+            user_defined_symbols=symbols,
+            byte_fallback=byte_fallback,
+            character_coverage=0.9999 if byte_fallback else 1.0,
+            max_sentence_length=_LONGEST_TEXT,
+            num_threads=1,  # sums in another order give other pieces
+            minloglevel=2,
+        )
+    except (RuntimeError, OSError, ValueError) as error:
+        reason = re.sub(r"^.*?\] ?", "", str(error).strip().splitlines()[-1])
+        raise InputError(
+            f"tokenizer.vocab_size: SentencePiece cannot make {pieces} pieces (vocab_size less"
+            " the sentinels) of"
+            f" {len(texts)} texts: {reason}"
+        ) from error
+    return model.getvalue()
+
+
+def _to_fast(model: bytes, algorithm: str, symbols: list[str], extra_ids: int) -> Any:
+    """A `tokenizers.Tokenizer` that splits as the SentencePiece model does (a test compares them
+    on real text).
+    """
+    import tokenizers
+    from sentencepiece import sentencepiece_model_pb2
+    from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
+
+    # Made at import time by protobuf, so type checkers cannot see it.
+    proto = sentencepiece_model_pb2.ModelProto.FromString(model)  # type: ignore[attr-defined]
+    scored = [(piece.piece, piece.score) for piece in proto.pieces]
+    scored += [(f"<extra_id_{i}>", 0.0) for i in reversed(range(extra_ids))]
+    ids = {piece: i for i, (piece, _) in enumerate(scored)}
+    byte_fallback = proto.trainer_spec.byte_fallback
+    if algorithm == "unigram":
+        tokenizer = tokenizers.Tokenizer(
+            models.Unigram(scored, unk_id=2, byte_fallback=byte_fallback)
+        )
+    else:
+        learned = [piece.piece for piece in proto.pieces if piece.type == piece.NORMAL]
+        tokenizer = tokenizers.Tokenizer(
+            models.BPE(
+                ids,
+                _merges(learned),
+                unk_token="<unk>",
+                fuse_unk=True,
+                byte_fallback=byte_fallback,
+                ignore_merges=True,
+            )
+        )
+    newlines = "\n" in symbols
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            *([normalizers.Replace("\n", _NEWLINE)] if newlines else []),
+            normalizers.Precompiled(proto.normalizer_spec.precompiled_charsmap),
+            normalizers.Replace(tokenizers.Regex(" {2,}"), " "),
+            normalizers.Strip(),
+            *([normalizers.Replace(_NEWLINE, "\n")] if newlines else []),
+        ]
+    )
+    # Longest first, as SentencePiece matches them. The symbols are no added tokens: around those,
+    # transformers would start a new word.
+    pattern = "|".join(re.escape(symbol) for symbol in sorted(symbols, key=len, reverse=True))
+    metaspace = pre_tokenizers.Metaspace(replacement=_SPACE, prepend_scheme="always", split=True)
+    if symbols:
+        split = pre_tokenizers.Split(tokenizers.Regex(pattern), behavior="isolated")
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([metaspace, split])
+    else:
+        tokenizer.pre_tokenizer = metaspace
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.Replace(_SPACE, " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=["$A", "</s>"], pair=["$A", "</s>", "$B", "</s>"], special_tokens=[("</s>", 1)]
+    )
+    special = ["<pad>", "</s>", "<unk>", *_sentinels(extra_ids)]
+    tokenizer.add_special_tokens(
+        [tokenizers.AddedToken(name, normalized=False, special=True) for name in special]
+    )
+    return tokenizer
+
+
+def _merges(pieces: list[str]) -> list[tuple[str, str]]:
+    """The merges that lead to each learned piece, in the order in which SentencePiece learned the
+    pieces.
+    """
+    known = set(pieces)
+    return [
+        (piece[:at], piece[at:])
+        for piece in pieces
+        for at in range(1, len(piece))
+        if piece[:at] in known and piece[at:] in known
+    ]
+
+
+def _sentinels(extra_ids: int) -> list[str]:
+    return [f"<extra_id_{i}>" for i in range(extra_ids)]
+
+
+def _write_settings(folder: pathlib.Path, extra_ids: int) -> None:
+    special = {
+        "additional_special_tokens": _sentinels(extra_ids),
+        "eos_token": "</s>",
+        "pad_token": "<pad>",
+        "unk_token": "<unk>",
+    }
+    settings = {
+        **special,
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": int(1e30),  # transformers' "no limit"; lengths are the config's
+        # Not T5Tokenizer: that class rebuilds T5's pipeline, which folds newlines and knows no BPE.
+        "tokenizer_class": "PreTrainedTokenizerFast",
+    }
+    for name, content in (
+        ("tokenizer_config.json", settings),
+        ("special_tokens_map.json", special),
+    ):
+        (folder / name).write_text(
+            json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )

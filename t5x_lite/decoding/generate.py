@@ -1,0 +1,149 @@
+"""Generation as one compiled call: encode, cross-attention keys and values, and the whole token loop."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from t5x_lite.decoding.beam_search import beam_search
+from t5x_lite.decoding.cache import Cache, init_cache
+from t5x_lite.decoding.sampling import Decoded, row_keys, sample
+from t5x_lite.decoding.settings import GenerationSettings
+from t5x_lite.decoding.structure import Structure, Values, prepare
+from t5x_lite.errors import InputError
+from t5x_lite.models.config import Execution, T5Config
+from t5x_lite.models.masks import segment_ids_from_tokens
+from t5x_lite.models.t5 import T5
+
+
+class GenerationOutput(NamedTuple):
+    """Generated sequences; rows = batch x num_return_sequences, those of one input side by side, best beam first."""
+
+    tokens: jax.Array  # int32 [rows, max_new_tokens]: without the start token, with eos, then pads
+    lengths: jax.Array  # int32 [rows]: tokens up to and with eos
+    scores: (
+        jax.Array | None
+    )  # float32 [rows]: beams' log-probability / length ** length_penalty; None without beams
+    logprobs: (
+        jax.Array | None
+    )  # float32 [rows, max_new_tokens]: natural logarithms, before any processor; 0 behind eos
+    steps: jax.Array  # int32 []: tokens decoded until every row was done
+
+
+class Generator:
+    """Generates with one model; compiles once for each shape of inputs and each structure of settings.
+
+    Enter the mesh and the axis rules around all calls, as for training: activations and cache take their sharding
+    from them. Temperatures, penalties, seeds and (in steps of 32 tokens) lengths are data and do not recompile.
+
+    `compilations` counts the programs compiled so far.
+    """
+
+    def __init__(self, config: T5Config, execution: Execution):
+        # Unrolled: a scan over layers would carry a stacked cache, and copy it for every token.
+        execution = dataclasses.replace(execution, scan_layers=False, remat="none")
+        self._model = T5(config, execution)
+        self._run = jax.jit(self._trace, static_argnames=("structure", "with_logprobs"))
+        self.compilations = 0
+
+    def generate(
+        self,
+        params: Any,
+        encoder_input_tokens: jax.Array | np.ndarray,
+        settings: GenerationSettings,
+        rng: jax.Array | None = None,
+        encoder_segment_ids: jax.Array | np.ndarray | None = None,
+        *,
+        row_ids: jax.Array | np.ndarray | None = None,
+        with_logprobs: bool = False,
+    ) -> GenerationOutput:
+        """Generates for a batch.
+
+        Args:
+          params: the canonical, unrolled tree.
+          encoder_input_tokens: int32 [batch, length], padded on either side. Every new length compiles: pad to few.
+          settings: what to generate.
+          rng: needed for sampling only.
+          encoder_segment_ids: int32 [batch, length], 0 = masked; by default every token but the pad is attended to.
+          row_ids: int32 [batch], what distinguishes the rows' draws (default: 0, 1, ...). With the number of each
+            example in its data set, a row draws the same tokens in whatever batch it is.
+          with_logprobs: also return each token's log-probability under the model, before any processor.
+
+        Raises:
+          InputError: sampling without `rng`, stacked parameters, or settings that do not fit this batch or model.
+        """
+        batch = encoder_input_tokens.shape[0]
+        structure, values = prepare(settings, self._model.config, batch)
+        if structure.do_sample and rng is None:
+            raise InputError("generation.do_sample: sampling needs an rng")
+        if "layers" in params["decoder"]:
+            raise InputError(
+                "params/decoder/layers: generation takes unrolled parameters; unstack them"
+            )
+        decoded = self._run(
+            params,
+            jnp.asarray(encoder_input_tokens, jnp.int32),
+            encoder_segment_ids,
+            values,
+            rng if structure.do_sample else None,
+            jnp.arange(batch) if row_ids is None else jnp.asarray(row_ids, jnp.int32),
+            structure=structure,
+            with_logprobs=with_logprobs,
+        )
+        longest = int(np.max(values.max_new_tokens))
+        logprobs = decoded.logprobs
+        return GenerationOutput(
+            tokens=decoded.tokens[:, :longest],
+            lengths=decoded.lengths,
+            scores=decoded.scores,
+            logprobs=None if logprobs is None else logprobs[:, :longest],
+            steps=decoded.steps,
+        )
+
+    def _trace(
+        self,
+        params: Any,
+        encoder_input_tokens: jax.Array,
+        encoder_segment_ids: jax.Array | None,
+        values: Values,
+        rng: jax.Array | None,
+        row_ids: jax.Array,
+        *,
+        structure: Structure,
+        with_logprobs: bool,
+    ) -> Decoded:
+        self.compilations += 1  # Python runs while jit traces, and only then
+        model, variables = self._model, {"params": params}
+        if encoder_segment_ids is None:
+            encoder_segment_ids = segment_ids_from_tokens(
+                encoder_input_tokens, model.config.pad_token_id
+            )
+        encoded = model.apply(variables, encoder_input_tokens, encoder_segment_ids, method="encode")
+        cross = model.apply(variables, encoded, method="cross_key_values")
+
+        def next_logits(
+            tokens: jax.Array, position: jax.Array, cache: Cache
+        ) -> tuple[jax.Array, Cache]:
+            hidden, cache = model.apply(
+                variables,
+                tokens[:, None],
+                position,
+                cache,
+                cross,
+                encoder_segment_ids,
+                method="decode_step",
+            )
+            return model.apply(variables, hidden, method="project")[:, 0], cache
+
+        rows_per_input = structure.rows_per_input
+        values = values.per_row(rows_per_input)
+        rows = encoder_input_tokens.shape[0] * rows_per_input
+        cache = init_cache(model.config, rows, structure.capacity, model.execution.dtype)
+        if structure.num_beams > 1:
+            return beam_search(next_logits, cache, structure, values, with_logprobs=with_logprobs)
+        keys = row_keys(rng, row_ids, rows_per_input) if structure.do_sample else None
+        return sample(next_logits, cache, structure, values, keys, with_logprobs=with_logprobs)

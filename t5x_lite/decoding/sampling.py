@@ -1,0 +1,125 @@
+"""Greedy decoding and sampling: one token a row and step, until every row is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from t5x_lite.decoding.cache import Cache
+from t5x_lite.decoding.processors import process
+from t5x_lite.decoding.structure import Structure, Values
+
+# (decoder input tokens [row], position [], cache) -> (logits of the next token, float32 [row, vocab]; the new cache)
+NextLogits = Callable[[jax.Array, jax.Array, Cache], tuple[jax.Array, Cache]]
+
+
+class Decoded(NamedTuple):
+    """What a loop decodes. Rows are the returned sequences, those of one encoder input side by side."""
+
+    tokens: jax.Array  # int32 [row, capacity]: without the start token, with eos, then pads
+    lengths: jax.Array  # int32 [row]: tokens up to and with eos
+    scores: jax.Array | None  # float32 [row]: beam scores
+    logprobs: (
+        jax.Array | None
+    )  # float32 [row, capacity]: of each token before any processor; 0 behind the end
+    steps: jax.Array  # int32 []: iterations of the loop
+
+
+class _State(NamedTuple):
+    step: jax.Array
+    tokens: jax.Array  # int32 [row, 1 + capacity], from the start token on
+    lengths: jax.Array
+    done: jax.Array  # bool [row]
+    logprobs: jax.Array | None
+    cache: Cache
+
+
+def sample(
+    next_logits: NextLogits,
+    cache: Cache,
+    structure: Structure,
+    values: Values,
+    row_keys: jax.Array | None,
+    *,
+    with_logprobs: bool,
+) -> Decoded:
+    """Greedy decoding, or sampling with `structure.do_sample`.
+
+    Args:
+      next_logits: one step of the model.
+      cache: empty, with rows = batch x rows_per_input.
+      values: one value a row (`Values.per_row`).
+      row_keys: a key a row (see `row_keys`); not used, and may be None, when greedy.
+      with_logprobs: also return each token's log-probability, which costs a pass over the vocabulary a step.
+    """
+    rows = len(values.max_new_tokens)
+
+    def unfinished(state: _State) -> jax.Array:
+        return (state.step < structure.capacity) & ~jnp.all(state.done)
+
+    def advance(state: _State) -> _State:
+        inputs = jax.lax.dynamic_index_in_dim(state.tokens, state.step, axis=1, keepdims=False)
+        logits, cache = next_logits(inputs, state.step, state.cache)
+        scores = process(logits, state.tokens, state.step, structure, values)
+        if structure.do_sample:
+            keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(row_keys, state.step)
+            chosen = jax.vmap(jax.random.categorical)(keys, scores)
+        else:
+            chosen = jnp.argmax(scores, axis=-1)
+        chosen = jnp.where(state.done, structure.pad_token_id, chosen.astype(jnp.int32))
+        logprobs = state.logprobs
+        if logprobs is not None:
+            logprob = jnp.take_along_axis(logits, chosen[:, None], axis=1)[:, 0]
+            logprob = jnp.where(state.done, 0.0, logprob - jax.nn.logsumexp(logits, axis=1))
+            logprobs = _write(logprobs, logprob, state.step)
+        ended = (chosen == structure.eos_token_id) | (state.step + 1 >= values.max_new_tokens)
+        return _State(
+            step=state.step + 1,
+            tokens=_write(state.tokens, chosen, state.step + 1),
+            lengths=state.lengths + ~state.done,
+            done=state.done | ended,
+            logprobs=logprobs,
+            cache=cache,
+        )
+
+    start = jnp.full((rows, 1 + structure.capacity), structure.pad_token_id, jnp.int32)
+    state = jax.lax.while_loop(
+        unfinished,
+        advance,
+        _State(
+            step=jnp.int32(0),
+            tokens=start.at[:, 0].set(structure.decoder_start_token_id),
+            lengths=jnp.zeros(rows, jnp.int32),
+            done=jnp.zeros(rows, bool),
+            logprobs=jnp.zeros((rows, structure.capacity)) if with_logprobs else None,
+            cache=cache,
+        ),
+    )
+    return Decoded(state.tokens[:, 1:], state.lengths, None, state.logprobs, state.step)
+
+
+def row_keys(rng: jax.Array, row_ids: jax.Array, rows_per_input: int) -> jax.Array:
+    """A key for every decoded row, from its input's id and its number among that input's samples.
+
+    A draw folds in the step as well, so what a row draws does not depend on the batch it is decoded in.
+
+    Args:
+      row_ids: int32 [batch], e.g. the number of each example in its data set.
+
+    Returns:
+      keys [batch x rows_per_input].
+    """
+
+    def keys_of(row_id: jax.Array) -> jax.Array:
+        key = jax.random.fold_in(rng, row_id)
+        return jax.vmap(lambda number: jax.random.fold_in(key, number))(jnp.arange(rows_per_input))
+
+    keys = jax.vmap(keys_of)(row_ids)
+    return keys.reshape(-1, *keys.shape[2:])
+
+
+def _write(buffer: jax.Array, column: jax.Array, position: jax.Array) -> jax.Array:
+    return jax.lax.dynamic_update_slice_in_dim(buffer, column[:, None], position, axis=1)

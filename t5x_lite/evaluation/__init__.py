@@ -1,0 +1,1 @@
+"""How good a model is: teacher-forced loss, ROUGE with intervals, and the baselines a score must beat."""

@@ -1,0 +1,113 @@
+"""Scores of a model's outputs: ROUGE with intervals, beside the baselines and the paired differences to them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from t5x_lite.evaluation import baselines, rouge
+from t5x_lite.evaluation.intervals import Bootstrap, bootstrap_mean, paired_difference
+
+Columns = dict[str, np.ndarray]  # rouge type -> float64 [rows]
+
+
+def score_outputs(
+    predictions: Sequence[str],
+    references: Sequence[str],
+    inputs: Sequence[str],
+    *,
+    use_stemmer: bool,
+    bootstrap: Bootstrap,
+    lead_count: int | None = None,
+    constants: Mapping[str, str] | None = None,
+    shuffle_seed: int | None = None,
+) -> tuple[dict[str, Any], Columns]:
+    """Scores flattened rows (one reference a row: three references are three rows) -> (result, row scores).
+
+    `inputs` are the raw dialogues: rows of equal text are one cluster, which the bootstrap draws together, and
+    whose references make up the multi-reference score. The baselines are `lead_{lead_count}`, `constant` (from
+    `constants`, the {rouge type: text} of `constants.best_constants`) and `shuffled`; None leaves one out.
+
+    `result` is JSON-ready, scores between 0 and 1, an interval being {"mean", "low", "high"}:
+        rows, inputs: counts; use_stemmer; intervals: {confidence, resamples, seed}
+        rouge: {type: interval}, every (output, reference) pair counted once
+        rouge_multi_reference: {type: interval}, the best reference of each row; only where an input has several
+        baselines: {name: {type: mean}};  differences: {name: {type: interval of ours minus theirs}}
+        beats_baselines: {type: whether every difference lies above zero with its whole interval}; not without baselines
+        constant_texts: {type: text};  outputs: {empty, distinct, mean_words}
+
+    Raises:
+        InputError: no rows, or lengths that differ.
+    """
+    groups = baselines.group_by_input(inputs)
+
+    def columns(texts: Sequence[str], against: Sequence[Any]) -> Columns:
+        return rouge.score_rows(
+            [rouge.split_sentences(text) for text in texts], against, use_stemmer=use_stemmer
+        )
+
+    def intervals(scores: Columns) -> dict[str, dict[str, float]]:
+        return {
+            kind: dataclasses.asdict(bootstrap_mean(rows, bootstrap, groups))
+            for kind, rows in scores.items()
+        }
+
+    split_references = [rouge.split_sentences(text) for text in references]
+    ours = columns(predictions, split_references)
+    result: dict[str, Any] = {
+        "rows": len(predictions),
+        "inputs": int(groups.max()) + 1,
+        "use_stemmer": use_stemmer,
+        "intervals": dataclasses.asdict(bootstrap),
+        "rouge": intervals(ours),
+        "outputs": {
+            "empty": sum(not text.strip() for text in predictions),
+            "distinct": len(Counter(predictions)),
+            "mean_words": float(np.mean([len(text.split()) for text in predictions])),
+        },
+    }
+    if result["inputs"] < result["rows"]:
+        of_group: dict[int, list[str]] = {}
+        for group, reference in zip(groups.tolist(), split_references, strict=True):
+            of_group.setdefault(group, []).append(reference)
+        several = [of_group[group] for group in groups.tolist()]
+        result["rouge_multi_reference"] = intervals(columns(predictions, several))
+
+    opponents: dict[str, Columns] = {}
+    if lead_count is not None:
+        leads = [baselines.lead(text, lead_count) for text in inputs]
+        opponents[f"lead_{lead_count}"] = columns(leads, split_references)
+    if constants is not None:
+        by_text = {
+            text: columns([text] * len(predictions), split_references)
+            for text in dict.fromkeys(constants.values())
+        }
+        opponents["constant"] = {kind: by_text[constants[kind]][kind] for kind in ours}
+        result["constant_texts"] = dict(constants)
+    if shuffle_seed is not None:
+        moved = baselines.shuffled(predictions, groups, shuffle_seed)
+        opponents["shuffled"] = columns(moved, split_references)
+
+    differences = {
+        name: {
+            kind: paired_difference(ours[kind], scores[kind], bootstrap, groups) for kind in ours
+        }
+        for name, scores in opponents.items()
+    }
+    result["baselines"] = {
+        name: {kind: float(rows.mean()) for kind, rows in scores.items()}
+        for name, scores in opponents.items()
+    }
+    result["differences"] = {
+        name: {kind: dataclasses.asdict(interval) for kind, interval in kinds.items()}
+        for name, kinds in differences.items()
+    }
+    if differences:
+        result["beats_baselines"] = {
+            kind: all(kinds[kind].low > 0 for kinds in differences.values()) for kind in ours
+        }
+    return result, ours

@@ -1,0 +1,1 @@
+"""Weights and configs of other projects, in and out."""

@@ -1,0 +1,278 @@
+"""Models in Hugging Face's directory format: loaded tensor by tensor into their shards, and saved again."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+from flax import traverse_util
+from jax.experimental import multihost_utils
+
+from t5x_lite.console import progress
+from t5x_lite.errors import InputError
+from t5x_lite.interop import hf_config
+from t5x_lite.interop.hub import model_directory
+from t5x_lite.interop.names import EMBEDDING_COPIES, HEAD, SHARED, UNUSED, Entry, name_table
+from t5x_lite.interop.tensors import (
+    DTYPES,
+    Tensor,
+    into_shards,
+    total_bytes,
+    write_safetensors,
+)
+from t5x_lite.interop.weight_files import FORMATS, open_weights
+from t5x_lite.models.config import T5Config
+
+Params = dict[str, Any]
+DEFAULT_SHARD_BYTES = 5 * 10**9  # as transformers 4 and 5 write
+_STAGING = ".partial-export"
+_NAMES_SHOWN = 8
+
+
+class _Saves(Protocol):
+    def save(self, directory: str | os.PathLike[str]) -> None: ...
+
+
+def load_hf(
+    source: str | os.PathLike[str],
+    revision: str | None = None,
+    *,
+    param_dtype: str | None,
+    shardings: Callable[[T5Config], Params] | None = None,
+) -> tuple[T5Config, Params]:
+    """Loads a T5 in Hugging Face's format.
+
+    Weights are read one tensor at a time, each straight into its sharding: no process ever holds more than its
+    shards and one tensor.
+
+    Args:
+      source: a local directory, or a hub id with or without "@revision".
+      revision: a branch, tag or commit on the hub.
+      param_dtype: "float32", "bfloat16" or "float16"; None keeps the type of each tensor in the file.
+      shardings: given the architecture, a tree like the parameters with a `jax.sharding.Sharding` a leaf; None puts
+        all on the default device.
+
+    Returns:
+      The architecture, and the canonical unrolled parameter tree (nested dicts of jax arrays).
+
+    Raises:
+      InputError: the model cannot be found or read, is no T5, or its tensors are not those of its config: then the
+        message lists what is only in the model and what is only in the checkpoint.
+    """
+    directory = model_directory(source, revision)
+    fields = hf_config.read_config(directory)
+    tensors = _without_copies(directory, open_weights(directory))
+    config = hf_config.config_from_hf(
+        fields,
+        separate_head=_has_separate_head(fields, tensors),
+        where=str(directory / "config.json"),
+    )
+    if config.tie_word_embeddings:
+        tensors.pop(HEAD, None)
+    table = name_table(config)
+    _check(directory, table, tensors)
+    placed = traverse_util.flatten_dict(shardings(config), sep="/") if shardings else {}
+    params = {}
+    with progress(len(table), f"loading {directory.name}", "tensor") as bar:
+        for entry in table:
+            array = entry.to_canonical(tensors[entry.hf_name].read())
+            array = _converted(array, param_dtype, f"{directory}: {entry.hf_name}")
+            # Waiting for the transfer keeps the host at one tensor.
+            params[entry.path] = _place(array, placed.get(entry.path)).block_until_ready()
+            bar.update()
+    return config, traverse_util.unflatten_dict(params, sep="/")
+
+
+def save_hf(
+    directory: str | os.PathLike[str],
+    config: T5Config,
+    params: Params,
+    vocabulary: _Saves | None = None,
+    dtype: str | None = None,
+    max_shard_size: int = DEFAULT_SHARD_BYTES,
+) -> None:
+    """Saves a T5 as a directory that transformers 4 and 5 load: safetensors, config.json, generation_config.json.
+
+    Everything is written under a temporary name first; the files then take their places, config.json last, so a
+    directory that has one is whole. Weights that an earlier export left there are replaced; other files stay.
+    With several processes, all must call this; process 0 writes.
+
+    Args:
+      directory: a local directory, made if need be.
+      config: the architecture.
+      params: the canonical unrolled parameter tree, sharded or not.
+      vocabulary: saved along, when given (its `save` method is handed the directory).
+      dtype: "float32", "bfloat16" or "float16"; None keeps the type of each parameter.
+      max_shard_size: bytes of tensor data a file; above it there are several files and an index.
+
+    Raises:
+      InputError: the parameters are not those of the config, or the directory cannot be written.
+    """
+    target = pathlib.Path(directory).expanduser()
+    if "://" in os.fspath(directory):
+        raise InputError(f"{directory}: the export goes to a local directory; copy it from there")
+    flat = traverse_util.flatten_dict(params, sep="/")
+    table = name_table(config)
+    have = {path: tuple(leaf.shape) for path, leaf in flat.items()}
+    want = {entry.path: entry.shape for entry in table}
+    if have != want:
+        raise InputError(f"save_hf: {_differences(want, have, 'the parameters given')}")
+    tensors = {entry.hf_name: _to_tensor(entry, flat[entry.path], dtype) for entry in table}
+    if jax.process_index() != 0:
+        for tensor in tensors.values():
+            tensor.read()  # takes part in the gathering of shards, in the order in which process 0 writes
+        return
+    try:
+        _write(target, config, tensors, vocabulary, max_shard_size)
+    except OSError as error:
+        shutil.rmtree(target / _STAGING, ignore_errors=True)
+        raise InputError(
+            f"{target}: cannot write the export ({error.strerror or error}); free space or choose another place"
+        ) from error
+
+
+def _without_copies(directory: pathlib.Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Brings the token embedding under its one name, and leaves out what no implementation reads."""
+    kept = {name: tensor for name, tensor in tensors.items() if name not in UNUSED}
+    for copy in EMBEDDING_COPIES:
+        if copy not in kept:
+            continue
+        tensor = kept.pop(copy)
+        if not _equal(kept.setdefault(SHARED, tensor), tensor):
+            raise InputError(
+                f"{directory}: {copy} differs from {SHARED}; T5 has one token embedding for both stacks"
+            )
+    return kept
+
+
+def _has_separate_head(fields: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bool:
+    """Whether the output projection is a parameter of its own: the weights decide, for configs lie (see hf_config)."""
+    if HEAD not in tensors:
+        return False
+    return (
+        not hf_config.says_tied(fields)
+        or SHARED not in tensors
+        or not _equal(tensors[HEAD], tensors[SHARED])
+    )
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    if one is other:
+        return True
+    if (one.shape, one.dtype) != (other.shape, other.dtype):
+        return False
+    return one.read().tobytes() == other.read().tobytes()
+
+
+def _check(
+    directory: pathlib.Path, table: tuple[Entry, ...], tensors: Mapping[str, Tensor]
+) -> None:
+    want = {entry.hf_name: entry.hf_shape for entry in table}
+    have = {name: tensor.shape for name, tensor in tensors.items()}
+    if want != have:
+        raise InputError(f"{directory}: {_differences(want, have, 'the checkpoint')}")
+
+
+def _differences(want: Mapping[str, tuple], have: Mapping[str, tuple], where: str) -> str:
+    """One line that says how the shapes of the model differ from those found."""
+    shapes = [
+        f"{name} {want[name]} against {have[name]}"
+        for name in want
+        if name in have and want[name] != have[name]
+    ]
+    parts = []
+    for title, names in (
+        ("only in the model", [name for name in want if name not in have]),
+        (f"only in {where}", [name for name in have if name not in want]),
+        (f"other shapes (the model's against {where}'s)", shapes),
+    ):
+        if names:
+            more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+            parts.append(f"{title}: {', '.join(names[:_NAMES_SHOWN])}{more}")
+    return "; ".join(parts)
+
+
+def _converted(array: np.ndarray, dtype: str | None, where: str) -> np.ndarray:
+    if dtype is None:
+        if array.dtype == np.float64:  # jax would make it float32 without a word
+            raise InputError(f"{where} is float64; say which param_dtype to convert it to")
+        return array
+    if dtype not in DTYPES or dtype == "float64":
+        raise InputError(f"dtype {dtype!r}: expected float32, bfloat16 or float16")
+    with np.errstate(over="ignore"):
+        converted = array.astype(DTYPES[dtype])
+    if dtype == "float16" and not np.array_equal(np.isfinite(array), np.isfinite(converted)):
+        raise InputError(f"{where} has values beyond float16's range; choose bfloat16 or float32")
+    return converted
+
+
+def _place(array: np.ndarray, sharding: jax.sharding.Sharding | None) -> jax.Array:
+    if sharding is None:
+        return jax.device_put(array)
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+
+def _to_tensor(entry: Entry, parameter: Any, dtype: str | None) -> Tensor:
+    def read() -> np.ndarray:
+        if isinstance(parameter, jax.Array) and not parameter.is_fully_addressable:
+            array = multihost_utils.process_allgather(parameter, tiled=True)
+        else:
+            array = np.asarray(parameter)
+        return _converted(entry.to_hf(array), dtype, entry.path)
+
+    return Tensor(entry.hf_shape, DTYPES[dtype or parameter.dtype.name], read)
+
+
+def _write(
+    target: pathlib.Path,
+    config: T5Config,
+    tensors: Mapping[str, Tensor],
+    vocabulary: _Saves | None,
+    max_shard_size: int,
+) -> None:
+    staging = target / _STAGING
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    safetensors = FORMATS[0]
+    shards = into_shards(tensors, max_shard_size)
+    with progress(len(tensors), f"saving {target.name}", "tensor") as bar:
+        for number, shard in enumerate(shards, start=1):
+            name = f"model-{number:05}-of-{len(shards):05}.safetensors"
+            write_safetensors(staging / (name if len(shards) > 1 else safetensors.name), shard)
+            bar.update(len(shard))
+    if len(shards) > 1:
+        weight_map = {
+            tensor: f"model-{number:05}-of-{len(shards):05}.safetensors"
+            for number, shard in enumerate(shards, start=1)
+            for tensor in shard
+        }
+        size = {"total_size": total_bytes(tensors.values())}
+        _write_json(staging / safetensors.index_name, {"metadata": size, "weight_map": weight_map})
+    if vocabulary is not None:
+        vocabulary.save(staging)
+    dtype = tensors[SHARED].dtype.name
+    _write_json(staging / "generation_config.json", hf_config.generation_config_to_hf(config))
+    _write_json(staging / "config.json", hf_config.config_to_hf(config, dtype))
+
+    (target / "config.json").unlink(
+        missing_ok=True
+    )  # from here to the end, the directory is no model
+    for stale in (
+        *target.glob(safetensors.shards),
+        target / safetensors.name,
+        target / safetensors.index_name,
+    ):
+        stale.unlink(missing_ok=True)
+    for file in sorted(staging.iterdir(), key=lambda file: file.name == "config.json"):
+        file.replace(target / file.name)
+    staging.rmdir()
+
+
+def _write_json(path: pathlib.Path, fields: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")

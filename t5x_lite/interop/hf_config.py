@@ -1,0 +1,162 @@
+"""Hugging Face `config.json` and `generation_config.json` <-> `T5Config`.
+
+The trap: `tie_word_embeddings` cannot be believed. transformers 4 used it both for "the output projection is the
+embedding" and for "scale the decoder's output by d_model**-0.5". transformers 5 writes it as true for every T5, untied
+ones included, with the scaling in `scale_decoder_outputs`. So the weights decide what is tied (see `interop.hf`), and
+the scaling is `scale_decoder_outputs` where there is one, else transformers 4's rule.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from t5x_lite.console import log
+from t5x_lite.errors import InputError
+from t5x_lite.models.config import T5Config
+
+_REQUIRED = ("vocab_size", "d_model", "d_kv", "d_ff", "num_heads")
+_OPTIONAL = (  # absent from some early files: the defaults of T5Config are T5's
+    "relative_attention_num_buckets",
+    "relative_attention_max_distance",
+    "layer_norm_epsilon",
+    "dropout_rate",
+    "initializer_factor",
+    "pad_token_id",
+)
+# transformers' "gelu" is the erf form, except in "gated-gelu", where it means the tanh form, as ours does.
+_FEED_FORWARD_FROM_HF = {
+    "relu": "relu",
+    "gelu_new": "gelu",
+    "silu": "silu",
+    "gated-relu": "gated-relu",
+    "gated-gelu": "gated-gelu",
+    "gated-gelu_new": "gated-gelu",
+    "gated-silu": "gated-silu",
+}
+_FEED_FORWARD_TO_HF = {ours: theirs for theirs, ours in _FEED_FORWARD_FROM_HF.items()} | {
+    "gated-gelu": "gated-gelu"
+}
+
+
+def read_config(directory: pathlib.Path) -> dict[str, Any]:
+    """The fields of `directory`/config.json, known to describe a T5.
+
+    Raises:
+      InputError: no such file, not JSON, or a model of another type.
+    """
+    path = directory / "config.json"
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot read it ({error.strerror}); a Hugging Face model directory has one"
+        ) from error
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(fields, dict):
+        raise InputError(f"{path}: expected a JSON object, found a {type(fields).__name__}")
+    if fields.get("model_type") != "t5":
+        names = ", ".join(fields.get("architectures") or ["no architecture named"])
+        raise InputError(
+            f"{path}: model_type is {fields.get('model_type')!r} ({names}); expected 't5'"
+        )
+    return fields
+
+
+def config_from_hf(fields: Mapping[str, Any], *, separate_head: bool, where: str) -> T5Config:
+    """The architecture that `fields` of a config.json describe.
+
+    Args:
+      fields: as `read_config` returns them.
+      separate_head: the checkpoint has an output projection of its own.
+      where: what to call the file in an error.
+
+    Raises:
+      InputError: a field is missing or has a value that this T5 cannot have.
+    """
+    missing = [name for name in (*_REQUIRED, "num_layers") if not isinstance(fields.get(name), int)]
+    if missing:
+        raise InputError(f"{where}: no whole number in {', '.join(missing)}")
+    feed_forward = fields.get("feed_forward_proj", "relu")
+    if feed_forward not in _FEED_FORWARD_FROM_HF:
+        raise InputError(
+            f"{where}: feed_forward_proj is {feed_forward!r};"
+            f" supported: {', '.join(_FEED_FORWARD_FROM_HF)}"
+        )
+    eos = fields.get("eos_token_id", 1)
+    if not isinstance(eos, int):
+        raise InputError(f"{where}: eos_token_id is {eos!r}; expected one token id")
+    optional = {name: fields[name] for name in _OPTIONAL if fields.get(name) is not None}
+    start = fields.get("decoder_start_token_id")
+    scale = fields.get("scale_decoder_outputs")
+    return T5Config(
+        **{name: fields[name] for name in _REQUIRED},
+        **optional,
+        num_encoder_layers=fields["num_layers"],
+        num_decoder_layers=fields.get("num_decoder_layers") or fields["num_layers"],
+        feed_forward_proj=_FEED_FORWARD_FROM_HF[feed_forward],
+        tie_word_embeddings=not separate_head,
+        scale_decoder_outputs=says_tied(fields) if scale is None else bool(scale),
+        eos_token_id=eos,
+        decoder_start_token_id=optional.get("pad_token_id", 0) if start is None else start,
+    )
+
+
+def says_tied(fields: Mapping[str, Any]) -> bool:
+    """What config.json says of tied embeddings, which is transformers 4's rule for the scaling too (absent: tied)."""
+    return fields.get("tie_word_embeddings") is not False
+
+
+def config_to_hf(config: T5Config, dtype: str) -> dict[str, Any]:
+    """The fields of a config.json that transformers 4 and 5 both load right; `dtype` is that of the weights.
+
+    A model that is tied but not scaled (or the reverse) is one that transformers 4 cannot express: it gets a warning.
+    """
+    if config.tie_word_embeddings != config.scale_decoder_outputs:
+        log.warning(
+            "tie_word_embeddings=%s with scale_decoder_outputs=%s: transformers 5 loads this export"
+            " right, transformers 4 knows only models where the two agree",
+            config.tie_word_embeddings,
+            config.scale_decoder_outputs,
+        )
+    feed_forward = _FEED_FORWARD_TO_HF[config.feed_forward_proj]
+    activation = feed_forward.removeprefix("gated-")
+    return {
+        "architectures": ["T5ForConditionalGeneration"],
+        "d_ff": config.d_ff,
+        "d_kv": config.d_kv,
+        "d_model": config.d_model,
+        "decoder_start_token_id": config.decoder_start_token_id,
+        "dense_act_fn": "gelu_new" if activation == "gelu" else activation,
+        "dropout_rate": config.dropout_rate,
+        "eos_token_id": config.eos_token_id,
+        "feed_forward_proj": feed_forward,
+        "initializer_factor": config.initializer_factor,
+        "is_encoder_decoder": True,
+        "is_gated_act": config.is_gated,
+        "layer_norm_epsilon": config.layer_norm_epsilon,
+        "model_type": "t5",
+        "num_decoder_layers": config.num_decoder_layers,
+        "num_heads": config.num_heads,
+        "num_layers": config.num_encoder_layers,
+        "pad_token_id": config.pad_token_id,
+        "relative_attention_max_distance": config.relative_attention_max_distance,
+        "relative_attention_num_buckets": config.relative_attention_num_buckets,
+        "scale_decoder_outputs": config.scale_decoder_outputs,
+        "tie_word_embeddings": config.tie_word_embeddings,
+        "torch_dtype": dtype,
+        "use_cache": True,
+        "vocab_size": config.vocab_size,
+    }
+
+
+def generation_config_to_hf(config: T5Config) -> dict[str, Any]:
+    """The fields of a generation_config.json: the special tokens, and nothing that would change decoding."""
+    return {
+        "decoder_start_token_id": config.decoder_start_token_id,
+        "eos_token_id": config.eos_token_id,
+        "pad_token_id": config.pad_token_id,
+    }

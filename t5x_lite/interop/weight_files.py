@@ -1,0 +1,66 @@
+"""Finds the weight files of a model directory: which format, one file or shards."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+from t5x_lite.errors import InputError
+from t5x_lite.interop.flax_msgpack import open_flax_msgpack
+from t5x_lite.interop.tensors import Tensor, open_safetensors
+from t5x_lite.interop.torch_bin import open_torch_bin
+
+
+class Format(NamedTuple):
+    """A file format: the name of a lone file, the pattern of its shards' names, and its reader."""
+
+    name: str
+    shards: str
+    open: Callable[[pathlib.Path], dict[str, Tensor]]
+
+    @property
+    def index_name(self) -> str:
+        """The file that says which shard holds which tensor."""
+        return f"{self.name}.index.json"
+
+
+# In order of preference: the safest first.
+FORMATS = (
+    Format("model.safetensors", "model-*-of-*.safetensors", open_safetensors),
+    Format("flax_model.msgpack", "flax_model-*-of-*.msgpack", open_flax_msgpack),
+    Format("pytorch_model.bin", "pytorch_model-*-of-*.bin", open_torch_bin),
+)
+
+
+def open_weights(directory: pathlib.Path) -> dict[str, Tensor]:
+    """The tensors of the weight file or files in `directory`, under PyTorch's names; nothing is read yet.
+
+    Raises:
+      InputError: there are no weight files, one is missing, or one is damaged.
+    """
+    for format in FORMATS:
+        if (directory / format.name).is_file():
+            return format.open(directory / format.name)
+        if (directory / format.index_name).is_file():
+            return _open_shards(directory, format)
+    names = ", ".join(format.name for format in FORMATS)
+    raise InputError(f"{directory}: no weights; expected one of {names} (or its .index.json)")
+
+
+def _open_shards(directory: pathlib.Path, format: Format) -> dict[str, Tensor]:
+    index = directory / format.index_name
+    try:
+        files = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{index}: not an index of weight files ({type(error).__name__}: {error})"
+        ) from error
+    missing = [name for name in files if not (directory / name).is_file()]
+    if missing:
+        raise InputError(f"{directory}: {index.name} names files that are not there: {missing}")
+    tensors: dict[str, Tensor] = {}
+    for name in files:
+        tensors |= format.open(directory / name)
+    return tensors

@@ -1,0 +1,104 @@
+"""What a T5 is (`T5Config`, stored with its weights) and how it is run (`Execution`, chosen per run)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from t5x_lite.errors import InputError
+
+ACTIVATIONS = ("relu", "gelu", "silu")
+DTYPES = ("float32", "bfloat16", "float16")
+REMAT_POLICIES = ("none", "dots", "full")
+ATTENTIONS = ("auto", "einsum", "blocked")
+
+
+@dataclasses.dataclass(frozen=True)
+class T5Config:
+    """The architecture of a T5 1.0 or T5 1.1 / FLAN-T5 model, in the names of its Hugging Face `config.json`.
+
+    `feed_forward_proj` is an activation, or "gated-" and an activation: "relu" is T5 1.0, "gated-gelu" T5 1.1.
+    T5 1.0 ties the output projection to the embedding and scales the decoder's output by d_model**-0.5;
+    the two are separate fields because checkpoints in the wild mix them.
+
+    Source: Raffel et al. 2020 (arXiv:1910.10683); T5 1.1: Shazeer 2020 (arXiv:2002.05202).
+    """
+
+    vocab_size: int
+    d_model: int
+    d_kv: int
+    d_ff: int
+    num_encoder_layers: int
+    num_decoder_layers: int
+    num_heads: int
+    tie_word_embeddings: bool
+    scale_decoder_outputs: bool
+    feed_forward_proj: str = "relu"
+    relative_attention_num_buckets: int = 32
+    relative_attention_max_distance: int = 128
+    layer_norm_epsilon: float = 1e-6
+    dropout_rate: float = 0.1
+    initializer_factor: float = 1.0
+    pad_token_id: int = 0
+    eos_token_id: int = 1
+    decoder_start_token_id: int = 0
+    model_type: str = "t5"
+
+    def __post_init__(self) -> None:
+        for field in (
+            "vocab_size d_model d_kv d_ff num_encoder_layers num_decoder_layers num_heads"
+        ).split():
+            value = getattr(self, field)
+            if not isinstance(value, int) or value < 1:
+                raise InputError(f"model.{field} must be a whole number above 0, got {value!r}")
+        if self.activation not in ACTIVATIONS:
+            raise InputError(
+                f"model.feed_forward_proj must be one of {ACTIVATIONS}, or 'gated-' and one of them,"
+                f" got {self.feed_forward_proj!r}"
+            )
+        if not 0.0 <= self.dropout_rate < 1.0:
+            raise InputError(f"model.dropout_rate must lie in [0, 1), got {self.dropout_rate}")
+        if self.relative_attention_num_buckets < 4 or self.relative_attention_num_buckets % 2:
+            raise InputError(
+                "model.relative_attention_num_buckets must be an even number from 4 on (half of them"
+                f" look back, half ahead), got {self.relative_attention_num_buckets}"
+            )
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether the feed-forward layer is gated (T5 1.1's GEGLU): two input kernels, wi_0 and wi_1."""
+        return self.feed_forward_proj.startswith("gated-")
+
+    @property
+    def activation(self) -> str:
+        """The feed-forward activation: "relu", "gelu" (the tanh form, as everywhere in T5) or "silu"."""
+        return self.feed_forward_proj.removeprefix("gated-")
+
+
+@dataclasses.dataclass(frozen=True)
+class Execution:
+    """How a model is computed; no field changes what it computes beyond rounding.
+
+    dtype: compute type of activations and matmuls; norms, softmax and logits are float32 in any case.
+    remat: what the backward pass recomputes: "none"; "dots" keeps matmuls of weights, recomputes the rest;
+      "full" keeps each layer's input alone.
+    scan_layers: layers as one scanned body with stacked parameters (fast compiles of deep models).
+    attention: "einsum" holds [batch, heads, query, key] scores; "blocked" computes one batch row at a time and
+      recomputes it in the backward pass (the scores stay in a CPU's cache); "auto" takes "blocked" on a
+      single CPU device and "einsum" elsewhere.
+    """
+
+    dtype: str = "float32"
+    remat: str = "none"
+    scan_layers: bool = False
+    attention: str = "auto"
+
+    def __post_init__(self) -> None:
+        for field, known in (
+            ("dtype", DTYPES),
+            ("remat", REMAT_POLICIES),
+            ("attention", ATTENTIONS),
+        ):
+            if getattr(self, field) not in known:
+                raise InputError(
+                    f"model.{field} must be one of {known}, got {getattr(self, field)!r}"
+                )

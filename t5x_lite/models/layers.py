@@ -1,0 +1,130 @@
+"""The small parts: embedding, RMS norm, projection kernels, feed-forward layer, dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from t5x_lite.models.axes import constrain
+from t5x_lite.models.config import Execution, T5Config
+
+_ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "relu": nn.relu,
+    "gelu": lambda x: nn.gelu(x, approximate=True),
+    "silu": nn.silu,
+}
+
+
+def drop(module: nn.Module, x: jax.Array, rate: float, shared_axis: int = 1) -> jax.Array:
+    """Dropout with one mask along `shared_axis`; acts when the caller gave a `dropout` rng.
+
+    x: [batch, length, features] or [batch, heads, key, kv]. Sharing the mask (here over the length) is what T5X
+    does: drawing it is then a negligible share of the step's work.
+    """
+    if rate == 0.0 or not module.has_rng("dropout"):
+        return x
+    shape = list(x.shape)
+    shape[shared_axis] = 1
+    keep = jax.random.bernoulli(module.make_rng("dropout"), 1.0 - rate, shape)
+    return x * (keep.astype(x.dtype) / (1.0 - rate))
+
+
+class Embedding(nn.Module):
+    """Token embedding, [vocab, embed]; T5 does not scale it."""
+
+    config: T5Config
+    execution: Execution
+
+    def setup(self) -> None:
+        self.embedding = self.param(
+            "embedding",
+            nn.with_logical_partitioning(
+                nn.initializers.normal(self.config.initializer_factor), ("vocab", "embed")
+            ),
+            (self.config.vocab_size, self.config.d_model),
+        )
+
+    def __call__(self, tokens: jax.Array) -> jax.Array:
+        """int32 [batch, length] -> [batch, length, embed] in the compute type."""
+        x = jnp.take(self.embedding, tokens, axis=0).astype(self.execution.dtype)
+        return constrain(x, "batch", "length", "embed")
+
+
+class RMSNorm(nn.Module):
+    """Scale by the root mean square over `embed`, in float32; no mean, no bias."""
+
+    config: T5Config
+    execution: Execution
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[batch, length, embed] -> the same."""
+        scale = self.param(
+            "scale",
+            nn.with_logical_partitioning(nn.initializers.ones_init(), ("embed",)),
+            (x.shape[-1],),
+        )
+        x = x.astype(jnp.float32)
+        mean_square = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
+        y = x * jax.lax.rsqrt(mean_square + self.config.layer_norm_epsilon)
+        y = y * scale.astype(jnp.float32)[(None,) * (x.ndim - 1)]
+        return y.astype(self.execution.dtype)
+
+
+class Projection(nn.Module):
+    """A kernel of any rank, contracted over its leading axes with the trailing axes of the input; no bias."""
+
+    kernel_shape: Sequence[int]
+    kernel_axes: Sequence[str]
+    stddev: float
+    dtype: str
+    contracted: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[..., *kernel_shape[:contracted]] -> [..., *kernel_shape[contracted:]]."""
+        kernel = self.param(
+            "kernel",
+            nn.with_logical_partitioning(
+                nn.initializers.normal(self.stddev), tuple(self.kernel_axes)
+            ),
+            tuple(self.kernel_shape),
+        )
+        return jnp.tensordot(x.astype(self.dtype), kernel.astype(self.dtype), axes=self.contracted)
+
+
+class FeedForward(nn.Module):
+    """T5's feed-forward layer: wi, activation, wo; or wi_0 (activated) times wi_1, wo when gated."""
+
+    config: T5Config
+    execution: Execution
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[batch, length, embed] -> the same."""
+        config, dtype = self.config, self.execution.dtype
+        activation = _ACTIVATIONS[config.activation]
+
+        def project_in(name: str) -> jax.Array:
+            shape, axes = (config.d_model, config.d_ff), ("embed", "mlp")
+            stddev = config.initializer_factor * config.d_model**-0.5
+            return Projection(shape, axes, stddev, dtype, name=name)(x)
+
+        if config.is_gated:
+            hidden = activation(project_in("wi_0")) * project_in("wi_1")
+        else:
+            hidden = activation(project_in("wi"))
+        hidden = drop(self, constrain(hidden, "batch", "length", "mlp"), config.dropout_rate)
+        # float16 holds up to 65,504, and the trained models' wo passes it (transformers #20287).
+        wo_dtype = "float32" if dtype == "float16" else dtype
+        out = Projection(
+            (config.d_ff, config.d_model),
+            ("mlp", "embed"),
+            config.initializer_factor * config.d_ff**-0.5,
+            wo_dtype,
+            name="wo",
+        )(hidden)
+        return constrain(out, "batch", "length", "embed")

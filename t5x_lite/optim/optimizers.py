@@ -1,0 +1,66 @@
+"""Optimizers by name, each with clipping and decoupled weight decay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import optax
+
+from t5x_lite.errors import InputError
+from t5x_lite.optim.per_layer import per_layer
+from t5x_lite.params.paths import matches_any
+
+OPTIMIZERS = ("adamw", "adafactor", "rms_adamw")
+_MINIMUM_RMS = 1e-3
+
+
+def make_optimizer(
+    name: str,
+    schedule: optax.Schedule,
+    *,
+    b1: float,
+    b2: float,
+    eps: float,
+    weight_decay: float,
+    no_weight_decay: Sequence[str],
+    clip_norm: float,
+) -> optax.GradientTransformation:
+    """An optax optimizer.
+
+    name:
+      "adamw": Loshchilov & Hutter 2019; equal to `torch.optim.AdamW`.
+      "rms_adamw": AdamW whose update is scaled by the RMS of each matrix (at least 1e-3), as Adafactor does;
+        nanoT5 (arXiv:2309.02373) found it the best for T5 from scratch. Learning rates are relative: about 0.01.
+      "adafactor": Shazeer & Stern 2018, scaled by parameter RMS, factored second moments; `b2` is its
+        decay exponent's bound and `b1` > 0 adds a momentum.
+    b1, b2, eps: of Adam.
+    weight_decay: decoupled, times the learning rate; not on paths that match one of `no_weight_decay`.
+    clip_norm: global gradient norm to clip to; 0 = none.
+
+    Raises:
+      InputError: an unknown name.
+    """
+    if name not in OPTIMIZERS:
+        raise InputError(f"optimizer.name must be one of {OPTIMIZERS}, got {name!r}")
+
+    def decayed(params: Any) -> Any:
+        if not no_weight_decay:
+            return jax.tree.map(lambda _: True, params)
+        return jax.tree.map(lambda excluded: not excluded, matches_any(no_weight_decay, params))
+
+    decay = optax.add_decayed_weights(weight_decay, mask=decayed) if weight_decay else optax.identity()
+    parts = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
+    if name == "adafactor":
+        factored: Callable[[], list[optax.GradientTransformation]] = lambda: [  # noqa: E731
+            optax.scale_by_factored_rms(decay_rate=0.8),
+            optax.clip_by_block_rms(1.0),
+            optax.scale_by_param_block_rms(_MINIMUM_RMS),
+        ]
+        parts.append(per_layer(optax.chain(*factored(), *([optax.ema(b1, debias=False)] if b1 else []))))
+    else:
+        parts.append(optax.scale_by_adam(b1=b1, b2=b2, eps=eps))
+        if name == "rms_adamw":
+            parts.append(per_layer(optax.scale_by_param_block_rms(_MINIMUM_RMS)))
+    return optax.chain(*parts, decay, optax.scale_by_learning_rate(schedule))

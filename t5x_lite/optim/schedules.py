@@ -1,0 +1,46 @@
+"""Learning rate schedules: a linear warm-up, then constant, linear, cosine or rsqrt."""
+
+from __future__ import annotations
+
+import optax
+
+from t5x_lite.errors import InputError
+
+SCHEDULES = ("constant", "linear", "cosine", "rsqrt")
+
+
+def make_schedule(
+    name: str, *, learning_rate: float, warmup_steps: int, total_steps: int, final_fraction: float
+) -> optax.Schedule:
+    """Step -> learning rate.
+
+    Rises linearly to `learning_rate` over `warmup_steps` (step 0 already has a rate above 0), then stays, or falls
+    to `final_fraction * learning_rate` at `total_steps` (linear, cosine), or goes as 1/sqrt(step) (T5's
+    pretraining schedule, Raffel et al. 2020).
+
+    Raises:
+      InputError: an unknown name, or a warm-up that is not shorter than the run.
+    """
+    if name not in SCHEDULES:
+        raise InputError(f"schedule.name must be one of {SCHEDULES}, got {name!r}")
+    if not 0 <= warmup_steps <= max(total_steps - 1, 0):
+        raise InputError(
+            f"schedule.warmup_steps must be shorter than the run of {total_steps} steps, got {warmup_steps}"
+        )
+    decay_steps = max(total_steps - warmup_steps, 1)
+    after: optax.Schedule
+    if name == "constant":
+        after = optax.constant_schedule(learning_rate)
+    elif name == "linear":
+        after = optax.linear_schedule(learning_rate, learning_rate * final_fraction, decay_steps)
+    elif name == "cosine":
+        after = optax.cosine_decay_schedule(learning_rate, decay_steps, alpha=final_fraction)
+    else:
+        peak_step = max(warmup_steps, 1)
+        after = lambda step: learning_rate * (peak_step / (step + peak_step)) ** 0.5  # noqa: E731
+    if warmup_steps == 0:
+        return after
+    warmup = optax.linear_schedule(
+        learning_rate / (warmup_steps + 1), learning_rate, warmup_steps
+    )
+    return optax.join_schedules([warmup, after], [warmup_steps])

@@ -1,0 +1,1 @@
+"""Mesh, the table of logical axis rules, shardings of state and batch."""

@@ -1,0 +1,111 @@
+"""Shardings of parameters, optimizer state and batches, from shapes and logical axes alone."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import optax
+from flax import linen as nn
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from t5x_lite.errors import InputError
+from t5x_lite.parallel.rules import RULES
+from t5x_lite.params.paths import flatten, map_with_path
+
+
+def axes_sharding(axes: tuple[str | None, ...], mesh: Mesh) -> NamedSharding:
+    """The sharding of an array with these logical axes."""
+    return NamedSharding(mesh, nn.logical_to_mesh_axes(axes, RULES))
+
+
+def param_shardings(abstract_params: Any, axes: Any, mesh: Mesh) -> Any:
+    """Shardings of a parameter tree.
+
+    Args:
+      abstract_params: tree of `jax.ShapeDtypeStruct`.
+      axes: the same tree, a tuple of logical axis names a leaf.
+
+    Raises:
+      InputError: a dimension that its mesh axes do not divide, with the parameter's path.
+    """
+
+    def sharding(path: str, leaf: jax.ShapeDtypeStruct, names: tuple[str, ...]) -> NamedSharding:
+        result = axes_sharding(names, mesh)
+        for size, name, over in zip(leaf.shape, names, result.spec, strict=False):
+            parts = math.prod(mesh.shape[axis] for axis in _as_tuple(over))
+            if size % parts:
+                raise InputError(
+                    f"parameter {path}: {name} = {size} cannot be split over {parts} devices (mesh axis {over});"
+                    " choose mesh sizes that divide it"
+                )
+        return result
+
+    return map_with_path(sharding, abstract_params, axes)
+
+
+def optimizer_shardings(
+    optimizer: optax.GradientTransformation, abstract_params: Any, shardings: Any, mesh: Mesh
+) -> Any:
+    """Shardings of `optimizer.init(params)`: a moment lies as its parameter does, everything else is replicated.
+
+    A factored moment (Adafactor) lacks some of its parameter's axes and keeps the sharding of the rest.
+    """
+    by_path = {
+        tuple(path.split("/")): (leaf.shape, sharding.spec)
+        for (path, leaf), sharding in zip(
+            flatten(abstract_params).items(), jax.tree.leaves(shardings), strict=True
+        )
+    }
+
+    def sharding(path: str, leaf: jax.ShapeDtypeStruct) -> NamedSharding:
+        keys = tuple(path.split("/"))
+        for start in range(len(keys)):
+            if keys[start:] in by_path:
+                return NamedSharding(mesh, _moment_spec(leaf.shape, *by_path[keys[start:]]))
+        return NamedSharding(mesh, PartitionSpec())
+
+    return map_with_path(sharding, jax.eval_shape(optimizer.init, abstract_params))
+
+
+def _moment_spec(
+    shape: tuple[int, ...], param_shape: tuple[int, ...], spec: PartitionSpec
+) -> PartitionSpec:
+    """The parameter's spec on those of its axes that the moment has, matched by size from the left."""
+    remaining = list(zip(param_shape, (*spec, *(None,) * len(param_shape)), strict=False))
+    result: list[Any] = []
+    for size in shape:
+        while remaining and remaining[0][0] != size:
+            remaining.pop(0)
+        if not remaining:
+            return PartitionSpec()
+        result.append(remaining.pop(0)[1])
+    return PartitionSpec(*result)
+
+
+def _as_tuple(axes: Any) -> tuple[str, ...]:
+    return () if axes is None else (axes,) if isinstance(axes, str) else tuple(axes)
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Rows over data and fsdp; replicated over model."""
+    return NamedSharding(mesh, PartitionSpec(dict(RULES)["batch"]))
+
+
+def row_multiple(mesh: Mesh, accumulation: int = 1) -> int:
+    """What the number of rows of a global batch must be a multiple of."""
+    return mesh.shape["data"] * mesh.shape["fsdp"] * accumulation
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The same array on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def put_batch(batch: dict[str, Any], mesh: Mesh) -> dict[str, jax.Array]:
+    """A global batch on the devices, from this process's rows of it."""
+    sharding = batch_sharding(mesh)
+    return {
+        name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()
+    }

@@ -1,0 +1,1 @@
+"""Parameter paths, masks and layouts: pure functions on nested dicts."""

@@ -1,0 +1,1 @@
+"""The pod check: programs compiled for TPUs that are not there."""

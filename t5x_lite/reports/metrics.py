@@ -1,0 +1,187 @@
+"""metrics.jsonl and TensorBoard events: what is written while a run goes on.
+
+Every line is one JSON object with an integer `step`. JSON has no NaN: a value that is not finite is written
+as the string "NaN", "Infinity" or "-Infinity", which `float()` reads back (null would hide which of them ended a run).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import IO, Any
+
+import jax
+import numpy as np
+from etils import epath
+
+from t5x_lite.console import log
+from t5x_lite.errors import InputError
+
+METRICS_FILE = "metrics.jsonl"
+
+# An object store cannot append: there the whole (small) file is uploaded anew, at most this often.
+_SECONDS_BETWEEN_UPLOADS = 30.0
+
+
+def json_value(value: Any) -> Any:
+    """`value` as plain JSON types: arrays as lists, dataclasses as dicts, floats that are not finite as strings.
+
+    >>> json_value({"loss": np.float32("nan"), "shape": (2, 3)})
+    {'loss': 'NaN', 'shape': [2, 3]}
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    if isinstance(value, Mapping):
+        return {str(key): json_value(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        value = np.asarray(value).tolist()
+    if isinstance(value, set | frozenset):
+        value = sorted(value)
+    if isinstance(value, list | tuple):
+        return [json_value(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)
+
+
+def read_metrics(workdir: epath.PathLike) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl; [] if there is no such file. A last line cut off by a kill is left out.
+
+    Raises:
+        InputError: another line is not a JSON object with an integer `step` (file and line are named).
+    """
+    path = epath.Path(workdir) / METRICS_FILE
+    # What follows the last newline is nothing, or a line that was never finished.
+    lines = path.read_bytes().decode().split("\n")[:-1] if path.exists() else []
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+            if not isinstance(record["step"], int):
+                raise TypeError
+        except (json.JSONDecodeError, KeyError, TypeError):
+            raise InputError(
+                f"{path}:{number}: expected a JSON object with an integer `step`; remove the line, or the file"
+            ) from None
+        records.append(record)
+    return records
+
+
+class MetricsWriter:
+    """Appends metrics of a run to `workdir`/metrics.jsonl and to TensorBoard events there; a context manager.
+
+    `start_step`: 0 starts the file anew. On resume, the step of the restored checkpoint: later lines are removed,
+    so that the file ends up as if the run had never stopped (times aside). For that, write everything that belongs
+    to a step, its evaluation too, before saving the checkpoint of that step.
+
+    Only process 0 writes; elsewhere all methods do nothing. Each line is flushed (on gs://, uploaded every 30 seconds
+    and at `close`).
+
+    Raises:
+        InputError: an existing metrics.jsonl cannot be read (on resume).
+    """
+
+    def __init__(self, workdir: epath.PathLike, *, start_step: int, tensorboard: bool):
+        self._speaks = jax.process_index() == 0
+        self._stream: IO[bytes] | None = None
+        self._events: Any = None
+        if not self._speaks:
+            return
+        folder = epath.Path(workdir)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / METRICS_FILE
+        self._remote = "://" in os.fspath(workdir)
+        kept = [r for r in read_metrics(folder) if r["step"] <= start_step] if start_step else []
+        self._lines = [_line(record) for record in kept]
+        self._uploaded = time.monotonic()
+        if self._remote:
+            self._path.write_bytes("".join(self._lines).encode())
+        else:
+            # Replaced, not truncated in place: a kill here leaves one of the two files whole.
+            fresh = self._path.with_name(METRICS_FILE + ".new")
+            fresh.write_bytes("".join(self._lines).encode())
+            fresh.replace(self._path)
+            self._stream = open(self._path, "ab")  # noqa: SIM115 (open as long as the run)
+        if tensorboard:
+            self._events = _open_events(os.fspath(workdir), start_step)
+
+    def write(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Writes one line {"step": step, **metrics}; the values are numbers (Python, numpy or jax scalars).
+
+        Raises:
+            TypeError: a value is not a number.
+        """
+        if not self._speaks:
+            return
+        values = {}
+        for name, value in metrics.items():
+            number = np.asarray(value)
+            if number.ndim or number.dtype.kind not in "biuf" and number.dtype.name != "bfloat16":
+                raise TypeError(f"metric {name!r} is not a number: {value!r}")
+            values[name] = number.item()
+        line = _line({"step": int(step), **values})
+        if self._stream is not None:
+            self._stream.write(line.encode())
+            self._stream.flush()
+        else:
+            self._lines.append(line)
+            if time.monotonic() - self._uploaded > _SECONDS_BETWEEN_UPLOADS:
+                self._upload()
+        if self._events is not None:
+            # tensorboardX warns about every NaN and draws none of them.
+            for name, value in values.items():
+                if math.isfinite(value):
+                    self._events.add_scalar(name, value, int(step))
+
+    def _upload(self) -> None:
+        self._path.write_bytes("".join(self._lines).encode())
+        self._uploaded = time.monotonic()
+
+    def close(self) -> None:
+        """Flushes and closes both files. Closing twice does nothing."""
+        if self._stream is not None:
+            self._stream.close()
+        elif self._speaks and self._remote:
+            self._upload()
+        if self._events is not None:
+            self._events.close()
+        self._speaks = False
+
+    def __enter__(self) -> MetricsWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    return json.dumps(json_value(record), allow_nan=False) + "\n"
+
+
+def _open_events(workdir: str, start_step: int) -> Any:
+    from tensorboardX import (
+        SummaryWriter,  # protobuf: half a second that runs without events should not pay
+    )
+
+    try:
+        # purge_step hides events of the stopped run that lie beyond the checkpoint.
+        return SummaryWriter(workdir, purge_step=start_step + 1 if start_step else None)
+    except ImportError as error:
+        log.warning(
+            "no TensorBoard events in %s: %s (metrics.jsonl is written all the same)",
+            workdir,
+            error,
+        )
+        return None

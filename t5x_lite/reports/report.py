@@ -1,0 +1,146 @@
+"""report.json, report.md and report.html: what a run was, what it did, and how good the result is."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+from etils import epath
+
+from t5x_lite.reports import tables
+from t5x_lite.reports.metrics import json_value, read_metrics
+from t5x_lite.reports.plots import PANELS, Panel, plot_metrics
+from t5x_lite.reports.scores import scores_blocks
+
+CURVES_FILE = "curves.png"
+
+# Sections come in this order, others in between by name: a reader wants results first, settings last.
+_FIRST = ("summary", "scores", "training", "data", "parameters")
+_LAST = ("samples", "environment", "config")
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a }
+body { max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
+h1 { font-size: 1.6rem } h3 { font-size: 1rem }
+h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid #ccc }
+table { border-collapse: collapse; margin: .8rem 0; display: block; overflow-x: auto }
+table { font-variant-numeric: tabular-nums }
+th, td { text-align: left; vertical-align: top; padding: .25rem .8rem; border-bottom: 1px solid #e4e4e4 }
+th { border-bottom: 1px solid #888 } .number { text-align: right } td { white-space: pre-line; overflow-wrap: anywhere }
+img { max-width: 100% }
+"""
+
+
+def write_report(
+    workdir: epath.PathLike, report: Mapping[str, Any], panels: Sequence[Panel] = PANELS
+) -> None:
+    """Writes report.json, .md and .html and, where metrics.jsonl has curves, curves.png. Process 0 only.
+
+    `report` maps a section to its content; "title" is the heading. Anything else is shown by its form:
+        a text: a paragraph;  a mapping: a table of fields (inner mappings by dotted names);
+        a list of mappings: a table with a column a key;  a list of scalars: one line
+        "scores": {name: the result of `evaluation.comparison.score_outputs`, and under "published" a list of
+            {"name", "rouge1", "rouge2", "rougeL"} to stand beside it}
+        "samples": a list of mappings, each shown as its own table (texts are long)
+
+    report.json holds `report` with sorted keys and plain JSON types (`metrics.json_value`): same run, same bytes.
+    """
+    if jax.process_index() != 0:
+        return
+    folder = epath.Path(workdir)
+    folder.mkdir(parents=True, exist_ok=True)
+    content = json_value(report)
+    curves = plot_metrics(read_metrics(folder), panels)
+    blocks = _blocks(content, curves)
+    if curves is not None:
+        (folder / CURVES_FILE).write_bytes(curves)
+    text = json.dumps(content, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / "report.json").write_bytes(f"{text}\n".encode())
+    (folder / "report.md").write_bytes(_markdown(blocks).encode())
+    (folder / "report.html").write_bytes(_html(content["title"], blocks, curves).encode())
+
+
+def _blocks(content: Mapping[str, Any], curves: bytes | None) -> list[tables.Block]:
+    """The report as headings, paragraphs and tables, before it is Markdown or HTML."""
+    shown = set(content) - {"title"} | ({"training"} if curves is not None else set())
+    order = (*_FIRST, *sorted(shown - {*_FIRST, *_LAST}), *_LAST)
+    blocks: list[tables.Block] = [tables.Heading(content["title"], 1)]
+    for name in (name for name in order if name in shown):
+        value: Any = content.get(name)
+        if name != "summary":
+            blocks.append(tables.Heading(name.replace("_", " ").capitalize(), 2))
+        if name == "scores":
+            blocks += [block for key in sorted(value) for block in scores_blocks(key, value[key])]
+        elif name == "samples":
+            for number, sample in enumerate(value, 1):
+                blocks.append(tables.Heading(f"Sample {number}", 3))
+                blocks.append(tables.Table(("field", "value"), _fields(sample, sort=False)))
+        elif value is not None:
+            blocks.append(_generic(value))
+        if name == "training" and curves is not None:
+            blocks.append(tables.Picture(CURVES_FILE, "Curves of the run over optimizer steps"))
+    return blocks
+
+
+def _generic(value: Any) -> tables.Block:
+    if isinstance(value, Mapping):
+        return tables.Table(("field", "value"), _fields(value, sort=True))
+    if isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
+        header = tuple(dict.fromkeys(key for item in value for key in item))
+        return tables.Table(header, [[item.get(key) for key in header] for item in value])
+    return tables.Paragraph(", ".join(map(str, value)) if isinstance(value, list) else str(value))
+
+
+def _fields(value: Mapping[str, Any], *, sort: bool, prefix: str = "") -> list[list[Any]]:
+    rows: list[list[Any]] = []
+    for key in sorted(value) if sort else value:
+        item = value[key]
+        if isinstance(item, Mapping) and item:
+            rows += _fields(item, sort=sort, prefix=f"{prefix}{key}.")
+        elif isinstance(item, list | Mapping):
+            rows.append([prefix + key, json.dumps(item, ensure_ascii=False)])
+        else:
+            rows.append([prefix + key, item])
+    return rows
+
+
+def _markdown(blocks: Sequence[tables.Block]) -> str:
+    parts = []
+    for block in blocks:
+        match block:
+            case tables.Heading(text, level):
+                parts.append(f"{'#' * level} {tables.escape_markdown(text)}")
+            case tables.Paragraph(text):
+                parts.append(tables.escape_markdown(text))
+            case tables.Table(header, rows):
+                parts.append(tables.markdown_table(header, rows))
+            case tables.Picture(file, caption):
+                parts.append(f"![{caption}]({file})")
+    return "\n\n".join(parts) + "\n"
+
+
+def _html(title: str, blocks: Sequence[tables.Block], curves: bytes | None) -> str:
+    parts = []
+    for block in blocks:
+        match block:
+            case tables.Heading(text, level):
+                parts.append(f"<h{level}>{html.escape(text)}</h{level}>")
+            case tables.Paragraph(text):
+                parts.append(f"<p>{html.escape(text)}</p>")
+            case tables.Table(header, rows):
+                parts.append(tables.html_table(header, rows))
+            case tables.Picture(_, caption) if curves is not None:
+                # Inside the file, so that it can be sent to someone.
+                data = base64.b64encode(curves).decode()
+                parts.append(
+                    f'<img alt="{html.escape(caption)}" src="data:image/png;base64,{data}">'
+                )
+    body = "\n".join(parts)
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n'
+        f"<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+    )

@@ -1,0 +1,162 @@
+"""Tables as aligned text (terminal), Markdown and HTML from the same header and rows, and the blocks of a report."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+
+Rows = Sequence[Sequence[object]]
+
+# Cells over this many characters are not padded to.
+_WIDEST = 60
+
+
+@dataclasses.dataclass(frozen=True)
+class Heading:
+    """A heading; level 1 is the report's title."""
+
+    text: str
+    level: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Paragraph:
+    """Running text."""
+
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A header and rows of cells (text, numbers, booleans or None)."""
+
+    header: Sequence[str]
+    rows: Rows
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A picture file beside the report."""
+
+    file: str
+    caption: str
+
+
+Block = Heading | Paragraph | Table | Picture
+
+
+def text_table(header: Sequence[str], rows: Rows) -> str:
+    """Columns aligned by spaces, numbers to the right, a rule under the header. Newlines in cells become spaces.
+
+    >>> print(text_table(["name", "count"], [["a", 5], ["bb", 12]]))
+    name  count
+    ----  -----
+    a         5
+    bb       12
+    """
+    cells, right, widths = _layout(header, rows, lambda text: " ".join(text.split()))
+    lines = [_joined(row, right, widths, "  ").rstrip() for row in cells]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines)
+
+
+def markdown_table(header: Sequence[str], rows: Rows) -> str:
+    """A GitHub Markdown table that is aligned in its source too; cells are escaped (`escape_markdown`).
+
+    >>> print(markdown_table(["name", "count"], [["a|b", 5]]))
+    | name | count |
+    |------|------:|
+    | a\\|b |     5 |
+    """
+    cells, right, widths = _layout(header, rows, escape_markdown)
+    lines = [f"| {_joined(row, right, widths, ' | ')} |" for row in cells]
+    rule = ("-" * (w + 1) + ":" if r else "-" * (w + 2) for r, w in zip(right, widths, strict=True))
+    lines.insert(1, f"|{'|'.join(rule)}|")
+    return "\n".join(lines)
+
+
+def html_table(header: Sequence[str], rows: Rows) -> str:
+    """An HTML table with escaped cells; numeric columns have the class `number`."""
+    right = _numeric_columns(header, rows)
+
+    def line(cells: Sequence[object], tag: str) -> str:
+        inner = "".join(
+            f"<{tag}{' class=number' if r else ''}>{html.escape(_text(cell))}</{tag}>"
+            for cell, r in zip(cells, right, strict=True)
+        )
+        return f"<tr>{inner}</tr>"
+
+    body = "\n".join(line(row, "td") for row in rows)
+    return f"<table>\n<thead>{line(header, 'th')}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+
+
+def escape_markdown(text: str) -> str:
+    """Text that Markdown shows as it is, on one line: a newline becomes <br>.
+
+    >>> escape_markdown("a|b *c* <d>\\n__e__ f_g")
+    'a\\\\|b \\\\*c\\\\* &lt;d&gt;<br>\\\\_\\\\_e\\\\_\\\\_ f_g'
+    """
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = re.sub(r"([\\|*`\[~])", r"\\\1", text)
+    # An underscore inside a word (learning_rate) is no emphasis in GitHub's Markdown.
+    text = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)
+    return "<br>".join(text.splitlines())
+
+
+def _text(cell: object) -> str:
+    """Numbers as people read them: thousands apart, floats with up to six significant digits; None is a dash."""
+    if cell is None:
+        return "–"
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
+    if isinstance(cell, int):
+        return f"{cell:,}"
+    if isinstance(cell, float):
+        return f"{cell:.6g}"
+    return str(cell)
+
+
+def _numeric_columns(header: Sequence[str], rows: Rows) -> list[bool]:
+    """A column is numeric if it has numbers, and nothing else but None."""
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(header)
+    return [
+        any(cell is not None for cell in column)
+        and all(
+            cell is None or (isinstance(cell, int | float) and not isinstance(cell, bool))
+            for cell in column
+        )
+        for column in columns
+    ]
+
+
+def _layout(
+    header: Sequence[str], rows: Rows, escape: Callable[[str], str]
+) -> tuple[list[list[str]], list[bool], list[int]]:
+    cells = [[escape(_text(cell)) for cell in row] for row in [header, *rows]]
+    # A long text does not stretch its column: nothing stands to the right of it that would need to line up.
+    widths = [
+        max([3, *(width for cell in column if (width := _width(cell)) <= _WIDEST)])
+        for column in zip(*cells, strict=True)
+    ]
+    return cells, _numeric_columns(header, rows), widths
+
+
+def _joined(
+    row: Sequence[str], right: Sequence[bool], widths: Sequence[int], separator: str
+) -> str:
+    padded = []
+    for cell, r, width in zip(row, right, widths, strict=True):
+        space = " " * (width - _width(cell))
+        padded.append(space + cell if r else cell + space)
+    return separator.join(padded)
+
+
+def _width(text: str) -> int:
+    """Columns a terminal needs: two for a wide (East Asian, emoji) character, none for a combining one."""
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        for c in text
+    )

@@ -1,0 +1,1 @@
+"""State, one pure train step, one loop shared by all supervised tasks."""

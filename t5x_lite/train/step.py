@@ -1,0 +1,148 @@
+"""One pure train step: gradients of a weighted mean loss, accumulated, guarded, applied."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from t5x_lite.models.t5 import T5, project
+from t5x_lite.optim.losses import LossSettings, Sums, cross_entropy_sums
+from t5x_lite.train.state import Params, TrainState
+
+Batch = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]
+
+
+def loss_sums(
+    model: T5, params: Params, batch: Batch, rng: jax.Array | None, settings: LossSettings
+) -> Sums:
+    """Teacher-forced loss sums of a batch (see `optim.losses`); dropout acts when `rng` is given.
+
+    batch: the keys of a T5 batch, each [batch, length]; segment ids optional.
+    """
+    variables = {"params": params}
+    hidden = model.apply(
+        variables,
+        batch["encoder_input_tokens"],
+        batch["decoder_input_tokens"],
+        batch.get("encoder_segment_ids"),
+        batch.get("decoder_segment_ids"),
+        rngs=None if rng is None else {"dropout": rng},
+        method="hidden",
+    )
+    return cross_entropy_sums(
+        functools.partial(project, model.config),
+        model.apply(variables, method="output_kernel"),
+        hidden,
+        batch["decoder_target_tokens"],
+        batch["decoder_loss_weights"],
+        settings,
+    )
+
+
+def make_train_step(
+    model: T5,
+    optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    settings: LossSettings,
+    *,
+    accumulation: int = 1,
+) -> Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]:
+    """Makes `train_step(state, batch, base_rng) -> (state, metrics)`, to be jitted with the state donated.
+
+    The loss is the mean over the weighted tokens of the whole batch, also when it is accumulated over
+    `accumulation` slices of it. Dropout draws from `fold_in(base_rng, state.step)`. A step whose loss or gradient
+    is not finite leaves parameters and optimizer as they were (the old buffers are donated, so this has to
+    happen inside) and says so in metrics["skipped"].
+
+    Metrics, float32 scalars: loss, nll, accuracy (weighted means), tokens (sum of weights), grad_norm (before
+    clipping), param_norm, learning_rate, skipped.
+    """
+
+    def micro_loss(
+        params: Params, batch: Batch, rng: jax.Array, total: jax.Array
+    ) -> tuple[jax.Array, Sums]:
+        sums = loss_sums(model, params, batch, rng, settings)
+        return sums["loss"] / total, sums
+
+    gradient = jax.grad(micro_loss, has_aux=True)
+
+    def train_step(
+        state: TrainState, batch: Batch, base_rng: jax.Array
+    ) -> tuple[TrainState, Metrics]:
+        rng = jax.random.fold_in(base_rng, state.step)
+        total = jnp.maximum(batch["decoder_loss_weights"].sum(), 1.0)
+        if accumulation == 1:
+            grads, sums = gradient(state.params, batch, rng, total)
+        else:
+            grads, sums = _accumulate(gradient, state.params, batch, rng, total, accumulation)
+        grad_norm = optax.global_norm(grads)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        finite = jnp.isfinite(grad_norm) & jnp.isfinite(sums["loss"])
+        params, opt_state = jax.tree.map(
+            lambda new, old: jnp.where(finite, new, old),
+            (params, opt_state),
+            (state.params, state.opt_state),
+        )
+        metrics = {
+            "loss": sums["loss"] / total,
+            "nll": sums["nll"] / total,
+            "accuracy": sums["correct"] / total,
+            "tokens": sums["weight"],
+            "grad_norm": grad_norm,
+            "param_norm": optax.global_norm(params),
+            "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
+            "skipped": 1.0 - finite.astype(jnp.float32),
+        }
+        return TrainState(step=state.step + 1, params=params, opt_state=opt_state), metrics
+
+    return train_step
+
+
+def _accumulate(
+    gradient: Callable,
+    params: Params,
+    batch: Batch,
+    rng: jax.Array,
+    total: jax.Array,
+    accumulation: int,
+) -> tuple[Params, Sums]:
+    """Sums gradients over slices of the batch; a slice takes every `accumulation`-th row, so that each device keeps
+    a share of every slice and no row moves between devices."""
+    slices = {
+        key: jnp.moveaxis(x.reshape(-1, accumulation, *x.shape[1:]), 1, 0)
+        for key, x in batch.items()
+    }
+
+    def body(carry: tuple, inputs: tuple) -> tuple:
+        index, piece = inputs
+        new = gradient(params, piece, jax.random.fold_in(rng, index), total)
+        return jax.tree.map(lambda a, b: a + b.astype(a.dtype), carry, new), None
+
+    zeros = jax.tree.map(
+        lambda x: jnp.zeros(x.shape, jnp.float32),
+        jax.eval_shape(gradient, params, jax.tree.map(lambda x: x[0], slices), rng, total),
+    )
+    (grads, sums), _ = jax.lax.scan(body, zeros, (jnp.arange(accumulation), slices))
+    return grads, sums
+
+
+def make_eval_step(model: T5) -> Callable[[Params, Batch], Sums]:
+    """Makes `eval_step(params, batch) -> {"loss_sum", "correct_sum", "weight_sum"}`, to be jitted; no dropout,
+    no smoothing: the sums of plain negative log-likelihoods."""
+    settings = LossSettings(label_smoothing=0.0, z_loss=0.0, chunk=0)
+
+    def eval_step(params: Params, batch: Batch) -> Sums:
+        sums = loss_sums(model, params, batch, None, settings)
+        return {
+            "loss_sum": sums["nll"],
+            "correct_sum": sums["correct"],
+            "weight_sum": sums["weight"],
+        }
+
+    return eval_step

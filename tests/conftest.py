@@ -1,0 +1,27 @@
+"""Eight CPU devices for every test, strict ranks, and where the real data lies."""
+
+import os
+import pathlib
+
+import jax
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+os.environ.setdefault("T5X_LITE_PROGRESS", "0")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> pathlib.Path:
+    """Real data that is not part of the project: ../shared/data, or $T5X_LITE_SHARED_DATA."""
+    folder = pathlib.Path(
+        os.environ.get("T5X_LITE_SHARED_DATA", REPOSITORY.parent / "shared" / "data")
+    )
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder} (set T5X_LITE_SHARED_DATA)")
+    return folder

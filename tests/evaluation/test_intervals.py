@@ -1,0 +1,81 @@
+"""Bootstrap intervals: deterministic, of the right width, covering, and clustered."""
+
+import numpy as np
+import pytest
+
+from t5x_lite.errors import InputError
+from t5x_lite.evaluation.intervals import Bootstrap, bootstrap_mean, paired_difference
+
+BOOTSTRAP = Bootstrap(resamples=1500, confidence=0.95, seed=7)
+
+
+def test_same_inputs_same_interval_and_seeds_matter():
+    values = np.random.default_rng(0).random(200)
+    first = bootstrap_mean(values, BOOTSTRAP)
+    np.random.random(10)  # ambient state has no say
+    assert bootstrap_mean(values.copy(), BOOTSTRAP) == first
+    assert bootstrap_mean(values, Bootstrap(1500, 0.95, 8)) != first
+
+
+def test_interval_has_the_width_of_the_normal_approximation():
+    values = np.random.default_rng(1).normal(3, 2, 400)
+    interval = bootstrap_mean(values, Bootstrap(10_000, 0.95, 0))
+    error = values.std() / np.sqrt(400)
+    assert interval.mean == values.mean()
+    np.testing.assert_allclose(interval.low, values.mean() - 1.96 * error, atol=0.05 * error * 2)
+    np.testing.assert_allclose(interval.high, values.mean() + 1.96 * error, atol=0.05 * error * 2)
+    wider = bootstrap_mean(values, Bootstrap(10_000, 0.99, 0))
+    assert wider.low < interval.low < interval.high < wider.high
+
+
+def test_interval_covers_the_true_mean_about_as_often_as_it_says():
+    rng = np.random.default_rng(2)
+    covered = 0
+    for trial in range(300):
+        interval = bootstrap_mean(rng.beta(2, 5, 100), Bootstrap(400, 0.9, trial))
+        covered += interval.low <= 2 / 7 <= interval.high
+    assert 0.84 <= covered / 300 <= 0.95
+
+
+def test_clusters_are_drawn_whole():
+    rng = np.random.default_rng(3)
+    dialogues = rng.normal(size=100)
+    values, clusters = np.repeat(dialogues, 3), np.repeat(np.arange(100), 3)
+    alone = bootstrap_mean(dialogues, BOOTSTRAP)
+    together = bootstrap_mean(values, BOOTSTRAP, clusters)
+    # Copying every row three times adds no information: the interval must not shrink by sqrt(3).
+    np.testing.assert_allclose([together.low, together.high], [alone.low, alone.high], rtol=1e-12)
+    naive = bootstrap_mean(values, BOOTSTRAP)
+    assert naive.high - naive.low < 0.7 * (together.high - together.low)
+    # Clusters of unequal size keep the mean over rows.
+    uneven = bootstrap_mean(np.array([0.0, 0.0, 0.0, 1.0]), BOOTSTRAP, np.array([5, 5, 5, 9]))
+    assert uneven.mean == 0.25 and uneven.low == 0.0 and uneven.high == 1.0
+
+
+def test_pairing_tells_apart_what_single_intervals_do_not():
+    rng = np.random.default_rng(4)
+    difficulty = rng.normal(0, 1, 300)
+    ours, theirs = difficulty + 0.05 + rng.normal(0, 0.1, 300), difficulty + rng.normal(0, 0.1, 300)
+    assert bootstrap_mean(ours, BOOTSTRAP).low < bootstrap_mean(theirs, BOOTSTRAP).high
+    difference = paired_difference(ours, theirs, BOOTSTRAP)
+    assert difference.excludes_zero and difference.low > 0
+    assert difference.mean == pytest.approx(ours.mean() - theirs.mean())
+    swapped = paired_difference(theirs, ours, BOOTSTRAP)
+    assert swapped.excludes_zero and swapped.high < 0
+    same = paired_difference(ours, ours, BOOTSTRAP)
+    assert (same.mean, same.low, same.high, same.excludes_zero) == (0, 0, 0, False)
+
+
+def test_bad_input():
+    with pytest.raises(InputError, match="non-empty"):
+        bootstrap_mean(np.array([]), BOOTSTRAP)
+    with pytest.raises(InputError, match="row 1 .* not finite"):
+        bootstrap_mean(np.array([1.0, np.nan]), BOOTSTRAP)
+    with pytest.raises(InputError, match="same rows"):
+        paired_difference(np.zeros(3), np.zeros(4), BOOTSTRAP)
+    with pytest.raises(InputError, match="cluster"):
+        bootstrap_mean(np.zeros(3), BOOTSTRAP, np.zeros(2))
+    with pytest.raises(InputError, match="confidence"):
+        Bootstrap(100, 95, 0)
+    with pytest.raises(InputError, match="resamples"):
+        Bootstrap(0, 0.95, 0)

@@ -1,0 +1,158 @@
+"""The files of a report: stable, complete, escaped, and with curves in them."""
+
+import base64
+import io
+import json
+import re
+
+import matplotlib.image
+import numpy as np
+
+from t5x_lite.reports.metrics import MetricsWriter
+from t5x_lite.reports.plots import PANELS, Panel, plot_metrics
+from t5x_lite.reports.report import write_report
+from t5x_lite.reports.tables import html_table, markdown_table, text_table
+
+INTERVAL = {"mean": 0.4214, "low": 0.41, "high": 0.43}
+DOWN = {"mean": -0.02, "low": -0.03, "high": -0.01}
+UNSURE = {"mean": 0.01, "low": -0.01, "high": 0.03}
+RESULT = {
+    "rows": 1500,
+    "inputs": 500,
+    "use_stemmer": True,
+    "intervals": {"confidence": 0.95, "resamples": 2000, "seed": 0},
+    "rouge": {"rouge1": INTERVAL, "rouge2": INTERVAL},
+    "rouge_multi_reference": {"rouge1": INTERVAL, "rouge2": INTERVAL},
+    "outputs": {"empty": 3, "distinct": 480, "mean_words": 21.5},
+    "baselines": {
+        "lead_3": {"rouge1": 0.284, "rouge2": 0.078},
+        "shuffled": {"rouge1": 0.1, "rouge2": 0.02},
+    },
+    "differences": {
+        "lead_3": {"rouge1": INTERVAL, "rouge2": DOWN},
+        "shuffled": {"rouge1": UNSURE, "rouge2": INTERVAL},
+    },
+    "beats_baselines": {"rouge1": False, "rouge2": False},
+    "constant_texts": {"rouge1": "person1 and person2", "rouge2": "person1"},
+    "published": [{"name": "BART-large (Chen et al. 2021)", "rouge1": 0.4728, "rouge2": None}],
+}
+REPORT = {
+    "title": "A run <1>",
+    "summary": "It went well.",
+    "config": {"seed": 0, "optimizer": {"name": "adamw", "b": (0.9, 0.99)}},
+    "training": {"steps": 12000, "final_loss": np.float32(2.5), "best": float("nan")},
+    "scores": {"dev": RESULT},
+    "parameters": [{"path": "encoder/*", "count": 3_538_944}, {"path": "a|b", "share": 0.5}],
+    "guard": ["first", "second"],
+    "samples": [{"id": "dev_0", "dialogue": "A: <script>hi</script>\nB: a|b", "output": "*they* talk"}],
+}  # fmt: skip
+
+
+def write_curves(workdir):
+    with MetricsWriter(workdir, start_step=0, tensorboard=False) as writer:
+        for step in range(1, 400):
+            loss = float("nan") if step == 50 else 5 / step
+            writer.write(
+                step,
+                {"train/loss": loss, "train/learning_rate": 1e-3, "train/grad_norm": 3.0 / step},
+            )
+        writer.write(
+            400, {"eval/loss": 1.0, "eval/rouge1": 0.3, "eval/rougeLsum": 0.2, "time/step": 0.1}
+        )
+
+
+def pixels(png):
+    return matplotlib.image.imread(io.BytesIO(png), format="png")[..., :3]
+
+
+def test_files_are_complete_and_the_same_twice(tmp_path):
+    for name in ("one", "two"):
+        write_curves(tmp_path / name)
+        write_report(tmp_path / name, REPORT)
+    for file in ("report.json", "report.md", "report.html", "curves.png"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), (
+            file
+        )
+
+    text = (tmp_path / "one" / "report.json").read_text(encoding="utf-8")
+    content = json.loads(text)
+    assert content["scores"]["dev"]["rouge"] == RESULT["rouge"]
+    assert (
+        content["config"]["optimizer"]["b"] == [0.9, 0.99] and content["training"]["best"] == "NaN"
+    )
+    assert list(content) == sorted(content)
+
+    lines = (tmp_path / "one" / "report.md").read_text(encoding="utf-8").replace("\u00a0", " ")
+    headings = re.findall(r"^## (.*)$", lines, re.M)
+    assert headings == ["Scores", "Training", "Parameters", "Guard", "Samples", "Config"]
+    assert lines.startswith("# A run &lt;1&gt;\n")
+    for expected in (
+        "| this model                         | 42.14 (41.00, 43.00) |",
+        "1,500 rows of 500 inputs", "Porter-stemmed", "480 distinct, 3 empty",
+        "| lead_3           | +42.14 ✓ (+41.00, +43.00) | -2.00 ✗ (-3.00, -1.00)    |",
+        "| +1.00 (-1.00, +3.00)      |",
+        "BART-large (Chen et al. 2021)", "47.28", "28.40", "3,538,944", "a\\|b", "optimizer.name", "first, second",
+        "A: &lt;script&gt;hi&lt;/script&gt;<br>B: a\\|b", "\\*they\\* talk",
+        "![Curves of the run over optimizer steps](curves.png)",
+    ):  # fmt: skip
+        assert expected in lines, expected
+
+    page = (tmp_path / "one" / "report.html").read_text(encoding="utf-8")
+    assert (
+        "<script>" not in page
+        and "&lt;script&gt;" in page
+        and "<title>A run &lt;1&gt;</title>" in page
+    )
+    (picture,) = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
+    assert base64.b64decode(picture) == (tmp_path / "one" / "curves.png").read_bytes()
+    assert "http" not in page  # self-contained
+
+
+def test_a_report_without_curves_or_scores(tmp_path):
+    write_report(tmp_path, {"title": "Prompts", "samples": []})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "report.html",
+        "report.json",
+        "report.md",
+    ]
+
+
+def test_curves_without_a_training_section_are_shown(tmp_path):
+    write_curves(tmp_path)
+    write_report(tmp_path, {"title": "Run", "summary": "x", "config": {"a": 1}})
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert text.index("## Training") < text.index("curves.png") < text.index("## Config")
+
+
+def test_plots_draw_every_panel_that_has_data():
+    records = [
+        {"step": s, "train/loss": 1 / s, "eval/rouge2": 0.1, "ppo/kl": 0.5} for s in range(1, 30)
+    ]
+    two = pixels(plot_metrics(records))
+    one = pixels(plot_metrics([{k: r[k] for k in ("step", "train/loss")} for r in records]))
+    assert two.shape[1] > 1.8 * one.shape[1]
+    for picture in (one, two):
+        blue = np.abs(picture - np.array([0x00, 0x72, 0xB2]) / 255).max(axis=-1) < 0.02
+        assert blue.sum() > 300  # a line is there, not axes alone
+    with_kl = plot_metrics(records, [*PANELS, Panel(r"ppo/kl", "KL", "nats per response")])
+    assert pixels(with_kl).shape[0] > 1.8 * two.shape[0]
+    assert plot_metrics([]) is None
+    assert plot_metrics([{"step": 1, "train/loss": "NaN"}]) is None
+    assert plot_metrics([{"step": 1, "train/loss": 2.0, "train/grad_norm": 0.0}]) is not None
+
+
+def test_tables_align_and_escape():
+    header, rows = ["name", "n"], [["a|b", 1000], ["日本", None], ["x\ny", 2]]
+    assert text_table(header, rows).splitlines() == [
+        "name      n",
+        "----  -----",
+        "a|b   1,000",
+        "日本      –",
+        "x y       2",
+    ]
+    lines = markdown_table(header, rows).splitlines()
+    assert lines[1] == "|--------|------:|" and lines[2] == "| a\\|b   | 1,000 |"
+    assert lines[4] == "| x<br>y |     2 |"
+    assert "<td>a|b</td><td class=number>1,000</td>" in html_table(header, rows)
+    assert text_table(["a"], []) == "a\n---"
+    assert markdown_table(["flag", "share"], [[True, 0.25]]).endswith("| yes  |  0.25 |")
