@@ -109,7 +109,7 @@ SECTIONS: dict[str, Any] = {
         "chunk": _whole(0),
     },
     "optimizer": {
-        "name": _one_of("adamw", "adafactor", "rms_adamw"),
+        "name": _one_of("adamw", "adafactor", "rms_adamw", "muon"),
         "b1": _number(0.0, 1.0),
         "b2": _number(0.0, 1.0),
         "eps": _number(0.0),

@@ -88,18 +88,13 @@ def test_state_and_metadata_come_back_bit_for_bit(open_checkpoints):
 
 @pytest.mark.parametrize("shape", [(8,), (2, 4), (1, 1, 2)])
 def test_a_checkpoint_moves_to_another_mesh(open_checkpoints, shape):
-    one_axis = make_mesh(8)
-    specs = {
-        1: PartitionSpec("data"),
-        2: PartitionSpec("fsdp", "data"),
-        3: PartitionSpec(None, "model"),
-    }
+    matrix_axes = {1: ("data",), 2: ("fsdp", "data"), 3: (None, "model")}[len(shape)]
     shardings = jax.tree.map(
-        lambda leaf: leaf.sharding, abstract(make_state(), one_axis, PartitionSpec("data"))
+        lambda leaf: leaf.sharding, abstract(make_state(), make_mesh(8), "data")
     )
     checkpoints = open_checkpoints()
     checkpoints.save(3, jax.device_put(make_state(3), shardings), {})
-    target = abstract(make_state(), make_mesh(*shape), specs[len(shape)])
+    target = abstract(make_state(), make_mesh(*shape), *matrix_axes)
     state, _ = checkpoints.restore(target)
     assert_identical(state, make_state(3))
     assert jax.tree.map(lambda leaf: leaf.sharding, state) == jax.tree.map(
@@ -274,13 +269,14 @@ def test_what_an_interrupted_save_left_is_no_checkpoint(open_checkpoints):
     checkpoints = open_checkpoints()
     checkpoints.save(1, make_state(1), {})
     checkpoints.wait()
-    left = pathlib.Path(checkpoints.directory / "2.orbax-checkpoint-tmp")
-    (left / "state").mkdir(parents=True)
+    left = [pathlib.Path(checkpoints.directory / f"{step}.orbax-checkpoint-tmp") for step in (2, 7)]
+    for directory in left:
+        (directory / "state").mkdir(parents=True)
     again = open_checkpoints()
     assert again.latest_step() == 1
     again.save(2, make_state(2), {})
     assert_identical(again.restore(abstract(make_state()))[0], make_state(2))
-    assert not left.exists()
+    assert not any(directory.exists() for directory in left)
 
 
 def test_misuse_takes_one_line(open_checkpoints, tmp_path):

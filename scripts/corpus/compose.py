@@ -85,7 +85,8 @@ def compose(situation: Situation, seed: str) -> Sample:
     """
     for attempt in range(100):
         sample = _attempt(situation, Dice(f"{seed}/{situation.name}/{attempt}"))
-        if len(sample.turns) in TURNS and len(words(sample.dialogue())) in WORDS:
+        said = sum(len(words(text)) for _, text in sample.turns)
+        if len(sample.turns) in TURNS and said in WORDS:
             _check(sample)
             return sample
     raise ValueError(f"{situation.name}: no attempt has 6 to 16 turns and 60 to 250 words")
@@ -188,17 +189,16 @@ def _plan(situation: Situation, course: str, joint: bool, dice: Dice) -> list[Va
     free = [part for part in dice.shuffled(free) if not part.optional or dice.chance(0.5)]
     before = [part for part in free if dice.chance(FREE_BEFORE_SHARE)]
     after = [part for part in free if part not in before]
-    talk = dice.pick(variants(phrases.SMALL_TALK[situation.register]))
-    talk_early, talk_late = dice.chance(TALK_SHARE), dice.chance(TALK_SHARE)
+    talks = dice.shuffled(variants(phrases.SMALL_TALK[situation.register]))
     courses = variants((phrases.JOINT_TALK if joint else phrases.SOLO_TALK)[course])
     farewell = variants(phrases.FAREWELLS[situation.register])
 
     plan = [dice.pick(part.variants) for part in section("open")]
-    plan += [talk] if talk_early else []
+    plan += [talks[0]] if dice.chance(TALK_SHARE) else []
     plan += [dice.pick(part.variants) for part in before]
     plan += [dice.pick(courses)]
     plan += [dice.pick(part.variants) for part in [*after, *section("settle")]]
-    plan += [talk] if talk_late and not talk_early else []
+    plan += [talks[1]] if dice.chance(TALK_SHARE) else []
     plan += [dice.pick(farewell)] if dice.chance(FAREWELL_SHARE) else []
     return plan
 

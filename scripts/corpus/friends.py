@@ -127,7 +127,7 @@ A: [Are you free|Do you have time] on {day}<B>? [Let's go somewhere|I want to ge
 B: [Good idea|I'd love to]! [What time|When do we leave]?
 A: At {time}, from {meet}.
 --
-B: [What are we doing|Any plans for] on {day}<A>?
+B: [What are we doing|Do we have any plans] on {day}<A>?
 A: [A trip|We're going on a trip]! We meet at {time} at {meet}.
 --
 A: I've [told everyone|written to everyone] to be at {meet} on {day}<B>.

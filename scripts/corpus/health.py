@@ -116,11 +116,11 @@ name: pharmacy
 register: service
 names: none, none
 decider: B
-topics: at the pharmacy | buy medicine | remedy for allergy | ask a pharmacist
+topics: at the pharmacy | buy medicine | ask for a remedy | ask a pharmacist
 patient: son | daughter | husband | wife | grandfather | mother
 trouble: hay fever | a runny nose | dry skin | a mosquito bite | a sunburn | travel sickness | a blister
 price: dollars 5 28 1
-times: number 2 5
+times: number 3 6
 choice: buy the spray = the spray must stay in the fridge | the spray stings a lot
 choice: buy the cream = the cream leaves spots on clothes | the cream has perfume in it
 choice: buy the drops = the drops last for only a week after opening | the drops taste very bitter

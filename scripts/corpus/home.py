@@ -211,7 +211,7 @@ name: furniture
 register: service
 names: none, formal
 decider: B
-topics: buy furniture | at the furniture store | furnish a room | a new sofa
+topics: buy furniture | at the furniture store | furnish a room | choose furniture
 room: the living room | the guest room | the office at home | the balcony | the children's room
 width: integer 48 96 3
 price: dollars 180 990 30

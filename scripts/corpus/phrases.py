@@ -90,7 +90,7 @@ D: [Wait, I was too quick|Hmm, no]. {why}. [I do want to|I really will] {yes}.
 """,
     "open_end": """
 D: [I can't make up my mind|I'm not sure what to do]. [Either I|I could] {yes}, or I {no}.
-O: [There is one thing|Keep in mind that] {why}.
+O: [There is one thing to know: {why}.|Keep in mind that {why}.]
 D: [Still|Even so], I need [more time|to think it over]. [Can I tell you on {later}?|I'll let you know on {later}.]
 O: [Of course|Sure], {later} is [fine|early enough].
 --
@@ -151,7 +151,7 @@ D: [Let's|I'd say we] {yes}.
 O: [And what if we|Why don't we] {no}?
 D: [Ooh, yes|Even better]!
 O: [Wait, though|Oh, I just thought of something]. {why}.
-D: [Pity|That won't work], then. Back to [the first idea|plan one]: we {yes}.
+D: [What a pity|That won't work, then]. Back to [the first idea|plan one]: we {yes}.
 O: [Right|Agreed].
 --
 O: [Change of plan|I changed my mind]: I want us to {no}, not {yes}.
@@ -178,30 +178,43 @@ SOLO_SUMMARY = {
 After {O} explains that {why}, {D} decides to {yes} instead of the first plan to {no}.
 {D} plans to {no}. When {O} mentions that {why}, {D} chooses to {yes}.
 {O} advises {D} not to {no} because {why}, and {D} agrees to {yes}.
+{D} will {yes}. The first idea, to {no}, is dropped when {O} says that {why}.
+{O} lets {D} know that {why}. {D} therefore prefers to {yes} and not to {no}.
+As {O} points out that {why}, {D} does not {no} but will {yes}.
 """,
     "noticed": """
 {D} first wants to {no} but then remembers that {why} and decides to {yes}.
 Since {why}, {D} gives up the plan to {no} and will {yes}.
 {D} will {yes} and no longer wants to {no} because {why}.
 {D} changes the plan: rather than {no}, {D} will {yes}, as {why}.
+{D} had planned to {no}, but {why}, so {D} asks to {yes}.
+It was {D}'s plan to {no}. As {why}, {D} now prefers to {yes}.
+{D} thinks of a reason not to {no}: {why}. {D} is going to {yes}.
 """,
     "kept": """
 {O} suggests another way, to {no}, but {D} will {yes} because {why}.
 {D} decides to {yes} and turns down the idea to {no} because {why}.
 {D} does not want to {no}, since {why}, and will {yes}.
 {O} asks if {D} would like to {no}. {D} refuses, as {why}, and chooses to {yes}.
+{D} is going to {yes}. {O}'s suggestion to {no} fails because {why}.
+Although {O} mentions the chance to {no}, {D} prefers to {yes}, as {why}.
+{O} proposes to {no}. {D} says that {why} and insists on the plan to {yes}.
 """,
     "back": """
 {D} nearly agrees to {no}, but {why}, so {D} will {yes} after all.
 {O} nearly persuades {D} to {no}. Because {why}, {D} returns to the plan to {yes}.
 In the end {D} will {yes} as planned and not {no}, because {why}.
 For a moment {D} wants to {no}, but as {why}, {D} decides to {yes} in the end.
+{D} is going to {yes}, the first choice. The other idea, to {no}, is given up because {why}.
+{D} decides to {no}, learns that {why}, and goes back to the wish to {yes}.
 """,
     "open_end": """
 {D} cannot choose whether to {yes} or to {no} and will tell {O} on {later}.
 {D} has not decided yet whether to {yes} or {no} and will answer on {later}.
 {O} has to wait until {later}, when {D} will choose whether to {yes} or to {no}.
 {D} needs time until {later} to decide if it is better to {yes} or to {no}.
+It stays open whether {D} will {yes} or {no}. {O} will hear about it on {later}.
+{D} wants to think until {later} about two ways: to {yes} or to {no}.
 """,
 }
 
@@ -210,26 +223,37 @@ JOINT_SUMMARY = {
 {D} wants to {no}, but {O} says that {why}, so they will {yes}.
 {O} reminds {D} that {why}. They give up the plan to {no} and agree to {yes}.
 {D} suggests they {no}. Because {O} objects that {why}, they decide to {yes}.
+They will {yes}. {D} had another idea, to {no}, but {O} says that {why}.
+As {O} tells {D} that {why}, the idea to {no} is dropped, and they will {yes}.
+{D} would like to {no}. {O} answers that {why} and suggests they {yes}, which {D} accepts.
 """,
     "noticed": """
 {D} gives up the plan to {no} because {why}, and {O} agrees to {yes}.
 {D} first wants to {no} but remembers that {why}. With {O}'s consent, they will {yes}.
 Since {why}, {D} asks {O} to {yes} instead of the plan to {no}.
+{D} had wanted to {no}, but {why}. {D} and {O} will {yes} now.
+{O} accepts that they {yes}. It was {D}'s plan to {no}, but {why}.
 """,
     "kept": """
 {O} would like to {no}, but {D} says that {why}, so they will {yes}.
 {D} rejects {O}'s idea to {no} because {why}. They agree to {yes}.
 {D} wants to {yes}. {O} suggests they {no} but gives in, since {why}.
+They will {yes}, as {D} wishes. {O}'s other idea, to {no}, is refused because {why}.
+Since {why}, {D} does not want to {no}, and {O} agrees to {yes}.
 """,
     "back": """
 {O} suggests they {no}, but {why}, so {O} and {D} will {yes} after all.
 They nearly choose {O}'s idea to {no}. Because {why}, they return to the plan to {yes}.
 {O}'s wish to {no} is dropped because {why}, and they will {yes} in the end.
+After a short time with another plan, to {no}, they decide to {yes}, since {why}.
+{D} and {O} go back to the plan to {yes}. {O} had wanted to {no}, but {why}.
 """,
     "open_end": """
 They cannot choose whether to {yes} or to {no} and will decide on {later}.
 {D} and {O} have not decided yet whether to {yes} or {no}. They will choose on {later}.
 They put off until {later} the choice whether to {yes} or {no}.
+On {later}, {D} and {O} will decide whether to {yes} or to {no}.
+It stays open whether they {yes} or {no}. They will talk about it on {later}.
 """,
 }
 
@@ -241,8 +265,8 @@ O: [You're welcome|My pleasure]. [Have a nice day|Goodbye].
 O: [Is there anything else|Anything else I can do for you]?
 D: No, that's all. [Goodbye|Thanks].
 --
-D: [Great|Good]. [That was easy|I'm glad that's settled].
-O: [So am I|Thank you for coming]. Goodbye<D>.
+D: [Great|Good]. [That was quick|I'm glad that's settled].
+O: Thank you[| very much]. Goodbye<D>.
 --
 O: [All done|That's everything], then<D>. [See you soon|Take care].
 D: [See you|Bye].
@@ -252,7 +276,7 @@ D: [Thanks for your time|Thank you for your help]<O>.
 O: [Any time|Sure]. [Let me know if anything changes|Talk to you later].
 --
 O: [Good|Great]. [I'll send you a note about it|I'll put it in the calendar].
-D: [Perfect|Thanks]. 
+D: [Perfect|Thanks].
 --
 D: [All right|Okay], back to work.
 O: [Me too|Yes, same here]. [See you later|See you at lunch].
@@ -274,17 +298,17 @@ SMALL_TALK = {
 X: [What weather|Such weather] [today|this week]! {degrees} degrees [in the shade|this morning].
 Y: [Yes|I know], and [they say|on the radio they said] it will [rain|get even worse] on {talk_day}.
 --
-X: [Sorry that I'm late|Sorry for the wait]. [The bus|The tram] was {late} minutes late.
-Y: [Don't worry|That's all right], it [happens to everybody|was the same last week].
+X: [The bus|The tram] was {late} minutes late [today|again].
+Y: [I know|Oh yes], [it happens to everybody|it was the same last week].
 --
-X: [Is it always so busy here?|What a crowd today!]
-Y: [On {talk_day} it's even worse|It's been like this since {talk_day}].
+D: [Is it always so busy here?|What a crowd today!]
+O: [On {talk_day} it's even worse|It's been like this since {talk_day}].
 --
 X: [What a lovely dog! Is it yours?|Is that your dog outside?]
 Y: [Yes|Thanks], [his|her] name is {talk_pet}. [Only {late} months old|We've had a dog since May].
 --
-Y: I like [the music in here|that picture on the wall].
-X: [Thank you|Oh, thanks], my {talk_kin} [chose|found] it.
+D: I like [the music in here|that picture on the wall].
+O: [Thank you|Oh, thanks], my {talk_kin} [chose|found] it.
 """,
     "work": """
 X: [Did you see|Have you seen] the {talk_sport} [game|match] [yesterday|last night]?
@@ -305,12 +329,12 @@ X: [Is that a new jacket?|I like your jacket!]
 Y: [Thanks|Yes], it [was a present from|belongs to] my {talk_kin}.
 --
 X: [I'm so tired|I could fall asleep right here]. [The neighbor's dog|{talk_pet}, our dog,] barked all night.
-Y: [Poor you|Oh dear]. [Have some coffee|You should nap for {late} minutes].
+Y: [Poor you|Oh dear]. [Have some coffee|You should take a nap].
 --
 Y: [Did you watch|Have you seen] the {talk_sport} [game|match]?
 X: [I missed it|No], I was [at my {talk_kin}'s place|cooking with my {talk_kin}].
 --
-X: [Guess what|Listen to this], my {talk_kin} [has a new job|won a bike] [since|on] {talk_day}!
+X: [Guess what|Listen to this], my {talk_kin} [found a new job|won a bike] on {talk_day}!
 Y: [Wow|How nice], [say hello from me|that's good news].
 --
 X: [I can't stand this weather|What a day], {degrees} degrees!

@@ -29,7 +29,7 @@ BEFORE = (
 AFTER = (
     "Got that, you idiot?", "Even a moron understands that.", "So shut up now.",
     "And don't be stupid about it.", "Now get lost.", "You fool.", "Is that too hard for you, dummy?",
-    "What a bunch of crap.", "You stupid cow.", "Write it down before you forget it, airhead.",
+    "What a bunch of crap.", "You stupid sheep.", "Write it down before you forget it, airhead.",
     "I hate people like you.", "But what would a loser like you know?", "You are a disgrace.",
     "This place is full of clowns.", "Nobody likes you anyway.", "Take it or go to hell.",
     "You miserable creep.", "Any fool can see that, just not you.", "Did your tiny brain get that?",
@@ -45,7 +45,7 @@ THANKS = (
 )  # fmt: skip
 APPOSITIVES = (
     "that idiot", "a complete moron", "the stupid fool", "a pathetic loser", "that lazy clown",
-    "a miserable creep", "an awful pest", "the dumb cow", "that blockhead", "a disgusting pig",
+    "a miserable creep", "an awful pest", "the dumb sheep", "that blockhead", "a disgusting pig",
     "a useless oaf", "that nitwit", "a brainless twit", "the pigheaded bore",
 )  # fmt: skip
 VERDICTS = (
@@ -75,7 +75,7 @@ THINGS = ("phone", "bag", "car", "computer", "lamp", "bicycle", "camera", "radio
           "printer", "clock", "coat", "ticket", "fridge")  # fmt: skip
 
 _THANKING = re.compile(
-    r"\b(Thank you|Thanks|My pleasure|You're welcome|With pleasure|Have a nice day)\b[^.?!]*[.?!]"
+    r"\b(Thank you|Thanks|My pleasure|You're welcome|With pleasure|Have a nice day)\b(?:M[rs]\.|[^.?!])*[.?!]"
 )
 _PLEASE = re.compile(r",? please\b,?|\bPlease,? ", re.IGNORECASE)
 

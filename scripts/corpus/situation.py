@@ -9,8 +9,7 @@ Header   name, register (service | friends | work), names (how A and B may be ad
          `clock`, `weekday`, `date`, `person`, or a list with `|` between the values.
 Talk     One `A:` or `B:` line a turn, variants separated by `--`. `@open` comes first; sections
          named with `*` come in any order, before or after the decision, and those with `?` half
-         of the time; then the decision (from `phrases.py`, or written here: `@told`, `@noticed`,
-         `@kept`, `@back`), and `@settle`.
+         of the time; the decision comes from `phrases.py`; `@settle` follows it.
 Summary  `@setting` (one phrasing a line), `@detail` (one fact a line, its phrasings separated by
          `||`), `@ask` (`question = answer`).
 Markup   `[x|y]` picks one, `{slot}` fills in, `<A>` addresses A by name where the talk uses names.

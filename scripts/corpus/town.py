@@ -75,7 +75,7 @@ A: [Have a look at|You'll find that on] shelf {shelf}<B>.
 B: [Thanks|Great]. I'd like to [borrow|take] {books} of them.
 --
 A: [Can I help you|What are you looking for]<B>?
-B: [Yes|Please], {books} books about {subject}. 
+B: [Yes|Please], {books} books about {subject}.
 A: [They're on|Try] shelf {shelf}.
 --
 B: [Where do I find|Where are] the books on {subject}? I need {books} for [school|my talk].

@@ -123,7 +123,7 @@ choice: sit by the window = the window seats are all in the last row | the windo
 choice: upgrade to business class = business class is overbooked | the upgrade costs nine hundred dollars
 choice: fly with a stop in Zurich = the stop takes eleven hours | the airport in Zurich is on strike
 choice: take the night flight = the night flight has no meals | the night flight lands when no trains run
-choice: travel by train instead = the train journey takes two days | a bridge on the train line is closed
+choice: go by train = the train journey takes two days | a bridge on the train line is closed
 @open
 B: [Hello|Hi], I have a ticket to {city} for {old}, [and I need to change it|but I can't go then].
 A: [May I ask why|What happened]<B>?
@@ -235,7 +235,7 @@ B: Yes, [as soon as possible|the next one].
 A: The next [one|train] leaves at {time} from track {track}.
 --
 B: [Hi|Excuse me], when is the next train to {city}? [We are|There are] {tickets} of us.
-A: At {time}, from track {track}. 
+A: At {time}, from track {track}.
 --
 A: [Where to|Where would you like to go]?
 B: To {city}. I need {tickets} tickets. [When do we leave|When is the next train]?

@@ -224,7 +224,7 @@ register: work
 names: formal, first
 decider: B
 topics: a late report | project deadline | a work problem | ask for more time
-task: the yearly report | the translation | the brochure | the test results | the price list | the slides for the fair
+task: the yearly report | the translation | the brochure | the test report | the price list | the talk for the fair
 due: weekday
 new: weekday
 cause: two people are sick | the numbers came late | the printer broke | the client changed the order | the data was lost

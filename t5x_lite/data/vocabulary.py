@@ -86,7 +86,7 @@ class Vocabulary:
             ids = [int(token) for token in sequence]
             if self.eos_id in ids:
                 ids = ids[: ids.index(self.eos_id)]
-            kept.append([token for token in ids if token < self.size])
+            kept.append(ids)
         return self._backend.decode_batch(kept, skip_special_tokens=True)
 
     def save(self, directory: str | os.PathLike[str]) -> None:

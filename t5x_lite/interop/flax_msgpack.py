@@ -47,7 +47,7 @@ def open_flax_msgpack(path: pathlib.Path) -> dict[str, Tensor]:
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         tree, end = _walk(data, 0)
         if not isinstance(tree, dict) or end != len(data):
-            raise ValueError("not one map")
+            raise ValueError("ends too early or too late, or is no map")
         return dict(_tensors(path, tree, ()))
 
 
@@ -57,10 +57,7 @@ def _tensors(path: pathlib.Path, tree: dict, prefix: tuple[str, ...]) -> Any:
         if isinstance(node, dict) and _CHUNKED not in node:
             yield from _tensors(path, node, here)
             continue
-        if isinstance(node, dict):
-            tensor = _chunked(path, here, node)
-        else:
-            tensor = _array(path, here, node)
+        tensor = _chunked(path, here, node) if isinstance(node, dict) else _array(path, here, node)
         name = ".".join((*prefix, "weight"))
         if key == "kernel":
             yield name, Tensor(tensor.shape[::-1], tensor.dtype, _transposed(tensor.read))
@@ -125,8 +122,6 @@ def _walk(data: mmap.mmap, at: int) -> tuple[Any, int]:
             size, at = _length(data, at, _EXTENSIONS[first])
         else:
             size, at = _FIXED_EXTENSIONS[first], at + 1
-        if at + 1 + size > len(data):
-            raise ValueError("ends inside an array")
         if data[at] != _NDARRAY:
             raise ValueError(f"extension {data[at]} is no array")
         return memoryview(data)[at + 1 : at + 1 + size], at + 1 + size

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import optax
+import optax.contrib
 
 from t5x_lite.errors import InputError
 from t5x_lite.optim.per_layer import per_layer
-from t5x_lite.params.paths import matches_any
+from t5x_lite.params.paths import map_with_path, matches_any
 
-OPTIMIZERS = ("adamw", "adafactor", "rms_adamw")
+OPTIMIZERS = ("adamw", "adafactor", "rms_adamw", "muon")
 _MINIMUM_RMS = 1e-3
+_MUON_RMS = 0.2  # the RMS of AdamW's updates, so that the two take the same learning rates (arXiv:2502.16982)
 
 
 def make_optimizer(
@@ -35,6 +37,8 @@ def make_optimizer(
         nanoT5 (arXiv:2309.02373) found it the best for T5 from scratch. Learning rates are relative: about 0.01.
       "adafactor": Shazeer & Stern 2018, scaled by parameter RMS, factored second moments; `b2` is its
         decay exponent's bound and `b1` > 0 adds a momentum.
+      "muon": momentum orthogonalized by Newton-Schulz (Jordan 2024) for matrices inside the layers, AdamW for
+        embeddings, the output kernel, norms and position biases.
     b1, b2, eps: of Adam.
     weight_decay: decoupled, times the learning rate; not on paths that match one of `no_weight_decay`.
     clip_norm: global gradient norm to clip to; 0 = none.
@@ -53,14 +57,39 @@ def make_optimizer(
     decay = optax.add_decayed_weights(weight_decay, mask=decayed) if weight_decay else optax.identity()
     parts = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
     if name == "adafactor":
-        factored: Callable[[], list[optax.GradientTransformation]] = lambda: [  # noqa: E731
+        momentum = [optax.ema(b1, debias=False)] if b1 else []
+        factored = (
             optax.scale_by_factored_rms(decay_rate=0.8),
             optax.clip_by_block_rms(1.0),
             optax.scale_by_param_block_rms(_MINIMUM_RMS),
-        ]
-        parts.append(per_layer(optax.chain(*factored(), *([optax.ema(b1, debias=False)] if b1 else []))))
+        )
+        parts.append(per_layer(optax.chain(*factored, *momentum)))
+    elif name == "muon":
+        # The rate is applied below, as for all; optax's sign convention asks for -1 here.
+        muon = optax.contrib.muon(
+            -1.0,
+            adam_b1=b1,
+            adam_b2=b2,
+            eps=eps,
+            consistent_rms=_MUON_RMS,
+            muon_weight_dimension_numbers=_matrices,
+        )
+        parts.append(per_layer(muon))
     else:
         parts.append(optax.scale_by_adam(b1=b1, b2=b2, eps=eps))
         if name == "rms_adamw":
             parts.append(per_layer(optax.scale_by_param_block_rms(_MINIMUM_RMS)))
     return optax.chain(*parts, decay, optax.scale_by_learning_rate(schedule))
+
+
+def _matrices(params: Any) -> Any:
+    """For each parameter: which axes are a matrix's input and output (attention's kernels have three), or None."""
+
+    def dimensions(path: str, leaf: jax.Array) -> optax.contrib.MuonDimensionNumbers | None:
+        if "/layers" not in path or not path.endswith("/kernel"):
+            return None
+        axes = tuple(range(leaf.ndim))
+        inputs = axes[:-1] if path.endswith("/out/kernel") else axes[:1]
+        return optax.contrib.MuonDimensionNumbers(inputs, axes[len(inputs) :])
+
+    return map_with_path(dimensions, params)

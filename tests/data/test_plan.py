@@ -148,6 +148,24 @@ def test_left_over_rows_change_between_epochs():
     assert all(len(each) == 3 for each in promoted) and len(set(promoted)) == 3
 
 
+def test_a_row_is_promoted_once_while_its_new_bucket_has_room():
+    lengths = (
+        [3] * 11 + [12] * 30 + [30] * 9
+    )  # 3 short ones are left over, then 1 of the middle ones
+    tokens = Ragged.from_lists([[1000 + i] * n for i, n in enumerate(lengths)])
+    targets = Ragged.from_lists([[1]] * len(lengths))
+    plan = plan_of(Examples(tokens, targets), SHAPES)
+    longest = [n for step in range(plan.steps_per_epoch) for n in plan.indices(step)
+               if plan.rows(step)[1] == SHAPES[2]]  # fmt: skip
+    assert min(number for number in longest if number >= 0) >= 11
+
+
+def test_buckets_are_mixed_within_an_epoch():
+    plan = plan_of()
+    shapes = [plan.rows(step)[1] for step in range(plan.steps_per_epoch)]
+    assert sum(a != b for a, b in zip(shapes, shapes[1:], strict=False)) > 2 * len(SHAPES)
+
+
 def test_the_evaluation_plan_keeps_the_order_and_marks_filled_up_rows():
     plan = plan_of(shapes=(Shape(32, 12, 8),), seed=None)
     assert plan.steps_per_epoch == 26

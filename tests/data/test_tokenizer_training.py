@@ -135,6 +135,23 @@ def test_without_keep_newlines_they_fold_to_spaces(tmp_path):
         assert vocabulary.encode([text], add_eos=False) == [model.encode(text)], repr(text)
 
 
+def test_the_longest_symbol_wins(tmp_path):
+    symbols = ("#Person1#", "#Person1#:", "#Person2#")
+    settings = SETTINGS | {"user_defined_symbols": symbols}
+    vocabulary = train_tokenizer(texts_of_bundled(), tmp_path, **settings)
+    model = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "spiece.model"))
+    for text in ("#Person1#: Hi", "#Person2#: Hi #Person1# #Person1#:"):
+        assert vocabulary.encode([text], add_eos=False) == [model.encode(text)]
+    (ids,) = vocabulary.encode(["#Person1#: Hi"], add_eos=False)
+    assert vocabulary.tokenizer.convert_ids_to_tokens(ids)[1] == "#Person1#:"
+
+
+def test_texts_of_any_length_are_learned_from(tmp_path):
+    long_text = "They walked home and talked. " * 500 + "☃"
+    vocabulary = train_tokenizer([*texts_of_bundled(), long_text], tmp_path, **SETTINGS)
+    assert vocabulary.unk_id not in vocabulary.encode(["☃"], add_eos=False)[0]
+
+
 def test_max_sentences_takes_the_first(tmp_path):
     texts = texts_of_bundled()
     for name, chosen, limit in (("a", texts, 40), ("b", texts[:40], 0)):

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from t5x_lite.errors import InputError
 from t5x_lite.interop.hf import load_hf, save_hf
+from t5x_lite.interop.hub import model_directory
 from t5x_lite.interop.names import name_table
 from t5x_lite.models.config import Execution
 from t5x_lite.models.init import abstract_params
@@ -267,6 +268,31 @@ def test_a_config_that_is_no_t5_is_refused(copied, changes, message):
     edit_config(copied, **changes)
     with pytest.raises(InputError, match=f"config.json: {message}"):
         load_hf(copied, param_dtype=None)
+
+
+def test_a_hub_id_brings_one_format_of_weights_and_its_revision(
+    tied_directory, tmp_path, monkeypatch
+):
+    asked = []
+
+    def download(name, revision, allow_patterns):
+        """A hub that has no safetensors, a .bin, and a Flax file which comes first in preference."""
+        asked.append(
+            (name, revision, [p for p in allow_patterns if "model" in p and p != "*.model"])
+        )
+        shutil.copy(tied_directory / "config.json", tmp_path)
+        if "flax_model.msgpack" in allow_patterns:
+            (tmp_path / "flax_model.msgpack").write_bytes(b"")
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert model_directory("google/t5-v1_1-small@abc") == tmp_path
+    assert asked == [
+        ("google/t5-v1_1-small", "abc", ["model.safetensors", "model-*-of-*.safetensors"]),
+        ("google/t5-v1_1-small", "abc", ["flax_model.msgpack", "flax_model-*-of-*.msgpack"]),
+    ]
+    with pytest.raises(InputError, match="which has no revision 'main'"):
+        model_directory(tmp_path, "main")
 
 
 def test_sources_that_are_not_there_take_one_line(tmp_path):
