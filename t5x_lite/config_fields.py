@@ -1,12 +1,11 @@
-"""Every field a config may have, its type and its allowed values; which sections each task needs."""
+"""Every field a config may have, its type and its allowed values; which fields each task reads."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
-
-_NAME_SIZES = ("data", "fsdp", "model")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,124 +21,178 @@ def _is_int(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return _is_int(value) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, (tuple, list))
+
+
+def _is_mapping(value: Any) -> bool:
+    return hasattr(value, "items")
 
 
 def _whole(lowest: int) -> Field:
     return Field(f"a whole number >= {lowest}", lambda v: _is_int(v) and v >= lowest)
 
 
-def _number(lowest: float, highest: float = float("inf")) -> Field:
-    expected = f"a number >= {lowest:g}" + (f" and <= {highest:g}" if highest < 1e30 else "")
+def _number(lowest: float, highest: float = math.inf) -> Field:
+    expected = f"a number >= {lowest:g}" + (f" and <= {highest:g}" if highest < math.inf else "")
     return Field(expected, lambda v: _is_number(v) and lowest <= v <= highest)
+
+
+def _fraction() -> Field:
+    return Field("a number >= 0 and < 1", lambda v: _is_number(v) and 0 <= v < 1)
 
 
 def _one_of(*values: str) -> Field:
     return Field("one of " + ", ".join(map(repr, values)), lambda v: v in values)
 
 
-def _strings() -> Field:
-    return Field(
-        "a tuple of strings",
-        lambda v: isinstance(v, (tuple, list)) and all(isinstance(x, str) for x in v),
-    )
+def _mapping(expected: str, accepts: Callable[[Any], bool]) -> Field:
+    def accepted(value: Any) -> bool:
+        return _is_mapping(value) and all(
+            isinstance(k, str) and accepts(v) for k, v in value.items()
+        )
+
+    return Field(expected, accepted)
+
+
+def _is_size(value: Any) -> bool:
+    return _is_int(value) and value >= 1
+
+
+def _is_bucket(value: Any) -> bool:
+    return _is_sequence(value) and len(value) == 2 and all(map(_is_size, value))
 
 
 TEXT = Field("a string", lambda v: isinstance(v, str))
 NAME = Field("a string that is not empty", lambda v: isinstance(v, str) and bool(v))
 FLAG = Field("True or False", lambda v: isinstance(v, bool))
-SIZE = Field("a whole number above 0, or -1 for the rest", lambda v: _is_int(v) and (v > 0 or v == -1))
-MAPPING = Field("a mapping", lambda v: hasattr(v, "items"))
+# What jax.random.key and numpy's generators take alike.
+SEED = Field("a whole number from 0 to 2**31 - 1", lambda v: _is_int(v) and 0 <= v < 2**31)
+AXIS = Field("a whole number above 0, or -1 for the rest", lambda v: _is_int(v) and (v > 0 or v == -1))
+STRINGS = Field(
+    "a tuple of strings", lambda v: _is_sequence(v) and all(isinstance(x, str) for x in v)
+)
+COLUMNS = _mapping("a mapping of template fields to column names", lambda v: isinstance(v, str))
+SETTINGS = _mapping("a mapping", lambda v: True)  # the room that reads it knows its fields
+PUBLISHED = _mapping(
+    "a mapping of names to scores between 0 and 1, {'a paper': {'rouge1': 0.35}}",
+    _mapping("", lambda v: _is_number(v) and 0 <= v <= 1).accepts,
+)
 BUCKETS = Field(
     "a number of buckets, or pairs ((encoder_length, decoder_length), ...)",
-    lambda v: (_is_int(v) and v > 0) or (isinstance(v, (tuple, list)) and len(v) > 0),
+    lambda v: _is_size(v) or (_is_sequence(v) and len(v) > 0 and all(map(_is_bucket, v))),
 )
 
-ROWS = {
+ROWS: Mapping[str, Any] = {
     "source": NAME,
     "split": TEXT,
-    "columns": MAPPING,
+    "columns": COLUMNS,
     "id_column": TEXT,
     "exclude": TEXT,
     "limit": _whole(0),
 }
-
-SECTIONS: dict[str, Any] = {
-    "model": {
-        "source": NAME,
-        "architecture": MAPPING,
-        "dtype": _one_of("float32", "bfloat16", "float16"),
-        "param_dtype": _one_of("float32", "bfloat16"),
-        "remat": _one_of("none", "dots", "full"),
-        "scan_layers": FLAG,
-        "attention": _one_of("auto", "einsum", "blocked"),
-    },
-    "tokenizer": {
-        "source": NAME,
-        "vocab_size": _whole(1),
-        "algorithm": _one_of("unigram", "bpe"),
-        "user_defined_symbols": _strings(),
-        "extra_ids": _whole(0),
-        "keep_newlines": FLAG,
-        "byte_fallback": FLAG,
-        "max_sentences": _whole(0),
-    },
-    "data": {
-        "train": ROWS,
-        "evaluation": ROWS,
-        "template": NAME,
-        "target": NAME,
-        "encoder_length": _whole(2),
-        "decoder_length": _whole(2),
-        "truncation": _one_of("error", "end", "middle", "oldest_turns"),
-        "cut_field": NAME,
-    },
-    "batch": {
-        "size": _whole(0),
-        "tokens": _whole(0),
-        "buckets": BUCKETS,
-        "multiple": _whole(1),
-        "pack": FLAG,
-        "accumulation": _whole(1),
-    },
-    "train": {"steps": _whole(1)},
-    "loss": {
-        "label_smoothing": _number(0.0, 1.0),
-        "z_loss": _number(0.0),
-        "chunk": _whole(0),
-    },
-    "optimizer": {
-        "name": _one_of("adamw", "adafactor", "rms_adamw", "muon"),
-        "b1": _number(0.0, 1.0),
-        "b2": _number(0.0, 1.0),
-        "eps": _number(0.0),
-        "weight_decay": _number(0.0),
-        "no_weight_decay": _strings(),
-        "clip_norm": _number(0.0),
-    },
-    "schedule": {
-        "name": _one_of("constant", "linear", "cosine", "rsqrt"),
-        "learning_rate": _number(0.0),
-        "warmup_steps": _whole(0),
-        "final_fraction": _number(0.0, 1.0),
-    },
-    "mesh": {axis: SIZE for axis in _NAME_SIZES},
-    "checkpoint": {"every_steps": _whole(1), "keep": _whole(1)},
-    "evaluation": {
-        "every_steps": _whole(1),
-        "batch_tokens": _whole(1),
-        "bootstrap_samples": _whole(1),
-        "samples": _whole(0),
-    },
-    "generation": MAPPING,
-    "logging": {"every_steps": _whole(1), "tensorboard": FLAG},
-    "published": MAPPING,
+MODEL: Mapping[str, Any] = {
+    "source": NAME,
+    "architecture": SETTINGS,
+    "dtype": _one_of("float32", "bfloat16", "float16"),
+    "param_dtype": _one_of("float32", "bfloat16"),
+    "attention": _one_of("auto", "einsum", "blocked"),
+}
+TOKENIZER: Mapping[str, Any] = {
+    "source": NAME,
+    "vocab_size": _whole(1),
+    "algorithm": _one_of("unigram", "bpe"),
+    "user_defined_symbols": STRINGS,
+    "extra_ids": _whole(0),
+    "keep_newlines": FLAG,
+    "byte_fallback": FLAG,
+    "max_sentences": _whole(0),
+}
+TEXTS: Mapping[str, Any] = {
+    "template": NAME,
+    "target": NAME,
+    "encoder_length": _whole(2),
+    "decoder_length": _whole(2),
+    "truncation": _one_of("error", "end", "middle", "oldest_turns"),
+    "cut_field": NAME,
+}
+# Span corruption of the training texts for the first `steps` steps of the run (0 = none).
+DENOISING: Mapping[str, Any] = {
+    "steps": _whole(0),
+    "encoder_length": _whole(4),
+    "noise_density": _fraction(),
+    "mean_span_length": _number(1.0),
+}
+BATCH: Mapping[str, Any] = {
+    "size": _whole(0),
+    "tokens": _whole(0),
+    "buckets": BUCKETS,
+    "multiple": _whole(1),
+    "pack": FLAG,
+    "accumulation": _whole(1),
+}
+LOSS: Mapping[str, Any] = {
+    "label_smoothing": _fraction(),
+    "z_loss": _number(0.0),
+    "chunk": _whole(0),
+}
+OPTIMIZER: Mapping[str, Any] = {
+    "name": _one_of("adamw", "adafactor", "rms_adamw", "muon"),
+    "b1": _fraction(),
+    "b2": _fraction(),
+    "eps": _number(0.0),
+    "weight_decay": _number(0.0),
+    "no_weight_decay": STRINGS,
+    "clip_norm": _number(0.0),
+    "rate_multipliers": Field(
+        "pairs of a parameter path pattern and a factor",
+        lambda v: _is_sequence(v)
+        and all(
+            _is_sequence(x) and len(x) == 2 and isinstance(x[0], str) and _is_number(x[1]) for x in v
+        ),
+    ),
+}
+SCHEDULE: Mapping[str, Any] = {
+    "name": _one_of("constant", "linear", "cosine", "rsqrt"),
+    "learning_rate": _number(0.0),
+    "warmup_steps": _whole(0),
+    "final_fraction": _number(0.0, 1.0),
+}
+MESH: Mapping[str, Any] = {"data": AXIS, "fsdp": AXIS, "model": AXIS}
+EVALUATION: Mapping[str, Any] = {
+    "batch_tokens": _whole(1),
+    "bootstrap_samples": _whole(1),
+    "samples": _whole(0),
 }
 
-# What each task reads: exactly these sections must be there.
-TASKS: dict[str, tuple[str, ...]] = {
-    "finetune": (
-        "model", "tokenizer", "data", "batch", "train", "loss", "optimizer", "schedule", "mesh",
-        "checkpoint", "evaluation", "generation", "logging", "published",
-    ),
-}  # fmt: skip
+# Sections by task: exactly these fields must be there. A mapping is a section, a `Field` a value.
+TASKS: Mapping[str, Mapping[str, Any]] = {
+    "finetune": {
+        "model": {**MODEL, "remat": _one_of("none", "dots", "full"), "scan_layers": FLAG},
+        "tokenizer": TOKENIZER,
+        "data": {"train": ROWS, "evaluation": ROWS, "denoising": DENOISING, **TEXTS},
+        "batch": BATCH,
+        "train": {"steps": _whole(1)},
+        "loss": LOSS,
+        "optimizer": OPTIMIZER,
+        "schedule": SCHEDULE,
+        "mesh": MESH,
+        "checkpoint": {"every_steps": _whole(1), "keep": _whole(1)},
+        "evaluation": {"every_steps": _whole(1), **EVALUATION},
+        "generation": SETTINGS,
+        "logging": {"every_steps": _whole(1), "tensorboard": FLAG},
+        "published": PUBLISHED,
+    },
+    "evaluate": {
+        "model": MODEL,
+        "tokenizer": TOKENIZER,
+        "data": {"evaluation": ROWS, **TEXTS},
+        "mesh": MESH,
+        "evaluation": EVALUATION,
+        "generation": SETTINGS,
+        "published": PUBLISHED,
+    },
+}

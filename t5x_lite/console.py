@@ -5,13 +5,21 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from types import TracebackType
+from typing import Any, Protocol
 
 import tqdm
 
 log = logging.getLogger("t5x_lite")
 
-_SECONDS_BETWEEN_LINES_WITHOUT_A_TERMINAL = 30.0
+# Without a terminal (a log file, a CI run) a bar is a line of the log from time to time.
+_SECONDS_BETWEEN_LINES = 30.0
+# A bar inside another one shows up only if it lasts.
+_SECONDS_BEFORE_A_NESTED_BAR = 3.0
+# Libraries that report every step of their own work at the level INFO, or warn of what is fine here.
+_CHATTY = ("absl", "orbax", "tensorstore", "grain", "datasets", "transformers", "httpx", "fsspec")
+_open_bars = 0
 
 
 def _is_speaker() -> bool:
@@ -24,45 +32,119 @@ def _is_speaker() -> bool:
     return (distributed.global_state.process_id or 0) == 0
 
 
+class _AboveBars(logging.StreamHandler):
+    """Writes to standard error, above the progress bars if some are drawn there."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with tqdm.tqdm.external_write_mode(file=sys.stderr):
+            self.setStream(sys.stderr)
+            super().emit(record)
+
+
 def setup(level: int = logging.INFO) -> None:
     """Sends the project's log to standard error, on process 0 only. Called once, by the program's entry point."""
-    handler: logging.Handler = logging.StreamHandler()
+    handler = _AboveBars()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     handler.addFilter(lambda record: _is_speaker() or record.levelno >= logging.ERROR)
     log.handlers[:] = [handler]
     log.setLevel(level)
     log.propagate = False
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # of XLA's C++ too: errors alone
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+class Bar(Protocol):
+    """What is behind a progress bar."""
+
+    def update(self, n: int) -> Any: ...
+    def set_postfix_str(self, text: str, refresh: bool) -> Any: ...
+    def close(self) -> Any: ...
+
+
+class _Lines:
+    """A progress bar as lines of the log: one every 30 seconds, with the speed since the one before."""
+
+    def __init__(self, total: int | None, description: str, unit: str, initial: int):
+        self._total, self._description, self._unit = total, description, unit
+        self._done = self._done_before = initial
+        self._time_before = time.monotonic()
+        self._note = ""
+
+    def update(self, n: int) -> None:
+        self._done += n
+        seconds = time.monotonic() - self._time_before
+        if seconds < _SECONDS_BETWEEN_LINES:
+            return
+        each = seconds / max(self._done - self._done_before, 1)
+        parts = [f"{self._description}: {self._done}"]
+        if self._total:
+            left = tqdm.tqdm.format_interval((self._total - self._done) * each)
+            parts = [f"{self._description}: {self._done}/{self._total}", f"{left} left"]
+        parts.append(f"{each:.2f} s/{self._unit}" if each > 1 else f"{1 / each:.1f} {self._unit}/s")
+        log.info(", ".join([*parts, self._note] if self._note else parts))
+        self._done_before, self._time_before = self._done, time.monotonic()
+
+    def set_postfix_str(self, text: str, refresh: bool) -> None:
+        self._note = text
+
+    def close(self) -> None: ...
+
+
+class _Silence:
+    """A progress bar that says nothing."""
+
+    def update(self, n: int) -> None: ...
+    def set_postfix_str(self, text: str, refresh: bool) -> None: ...
+    def close(self) -> None: ...
+
+
+def _bar(total: int | None, description: str, unit: str, initial: int) -> Bar:
+    if not _is_speaker() or os.environ.get("T5X_LITE_PROGRESS") == "0":
+        return _Silence()
+    if not sys.stderr.isatty():
+        return _Lines(total, description, unit, initial)
+    return tqdm.tqdm(
+        total=total,
+        desc=description,
+        unit=unit,
+        initial=initial,
+        dynamic_ncols=True,
+        mininterval=0.2,
+        maxinterval=0.5,
+        leave=False,
+        delay=_SECONDS_BEFORE_A_NESTED_BAR if _open_bars else 0,
+    )
 
 
 class progress:
     """A progress bar with an ETA: `with progress(total, "training", "step") as bar: bar.update(1); bar.note("loss 2.1")`.
 
-    Without a terminal (a log file, a CI run) it writes a line every 30 seconds instead of redrawing one.
+    Without a terminal it is a line of the log every 30 seconds; with T5X_LITE_PROGRESS=0 in the environment, nothing.
+    A bar inside another one shows up only after 3 seconds.
     """
 
     def __init__(self, total: int | None, description: str, unit: str = "it", initial: int = 0):
-        interactive = sys.stderr.isatty()
-        silent = not _is_speaker() or os.environ.get("T5X_LITE_PROGRESS") == "0"
-        self._bar = tqdm.tqdm(
-            total=total,
-            desc=description,
-            unit=unit,
-            initial=initial,
-            disable=silent,
-            dynamic_ncols=interactive,
-            ncols=None if interactive else 100,
-            mininterval=0.2 if interactive else _SECONDS_BETWEEN_LINES_WITHOUT_A_TERMINAL,
-            maxinterval=0.5 if interactive else _SECONDS_BETWEEN_LINES_WITHOUT_A_TERMINAL,
-            leave=False,
-        )
+        global _open_bars
+        self._description = description
+        self._bar = _bar(total, description, unit, initial)
+        _open_bars += 1
 
     def update(self, n: int = 1) -> None:
         """Advances the bar by `n` units."""
         self._bar.update(n)
 
-    def note(self, text: str) -> None:
-        """Shows a short text behind the bar (the loss, say)."""
-        self._bar.set_postfix_str(text, refresh=False)
+    def note(self, text: str, *, now: bool = False) -> None:
+        """Shows a short text behind the bar (the loss, say), at its next update or `now`."""
+        self._bar.set_postfix_str(text, refresh=now)
+
+    def announce(self, text: str) -> None:
+        """Says at once what is going to take a while (compiling, say): behind the bar, or in a line of its own."""
+        if isinstance(self._bar, _Lines):
+            log.info("%s: %s", self._description, text)
+        else:
+            self.note(text, now=True)
 
     def __enter__(self) -> progress:
         return self
@@ -73,4 +155,6 @@ class progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        global _open_bars
+        _open_bars -= 1
         self._bar.close()

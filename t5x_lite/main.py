@@ -2,82 +2,104 @@
 
 from __future__ import annotations
 
+import ast
+import errno
 import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
-
-from absl import flags
-from ml_collections import config_flags
 
 from t5x_lite import console
-from t5x_lite.config import check_config, find_config_file
+from t5x_lite.config import load_config, shipped_configs
 from t5x_lite.errors import InputError, Stopped
 
 USAGE = """\
-t5x-lite --config FILE.py[:ARGUMENT] --workdir DIRECTORY [--config.any.field=value ...]
+t5x-lite --config FILE.py[:ARGUMENT] --workdir DIRECTORY [--config.FIELD=VALUE ...]
 
 Runs the experiment that a config describes. What it leaves in DIRECTORY: config.json, metrics.jsonl, report.json,
-report.md, report.html, samples.jsonl, TensorBoard events, checkpoints/. The same command again goes on where a stopped
-run was.
+report.md, report.html, samples.jsonl, TensorBoard events, model/, checkpoints/. The same command again goes on where a
+stopped run was.
 
   --config FILE.py           a config file, or the name of one that ships with the package
   --config FILE.py:runlocal  the same experiment in seconds: a tiny model on bundled data
   --config.FIELD=VALUE       changes any field, e.g. --config.schedule.learning_rate=1e-4
-  --workdir DIRECTORY        where the run's files go (local or gs://)
+  --workdir DIRECTORY        where the run's files go
   --help                     this text
+
+Configs that ship (each says at its top what it does, on which hardware, and for how long):
 """
 
-
-def _parse(arguments: Sequence[str]) -> Any:
-    """The parsed flags: .config (locked) and .workdir.
-
-    Raises:
-      InputError: a flag, config file or config field that does not exist, or a value of the wrong type.
-    """
-    resolved = list(arguments)
-    for i, argument in enumerate(resolved):
-        if argument == "--config" and i + 1 < len(resolved):
-            resolved[i : i + 2] = [f"--config={resolved[i + 1]}", ""]
-    resolved = [argument for argument in resolved if argument]
-    for i, argument in enumerate(resolved):
-        if argument.startswith("--config="):
-            name, colon, rest = argument.removeprefix("--config=").partition(":")
-            resolved[i] = f"--config={find_config_file(name)}{colon}{rest}"
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values, lock_config=True)
-    flags.DEFINE_string("workdir", None, "where the run's files go", flag_values=values)
-    try:
-        rest = values(["t5x-lite", *resolved])[1:]
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(" ".join(str(error).split())) from error
-    if rest:
-        raise InputError(f"{rest[0]} is not a flag; see t5x-lite --help")
-    for flag in ("config", "workdir"):
-        if getattr(values, flag) is None:
-            raise InputError(f"--{flag} is missing; see t5x-lite --help")
-    return values
+# What a full disk or a missing permission is, in the middle of a run.
+_STORAGE_TROUBLE = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM,
+)  # fmt: skip
 
 
 def run() -> None:
     """The program `t5x-lite`: exit status 0; 2 for bad input (one line says what to do); 130 and 143 when stopped."""
     arguments = sys.argv[1:]
     if not arguments or {"--help", "-h", "-help"} & set(arguments):
-        sys.stdout.write(USAGE)
+        sys.stdout.write(USAGE + _list_configs())
         return
     console.setup()
     try:
-        values = _parse(arguments)
-        check_config(values.config)
-        task = importlib.import_module(f"t5x_lite.tasks.{values.config.task}")
-        task.run(values.config, os.path.expanduser(values.workdir))
+        spec, workdir, overrides = parse(arguments)
+        config = load_config(spec, overrides)
+        task = importlib.import_module(f"t5x_lite.tasks.{config.task}")
+        task.run(config, os.path.expanduser(workdir))
     except InputError as error:
-        sys.stderr.write(f"t5x-lite: {error}\n")
-        sys.exit(2)
+        _exit(str(error), 2)
+    except OSError as error:
+        if error.errno not in _STORAGE_TROUBLE:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        _exit(f"{place}{error.strerror}; put that right, and the same command goes on", 2)
     except Stopped as stopped:
-        sys.stderr.write(f"t5x-lite: {stopped}\n")
-        sys.exit(128 + stopped.signal_number)
+        _exit(str(stopped), 128 + stopped.signal_number)
     except KeyboardInterrupt:
-        sys.stderr.write("t5x-lite: stopped; the same command goes on from the last checkpoint\n")
-        sys.exit(130)
+        _exit("stopped; the same command goes on from the last checkpoint, if there is one", 130)
+
+
+def parse(arguments: Sequence[str]) -> tuple[str, str, dict[str, str]]:
+    """Reads the flags: the value of --config, that of --workdir, and the fields to change with their values as text.
+
+    >>> parse(["--config", "a.py", "--workdir=b", "--config.seed=1"])
+    ('a.py', 'b', {'seed': '1'})
+
+    Raises:
+      InputError: a flag that is unknown, missing or without a value.
+    """
+    given = {"--config": "", "--workdir": ""}
+    overrides = {}
+    rest = list(arguments)
+    while rest:
+        flag, equals, value = rest.pop(0).partition("=")
+        field = flag.removeprefix("--config.")
+        if flag not in given and field in ("", flag):
+            raise InputError(f"{flag}: there is no such flag; see t5x-lite --help")
+        if not equals:
+            if not rest or rest[0].startswith("--"):
+                raise InputError(f"{flag} needs a value; see t5x-lite --help")
+            value = rest.pop(0)
+        if flag in given:
+            given[flag] = value
+        else:
+            overrides[field] = value
+    for flag, value in given.items():
+        if not value:
+            raise InputError(f"{flag} is missing; see t5x-lite --help")
+    return given["--config"], given["--workdir"], overrides
+
+
+def _list_configs() -> str:
+    files = shipped_configs()
+    summaries = [ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) for file in files]
+    return "".join(
+        f"  {file.name:<27}{(summary or '').partition(chr(10))[0]}\n"
+        for file, summary in zip(files, summaries, strict=True)
+    )
+
+
+def _exit(message: str, status: int) -> None:
+    sys.stderr.write(f"t5x-lite: {message}\n")
+    sys.exit(status)

@@ -33,10 +33,10 @@ class Summary:
 
     setting: str
     decision: str
-    details: tuple[str, ...]
+    detail: str
 
     def templates(self) -> tuple[str, ...]:
-        return (self.setting, self.decision, *self.details)
+        return (self.setting, self.decision, self.detail)
 
     def text(self, values: dict[str, str]) -> str:
         return fill(" ".join(self.templates()), values)
@@ -100,22 +100,21 @@ def _attempt(situation: Situation, dice: Dice) -> Sample:
     other = "B" if decider == "A" else "A"
     roles = {"D": decider, "O": other, "A": "A", "B": "B"}
 
-    named = {role: dice.chance(NAMED_SHARE) for role in "AB"}
+    styles = dict(zip("AB", situation.names, strict=True))
+    named = {role: styles[role] != "none" and dice.chance(NAMED_SHARE) for role in "AB"}
     script: list[Turn] = []
     for variant in _plan(situation, course, joint, dice):
-        # Small talk comes from X, the one who did not speak last, as Y's answer follows.
-        opener = "B" if script and script[-1][0] == "A" else "A"
+        # Small talk of X and Y: whoever did not speak last begins it.
+        last = script[-1][0] if script else "B"
+        starter, answerer = ("B", "A") if last == "A" else ("A", "B")
         if variant[0][0] in "XY":
-            mapping = {variant[0][0]: opener, variant[1][0]: "A" if opener == "B" else "B"}
-        else:
-            mapping = roles
-        script += [(mapping[role], choose(said, dice)) for role, said in variant]
-    turns = _speak(script, values, named, roles, dice)
-    heard = " ".join(said for _, said in turns)
+            roles |= {variant[0][0]: starter, variant[1][0]: answerer}
+        script += [(roles[role], choose(said, dice)) for role, said in variant]
+    turns, addressed = _speak(script, values, named, roles, dice)
     first = turns[0][0]
     for role in "AB":
         unnamed = f"#Person{1 if role == first else 2}#"
-        values[role] = values[f"name_{role}"] if values[f"name_{role}"] in heard else unnamed
+        values[role] = values[f"name_{role}"] if role in addressed else unnamed
     values |= {"D": values[decider], "O": values[other]}
 
     summary, other_summary = _summaries(situation, course, joint, dice)
@@ -209,24 +208,27 @@ def _speak(
     named: dict[str, bool],
     roles: dict[str, str],
     dice: Dice,
-) -> tuple[Turn, ...]:
-    """Fills the script in, addresses people by name and joins turns of the same speaker."""
+) -> tuple[tuple[Turn, ...], set[str]]:
+    """Fills the script in, addresses people by name and joins turns of the same speaker.
+
+    The second result is whose name is said.
+    """
     turns: list[Turn] = []
     addressed: set[str] = set()
     for role, said in script:
         for mark, person in roles.items():
             if f"<{mark}>" not in said:
                 continue
-            use = named[person] and not values[f"name_{person}"].startswith("nobody")
-            use = use and (person not in addressed or dice.chance(AGAIN_NAMED_SHARE))
+            use = named[person] and (person not in addressed or dice.chance(AGAIN_NAMED_SHARE))
             said = said.replace(f"<{mark}>", f", {values[f'name_{person}']}" if use else "")
-            addressed |= {person} if use else set()
+            if use:
+                addressed.add(person)
         said = fill(said, values)
         if turns and turns[-1][0] == role:
             turns[-1] = (role, f"{turns[-1][1]} {said}")
         else:
             turns.append((role, said))
-    return tuple(turns)
+    return tuple(turns), addressed
 
 
 def _summaries(
@@ -236,12 +238,8 @@ def _summaries(
     pool = (phrases.JOINT_SUMMARY if joint else phrases.SOLO_SUMMARY)[course]
     settings = dice.shuffled(situation.settings)[:2]
     decisions = dice.shuffled(pool.strip().splitlines())[:2]
-    facts = dice.shuffled(situation.details)[: 1 + dice.below(len(situation.details) + 1)]
-    details = [dice.shuffled(fact)[:2] for fact in facts]
-    one, two = (
-        Summary(settings[i], decisions[i], tuple(phrasing[i] for phrasing in details))
-        for i in range(2)
-    )
+    details = dice.shuffled(dice.pick(situation.details))[:2]
+    one, two = (Summary(settings[i], decisions[i], details[i]) for i in range(2))
     return one, two
 
 
@@ -256,7 +254,7 @@ def _question(
     everything = " ".join(said for _, said in turns)
     quotes = []
     for role, said in turns:
-        for sentence in re.split(r"(?<=[.?!]) (?=[A-Z])", said):
+        for sentence in re.split(r"(?<!Mr\.)(?<!Ms\.)(?<=[.?!]) ", said):
             short = 4 <= len(sentence.split()) <= 14
             if short and everything.count(sentence) == 1:
                 quotes.append((sentence, f"#Person{1 if role == first else 2}#"))
@@ -272,7 +270,7 @@ def _check(sample: Sample) -> None:
         stated |= slots_of(" ".join(summary.templates()))
     for key in stated - set("ABDO"):
         value = fill(sample.values[key], sample.values)
-        if value.lower() not in heard:
+        if not re.search(rf"(?<!\w){re.escape(value.lower())}(?!\w)", heard):
             raise ValueError(
                 f"{sample.situation.name}: {key}={value!r} is never said in\n{sample.dialogue()}"
             )

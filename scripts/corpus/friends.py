@@ -269,7 +269,7 @@ name: farewell_gift
 register: work
 names: first, first
 decider: both
-topics: buy a gift | a farewell present | collect money for a gift | present for a colleague
+topics: buy a gift | a farewell present | choose a farewell gift | present for a colleague
 who: person
 years: number 3 12
 reason: retires | moves abroad | starts a business | goes back to school | has a baby

@@ -63,7 +63,7 @@ name: moving_house
 register: friends
 names: first, first
 decider: both
-topics: moving day | help with moving | move to a new house | plan a move
+topics: moving day | help with moving | move to another house | plan a move
 city: Salem | Austin | Portland | Bristol | Halifax | Geneva
 day: weekday
 boxes: integer 20 95 5
@@ -265,7 +265,7 @@ name: pet_sitting
 register: friends
 names: first, first
 decider: A
-topics: pet sitting | ask a friend a favor | care for a pet | water the plants
+topics: pet sitting | ask for a favor | care for a pet | water the plants
 pet: two cats | an old parrot | a lazy dog | three goldfish | a rabbit
 place: Italy | Iceland | Kenya | Peru | Japan | Canada
 days: number 4 12

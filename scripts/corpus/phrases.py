@@ -311,18 +311,18 @@ D: I like [the music in here|that picture on the wall].
 O: [Thank you|Oh, thanks], my {talk_kin} [chose|found] it.
 """,
     "work": """
-X: [Did you see|Have you seen] the {talk_sport} [game|match] [yesterday|last night]?
+X: Did you [see|watch] the {talk_sport} [game|match] [yesterday|last night]?
 Y: [Only the end|Yes, the whole thing]. [My {talk_kin} couldn't stop shouting|What a finish].
 --
-X: [The elevator|The coffee machine] is broken again, [by the way|did you notice].
+X: [The elevator is broken again, by the way.|The coffee machine is broken again, did you notice?]
 Y: [Again|Oh no]! They repaired it [on {talk_day}|{late} days ago].
 --
 Y: [How was|Did you enjoy] your weekend?
 X: [Quiet|Busy], we [visited|had a visit from] my {talk_kin}. [And yours|How about you]?
 Y: [It rained all the time|I slept most of it], but it was nice.
 --
-X: It's freezing in here, only {degrees} degrees [on my side|at my desk].
-Y: [Someone left the window open|The heating broke on {talk_day}].
+X: It's [much|far] too warm in here, {degrees} degrees [on my side|at my desk].
+Y: [Someone turned up the heating|The fan broke on {talk_day}].
 """,
     "friends": """
 X: [Is that a new jacket?|I like your jacket!]
@@ -343,7 +343,7 @@ Y: [I know|Tell me about it]. [I'd rather stay in bed|I liked last week better].
 }
 
 TALK_SLOTS = {
-    "degrees": "integer 12 38 1",
+    "degrees": "integer 26 39 1",
     "late": "number 3 12",
     "talk_day": "weekday",
     "talk_pet": "Rocky | Luna | Max | Coco | Biscuit",

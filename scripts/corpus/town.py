@@ -123,7 +123,7 @@ choice: get a credit card = the card has a limit of fifty dollars | the card cos
 choice: put the money in gold = gold must be kept in a rented box | the price of gold is at its peak
 @open
 A: [Good morning|Please have a seat]<B>. [What can I do for you|How may I help]?
-B: It's about {sum}. [They are|The money is] for {aim}.
+B: It's about {sum}. [I need it|The money is] for {aim}.
 --
 B: [Hello|Good day], I need [some advice|your help]. I'm thinking of {aim}.
 A: [A good idea|Very nice]<B>. How much money are we talking about?
@@ -293,7 +293,7 @@ B: {price}.
 A: [Hello, can I help you|What can I do for you]?
 B: It's [about|because of] this {item}. {fault}, [and|although] I paid {price} on {bought}!
 --
-B: [Excuse me|Hi], there's a problem. {fault}, look, [right here|do you see it].
+B: [Excuse me|Hi], there's a problem. {fault}, [look, right here.|do you see it?]
 A: [You're right|Yes, I see]. When did you buy the {item}?
 B: On {bought}, for {price}.
 @manager*
@@ -343,7 +343,7 @@ B: {code}.
 A: [Last month you paid|Your last bill was] {bill}.
 B: [I know|Right], {bill}.
 --
-B: I paid {bill} last month[|, can you imagine].
+B: I paid {bill} last month[.|, can you imagine?]
 A: {bill}, [I see it here|yes, that's right].
 @months*
 B: How long [does a contract run|am I bound]?

@@ -234,7 +234,7 @@ A: [For today|Today]?
 B: Yes, [as soon as possible|the next one].
 A: The next [one|train] leaves at {time} from track {track}.
 --
-B: [Hi|Excuse me], when is the next train to {city}? [We are|There are] {tickets} of us.
+B: [Hi|Excuse me], when is the next train to {city}? There are {tickets} of us.
 A: At {time}, from track {track}.
 --
 A: [Where to|Where would you like to go]?
@@ -269,7 +269,7 @@ name: campsite
 register: service
 names: none, first
 decider: B
-topics: camping trip | at the campsite | a place for a tent | book a campsite
+topics: camping trip | at the campsite | find a camping place | book a campsite
 people: number 2 8
 nights: number 3 9
 fee: dollars 12 48 3

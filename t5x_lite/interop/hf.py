@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -39,27 +40,47 @@ class _Saves(Protocol):
     def save(self, directory: str | os.PathLike[str]) -> None: ...
 
 
-def load_hf(
-    source: str | os.PathLike[str],
-    revision: str | None = None,
-    *,
-    param_dtype: str | None,
-    shardings: Callable[[T5Config], Params] | None = None,
-) -> tuple[T5Config, Params]:
-    """Loads a T5 in Hugging Face's format.
+@dataclasses.dataclass(frozen=True)
+class OpenedModel:
+    """A model whose files are known to be those of its `config`, and whose weights have yet to be read."""
 
-    Weights are read one tensor at a time, each straight into its sharding: no process ever holds more than its
-    shards and one tensor.
+    config: T5Config
+    _directory: pathlib.Path
+    _table: tuple[Entry, ...]
+    _tensors: Mapping[str, Tensor]
+
+    def read(self, param_dtype: str | None, shardings: Params | None = None) -> Params:
+        """The canonical unrolled parameter tree (nested dicts of jax arrays).
+
+        Weights are read one tensor at a time, each straight into its sharding: no process ever holds more than its
+        shards and one tensor.
+
+        Args:
+          param_dtype: "float32", "bfloat16" or "float16"; None keeps the type of each tensor in the file.
+          shardings: a tree like the parameters with a `jax.sharding.Sharding` a leaf; None puts all on the default
+            device.
+
+        Raises:
+          InputError: a file that cannot be read, or values that the type cannot hold.
+        """
+        placed = traverse_util.flatten_dict(shardings, sep="/") if shardings else {}
+        params = {}
+        with progress(len(self._table), f"loading {self._directory.name}", "tensor") as bar:
+            for entry in self._table:
+                array = entry.to_canonical(self._tensors[entry.hf_name].read())
+                array = _converted(array, param_dtype, f"{self._directory}: {entry.hf_name}")
+                # Waiting for the transfer keeps the host at one tensor.
+                params[entry.path] = _place(array, placed.get(entry.path)).block_until_ready()
+                bar.update()
+        return traverse_util.unflatten_dict(params, sep="/")
+
+
+def open_hf(source: str | os.PathLike[str], revision: str | None = None) -> OpenedModel:
+    """Opens a T5 in Hugging Face's format and checks its files, without reading the weights.
 
     Args:
       source: a local directory, or a hub id with or without "@revision".
       revision: a branch, tag or commit on the hub.
-      param_dtype: "float32", "bfloat16" or "float16"; None keeps the type of each tensor in the file.
-      shardings: given the architecture, a tree like the parameters with a `jax.sharding.Sharding` a leaf; None puts
-        all on the default device.
-
-    Returns:
-      The architecture, and the canonical unrolled parameter tree (nested dicts of jax arrays).
 
     Raises:
       InputError: the model cannot be found or read, is no T5, or its tensors are not those of its config: then the
@@ -77,16 +98,30 @@ def load_hf(
         tensors.pop(HEAD, None)
     table = name_table(config)
     _check(directory, table, tensors)
-    placed = traverse_util.flatten_dict(shardings(config), sep="/") if shardings else {}
-    params = {}
-    with progress(len(table), f"loading {directory.name}", "tensor") as bar:
-        for entry in table:
-            array = entry.to_canonical(tensors[entry.hf_name].read())
-            array = _converted(array, param_dtype, f"{directory}: {entry.hf_name}")
-            # Waiting for the transfer keeps the host at one tensor.
-            params[entry.path] = _place(array, placed.get(entry.path)).block_until_ready()
-            bar.update()
-    return config, traverse_util.unflatten_dict(params, sep="/")
+    return OpenedModel(config, directory, table, tensors)
+
+
+def load_hf(
+    source: str | os.PathLike[str],
+    revision: str | None = None,
+    *,
+    param_dtype: str | None,
+    shardings: Callable[[T5Config], Params] | None = None,
+) -> tuple[T5Config, Params]:
+    """Loads a T5 in Hugging Face's format: `open_hf`, then `OpenedModel.read`, which say what may be wrong.
+
+    Args:
+      source: a local directory, or a hub id with or without "@revision".
+      revision: a branch, tag or commit on the hub.
+      param_dtype: "float32", "bfloat16" or "float16"; None keeps the type of each tensor in the file.
+      shardings: given the architecture, a tree like the parameters with a `jax.sharding.Sharding` a leaf; None puts
+        all on the default device.
+
+    Returns:
+      The architecture, and the canonical unrolled parameter tree (nested dicts of jax arrays).
+    """
+    opened = open_hf(source, revision)
+    return opened.config, opened.read(param_dtype, shardings and shardings(opened.config))
 
 
 def save_hf(

@@ -62,6 +62,12 @@ class T5Config:
                 "model.relative_attention_num_buckets must be an even number from 4 on (half of them"
                 f" look back, half ahead), got {self.relative_attention_num_buckets}"
             )
+        # Up to half of the buckets' number, distances have a bucket each; beyond, they grow by a logarithm.
+        if self.relative_attention_max_distance <= self.relative_attention_num_buckets // 2:
+            raise InputError(
+                "model.relative_attention_max_distance must be above half of relative_attention_num_buckets"
+                f" = {self.relative_attention_num_buckets}, got {self.relative_attention_max_distance}"
+            )
 
     @property
     def is_gated(self) -> bool:
@@ -102,3 +108,8 @@ class Execution:
                 raise InputError(
                     f"model.{field} must be one of {known}, got {getattr(self, field)!r}"
                 )
+
+    @property
+    def residual_dtype(self) -> str:
+        """Type of the sum that runs through the layers. T5's passes float16's 65,504 (transformers #20287)."""
+        return "float32" if self.dtype == "float16" else self.dtype

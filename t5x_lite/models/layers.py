@@ -48,8 +48,8 @@ class Embedding(nn.Module):
         )
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
-        """int32 [batch, length] -> [batch, length, embed] in the compute type."""
-        x = jnp.take(self.embedding, tokens, axis=0).astype(self.execution.dtype)
+        """int32 [batch, length] -> [batch, length, embed] in the type of the residual sum."""
+        x = jnp.take(self.embedding, tokens, axis=0).astype(self.execution.residual_dtype)
         return constrain(x, "batch", "length", "embed")
 
 
@@ -119,12 +119,11 @@ class FeedForward(nn.Module):
             hidden = activation(project_in("wi"))
         hidden = drop(self, constrain(hidden, "batch", "length", "mlp"), config.dropout_rate)
         # float16 holds up to 65,504, and the trained models' wo passes it (transformers #20287).
-        wo_dtype = "float32" if dtype == "float16" else dtype
         out = Projection(
             (config.d_ff, config.d_model),
             ("mlp", "embed"),
             config.initializer_factor * config.d_ff**-0.5,
-            wo_dtype,
+            self.execution.residual_dtype,
             name="wo",
         )(hidden)
         return constrain(out, "batch", "length", "embed")

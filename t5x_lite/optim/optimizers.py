@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ def make_optimizer(
     weight_decay: float,
     no_weight_decay: Sequence[str],
     clip_norm: float,
+    rate_multipliers: Sequence[tuple[str, float]],
 ) -> optax.GradientTransformation:
     """An optax optimizer.
 
@@ -42,6 +44,8 @@ def make_optimizer(
     b1, b2, eps: of Adam.
     weight_decay: decoupled, times the learning rate; not on paths that match one of `no_weight_decay`.
     clip_norm: global gradient norm to clip to; 0 = none.
+    rate_multipliers: (pattern of parameter paths, factor on the learning rate); the first match wins, others have 1.
+      (Adam moves every element alike, so a tied embedding of unit variance, scaled by d_model**-0.5, learns slowly.)
 
     Raises:
       InputError: an unknown name.
@@ -79,7 +83,21 @@ def make_optimizer(
         parts.append(optax.scale_by_adam(b1=b1, b2=b2, eps=eps))
         if name == "rms_adamw":
             parts.append(per_layer(optax.scale_by_param_block_rms(_MINIMUM_RMS)))
-    return optax.chain(*parts, decay, optax.scale_by_learning_rate(schedule))
+    multiply = [_multiply_rates(rate_multipliers)] if rate_multipliers else []
+    return optax.chain(*parts, decay, *multiply, optax.scale_by_learning_rate(schedule))
+
+
+def _multiply_rates(multipliers: Sequence[tuple[str, float]]) -> optax.GradientTransformation:
+    def multiply(updates: Any, params: Any) -> Any:
+        matches_any([pattern for pattern, _ in multipliers], updates)  # a pattern that matches nothing is an error
+
+        def scaled(path: str, update: jax.Array) -> jax.Array:
+            factors = (factor for pattern, factor in multipliers if re.fullmatch(pattern, path))
+            return update * next(factors, 1.0)
+
+        return map_with_path(scaled, updates)
+
+    return optax.stateless(multiply)
 
 
 def _matrices(params: Any) -> Any:

@@ -16,7 +16,14 @@ from t5x_lite.params.paths import flatten, map_with_path
 
 
 def axes_sharding(axes: tuple[str | None, ...], mesh: Mesh) -> NamedSharding:
-    """The sharding of an array with these logical axes."""
+    """The sharding of an array with these logical axes.
+
+    Raises:
+      ValueError: a name is in no rule. (flax would replicate silently.)
+    """
+    known = {name for name, _ in RULES}
+    if unknown := [name for name in axes if name is not None and name not in known]:
+        raise ValueError(f"logical axes {unknown} are in no rule; known: {sorted(known)}")
     return NamedSharding(mesh, nn.logical_to_mesh_axes(axes, RULES))
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import jax
 
+from t5x_lite.errors import InputError
+
 Params = dict[str, Any]
 
 
@@ -36,7 +38,7 @@ def matches_any(patterns: Sequence[str], tree: Any) -> Any:
     """True for each leaf whose whole path matches one of the regular expressions.
 
     Raises:
-      ValueError: a pattern matches no path at all (a typo would otherwise do nothing, silently).
+      InputError: a pattern matches no path at all (a typo would otherwise do nothing, silently).
 
     >>> matches_any([".*/scale"], {"norm": {"scale": 0}, "mlp": {"kernel": 0}})
     {'mlp': {'kernel': False}, 'norm': {'scale': True}}
@@ -44,7 +46,8 @@ def matches_any(patterns: Sequence[str], tree: Any) -> Any:
     paths = flatten(tree)
     for pattern in patterns:
         if not any(re.fullmatch(pattern, path) for path in paths):
-            raise ValueError(f"pattern {pattern!r} matches no parameter; there are: {sorted(paths)}")
+            kinds = sorted({re.sub(r"layers_\d+", "layers_{n}", path) for path in paths})
+            raise InputError(f"pattern {pattern!r} matches no parameter's path; there are: {', '.join(kinds)}")
     return map_with_path(
         lambda path, _: any(re.fullmatch(pattern, path) for pattern in patterns), tree
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,7 +13,7 @@ from ml_collections import ConfigDict
 
 from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.errors import InputError
-from t5x_lite.interop.hf import load_hf
+from t5x_lite.interop.hf import open_hf
 from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.init import Params, abstract_params, init_params, logical_axes
 from t5x_lite.models.t5 import T5
@@ -19,87 +21,108 @@ from t5x_lite.parallel.shardings import param_shardings
 from t5x_lite.params.stacking import stack
 
 RANDOM = "random"
+# What the vocabulary decides, and not `model.architecture`.
+_SPECIAL_TOKENS = ("pad_token_id", "eos_token_id", "decoder_start_token_id")
 
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
-    """A model as it is trained: `params` (stacked if `model.execution.scan_layers`) lie in `shardings`."""
+    """A model whose parameters are known by shape, type and sharding; a run that is resumed never makes them.
+
+    abstract: the parameter tree (stacked if `model.execution.scan_layers`), a `jax.ShapeDtypeStruct` with its
+      sharding a leaf.
+    make: makes the parameters so.
+    """
 
     model: T5
-    params: Params
-    shardings: Any
+    abstract: Any
+    make: Callable[[], Params]
 
 
-def execution_of(section: ConfigDict) -> Execution:
-    """The `model` section's share that says how to compute."""
-    return Execution(
-        dtype=section.dtype,
-        remat=section.remat,
-        scan_layers=section.scan_layers,
-        attention=section.attention,
+def load_model(
+    section: ConfigDict, execution: Execution, vocabulary: Vocabulary, mesh: Mesh, seed: int
+) -> Loaded:
+    """The model of `model.source`: "random", or a Hugging Face id or directory. Nothing is compiled or read yet.
+
+    Raises:
+      InputError: no such model, one of another architecture, or one that fits neither vocabulary nor mesh.
+    """
+    if section.source == RANDOM:
+        config = architecture_of(section, vocabulary)
+        read: Callable[[Any], Params] = functools.partial(
+            _random, config, section.param_dtype, seed
+        )
+    else:
+        opened = open_hf(section.source)
+        config = opened.config
+        read = functools.partial(opened.read, section.param_dtype)
+    if config.vocab_size < vocabulary.size:
+        raise InputError(
+            f"the model embeds {config.vocab_size} tokens, but the tokenizer has {vocabulary.size}:"
+            " config.tokenizer.source must be the one the model was trained with"
+        )
+    # Read and drawn in the unrolled layout: scanned and unrolled runs start from the same weights.
+    unrolled = _placed(
+        T5(config, dataclasses.replace(execution, scan_layers=False)), section.param_dtype, mesh
     )
+    model = T5(config, execution)
+    abstract = _placed(model, section.param_dtype, mesh) if execution.scan_layers else unrolled
+
+    def make() -> Params:
+        params = read(shardings_of(unrolled))
+        if execution.scan_layers:
+            params = jax.jit(stack, out_shardings=shardings_of(abstract), donate_argnums=0)(params)
+        return params
+
+    return Loaded(model, abstract, make)
 
 
 def architecture_of(section: ConfigDict, vocabulary: Vocabulary) -> T5Config:
     """The architecture of a model with random weights; a vocab_size of 0 takes the tokenizer's, padded.
 
     Raises:
-      InputError: fields that a T5 does not have, or lacks, or a table smaller than the tokenizer.
+      InputError: fields that a T5 does not have, or lacks, or values that no T5 has.
     """
     fields = section.architecture.to_dict()
-    known = {field.name for field in dataclasses.fields(T5Config)}
+    known = {field.name for field in dataclasses.fields(T5Config)} - set(_SPECIAL_TOKENS)
     if unknown := sorted(set(fields) - known):
-        raise InputError(f"config.model.architecture: no such field {', '.join(unknown)}; there are {sorted(known)}")
+        raise InputError(
+            f"config.model.architecture: there is no such field as {', '.join(unknown)}; there are"
+            f" {', '.join(sorted(known))}"
+        )
     if fields.get("vocab_size") == 0:
         fields["vocab_size"] = vocabulary.padded_size
     try:
-        config = T5Config(**fields, pad_token_id=vocabulary.pad_id, eos_token_id=vocabulary.eos_id)
+        return T5Config(
+            **fields,
+            pad_token_id=vocabulary.pad_id,
+            eos_token_id=vocabulary.eos_id,
+            decoder_start_token_id=vocabulary.pad_id,
+        )
     except TypeError as error:
         raise InputError(f"config.model.architecture: {error}") from error
-    _check_vocabulary(config, vocabulary)
-    return config
 
 
-def random_model(config: T5Config, execution: Execution, mesh: Mesh, seed: int) -> Loaded:
+def _random(config: T5Config, dtype: str, seed: int, shardings: Any) -> Params:
     """Random parameters, made shard by shard: no device holds them whole."""
-    model = T5(config, execution)
-    shardings = param_shardings(abstract_params(model), logical_axes(model), mesh)
-    # Drawn in the unrolled layout, so that scanned and unrolled runs start from the same weights.
-    unrolled = T5(config, dataclasses.replace(execution, scan_layers=False))
+    model = T5(config, Execution())
 
     def make(rng: jax.Array) -> Params:
-        params = init_params(unrolled, rng)
-        return stack(params) if execution.scan_layers else params
+        return jax.tree.map(lambda leaf: leaf.astype(dtype), init_params(model, rng))
 
-    params = jax.jit(make, out_shardings=shardings)(jax.random.key(seed))
-    return Loaded(model, params, shardings)
+    return jax.jit(make, out_shardings=shardings)(jax.random.key(seed))
 
 
-def load_model(
-    section: ConfigDict, vocabulary: Vocabulary, mesh: Mesh, seed: int
-) -> Loaded:
-    """The model of `model.source`: "random", a Hugging Face id or directory."""
-    execution = execution_of(section)
-    if section.source == RANDOM:
-        return random_model(architecture_of(section, vocabulary), execution, mesh, seed)
-    unrolled_execution = dataclasses.replace(execution, scan_layers=False)
-
-    def shardings_of(config: T5Config) -> Any:
-        _check_vocabulary(config, vocabulary)
-        model = T5(config, unrolled_execution)
-        return param_shardings(abstract_params(model), logical_axes(model), mesh)
-
-    config, params = load_hf(section.source, param_dtype=section.param_dtype, shardings=shardings_of)
-    model = T5(config, execution)
-    shardings = param_shardings(abstract_params(model), logical_axes(model), mesh)
-    if execution.scan_layers:
-        params = jax.jit(stack, out_shardings=shardings, donate_argnums=0)(params)
-    return Loaded(model, params, shardings)
+def _placed(model: T5, dtype: str, mesh: Mesh) -> Any:
+    abstract = abstract_params(model)
+    shardings = param_shardings(abstract, logical_axes(model), mesh)
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=sharding),
+        abstract,
+        shardings,
+    )
 
 
-def _check_vocabulary(config: T5Config, vocabulary: Vocabulary) -> None:
-    if config.vocab_size < vocabulary.size:
-        raise InputError(
-            f"the model embeds {config.vocab_size} tokens, but the tokenizer has {vocabulary.size}:"
-            " config.tokenizer.source must be the one the model was trained with"
-        )
+def shardings_of(abstract: Any) -> Any:
+    """The sharding of each leaf of a tree of `jax.ShapeDtypeStruct`."""
+    return jax.tree.map(lambda leaf: leaf.sharding, abstract)

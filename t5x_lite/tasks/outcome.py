@@ -1,45 +1,34 @@
-"""The report of a supervised run: scores first, then what was trained on what, and how long it took."""
+"""The report of a run: scores first, then what was trained on what, and how long it took; the scores in the log, too."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from etils import epath
 from ml_collections import ConfigDict
 
+from t5x_lite.console import log
 from t5x_lite.data.plan import Plan
 from t5x_lite.params.overview import count, overview
 from t5x_lite.reports.environment import environment
 from t5x_lite.reports.metrics import read_metrics
+from t5x_lite.reports.report import write_report
+from t5x_lite.reports.scores import scores_blocks
+from t5x_lite.reports.tables import Table, markdown_table
 
 
-def outcome(
-    config: ConfigDict,
-    workdir: epath.Path,
-    params: Any,
-    plan: Plan,
-    scores: dict[str, Any],
-    samples: list[dict[str, Any]],
-) -> dict[str, Any]:
-    """The content of the report (see `reports.report.write_report` for its form)."""
+def training_sections(config: ConfigDict, workdir: epath.Path, plan: Plan) -> dict[str, Any]:
+    """The report's sections on the training: "training" and "data"."""
     records = read_metrics(workdir)
     steps = [record for record in records if "loss" in record]
     evaluations = [record for record in records if "evaluation/loss" in record]
     seconds = sum(record["time/step_seconds"] for record in steps) * config.logging.every_steps
     padding = plan.padding()
     return {
-        "title": f"{config.task}: {config.data.train.source}",
-        "scores": {
-            "evaluation": scores
-            | {
-                "published": [
-                    {"name": name, **values.to_dict()} for name, values in config.published.items()
-                ]
-            }
-        },
         "training": {
             "steps": config.train.steps,
-            "epochs": config.train.steps / plan.steps_per_epoch,
+            "epochs": (config.train.steps - config.data.denoising.steps) / plan.steps_per_epoch,
             "minutes in steps": seconds / 60,
             "first loss": steps[0]["loss"],
             "last loss": steps[-1]["loss"],
@@ -49,13 +38,34 @@ def outcome(
         },
         "data": {
             "train examples": len(plan.source.encoder_lengths),
-            "evaluation examples": scores["rows"],
             "batch shapes (encoder, decoder, rows)": ", ".join(str(tuple(s)) for s in plan.shapes),
             "padding of encoder tokens": padding["encoder"],
             "padding of decoder tokens": padding["decoder"],
         },
+    }
+
+
+def report_outcome(
+    config: ConfigDict,
+    workdir: epath.Path,
+    params: Any,
+    scores: Mapping[str, Any],
+    samples: list[dict[str, Any]],
+    sections: Mapping[str, Any],
+) -> None:
+    """Writes the report, with the sections of the task among those that every run has, and logs its table of scores."""
+    report = {
+        "title": f"{config.task}: {config.data.evaluation.source}",
+        "scores": {"evaluation": scores},
+        **sections,
         "parameters": [{"path": "all", "parameters": count(params)}, *overview(params)],
         "samples": samples,
         "environment": environment(),
         "config": config.to_dict(),
     }
+    write_report(workdir, report)
+    table = next(b for b in scores_blocks("evaluation", scores) if isinstance(b, Table))
+    log.info(
+        "%d rows scored:\n\n%s\n", scores["rows"], markdown_table(table.header, table.rows).rstrip()
+    )
+    log.info("report: %s", workdir / "report.md")

@@ -1,7 +1,10 @@
-"""Decode a split, score it, and put it beside the baselines: what `finetune` ends with and `evaluate` is."""
+"""Score a split: the loss of its references, and generated texts beside the baselines. What `finetune` ends with and
+`evaluate` is.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -10,20 +13,62 @@ from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from t5x_lite.data.plan import Plan
 from t5x_lite.data.templates import render
 from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.decoding.generate import Generator
 from t5x_lite.decoding.settings import GenerationSettings
+from t5x_lite.decoding.structure import prepare
 from t5x_lite.evaluation.comparison import score_outputs
 from t5x_lite.evaluation.constants import best_constants
 from t5x_lite.evaluation.generative import SamplesFile, generate_texts
 from t5x_lite.evaluation.intervals import Bootstrap
+from t5x_lite.evaluation.teacher_forced import evaluate_loss
+from t5x_lite.models.config import T5Config
 from t5x_lite.models.t5 import T5
-from t5x_lite.parallel.shardings import batch_sharding, row_multiple
-from t5x_lite.tasks.text import Split, evaluation_plan
+from t5x_lite.parallel.shardings import batch_sharding, put_batch
+from t5x_lite.tasks.text import Split
+from t5x_lite.train.step import Batch, make_eval_step
 
 _CONFIDENCE = 0.95
 _LEAD_TURNS = 3
+
+Loss = Callable[[Any, Callable[[], bool]], dict[str, float] | None]
+
+
+def check_generation(config: ConfigDict, model: T5Config | None = None) -> GenerationSettings:
+    """The `generation` section; with the model, its token ids too are checked.
+
+    Raises:
+      InputError: an unknown setting, settings that contradict each other, or that the model cannot follow.
+    """
+    settings = GenerationSettings.from_mapping(
+        config.generation.to_dict(), where="config.generation"
+    )
+    if model is not None:
+        prepare(settings, model, batch=1)
+    return settings
+
+
+def make_loss(model: T5, plan: Plan, mesh: Mesh) -> Loss:
+    """Makes `loss(params, stopping)`: {"evaluation/loss": ..., ...} of all rows of the plan (see
+    `evaluation.teacher_forced`), or None if `stopping()` becomes true before the end.
+    """
+    eval_step = jax.jit(make_eval_step(model))
+
+    def loss(params: Any, stopping: Callable[[], bool]) -> dict[str, float] | None:
+        def batches() -> Iterator[Batch]:
+            for step in range(plan.steps_per_epoch):
+                if step and stopping():
+                    return
+                yield put_batch(plan.batch(step), mesh)
+
+        result = evaluate_loss(eval_step, params, batches(), total=plan.steps_per_epoch)
+        if stopping():
+            return None
+        return {f"evaluation/{name}": value for name, value in result.items()}
+
+    return loss
 
 
 def score_split(
@@ -32,6 +77,7 @@ def score_split(
     params: Any,
     vocabulary: Vocabulary,
     split: Split,
+    plan: Plan,
     train_targets: list[str],
     mesh: Mesh,
     workdir: epath.Path,
@@ -40,32 +86,26 @@ def score_split(
 
     Args:
       params: unrolled.
+      plan: of the split's examples, unshuffled.
       train_targets: what the constant baseline is searched on; empty leaves it out.
 
     Returns:
-      The result of `evaluation.comparison.score_outputs`, and the first `evaluation.samples` rows with outputs.
+      The result of `evaluation.comparison.score_outputs` with the published scores beside it, and the first
+      `evaluation.samples` rows with outputs.
     """
-    settings = GenerationSettings.from_mapping(config.generation.to_dict())
-    generator = Generator(model.config, model.execution)
-    plan = evaluation_plan(
-        split, model.config, tokens=config.evaluation.batch_tokens, row_multiple=row_multiple(mesh)
-    )
-    rng = jax.random.fold_in(jax.random.key(config.seed), 1)
-    sharding = batch_sharding(mesh)
-
-    def decode(tokens: np.ndarray, indices: np.ndarray) -> np.ndarray:
-        put = jax.device_put(tokens, sharding)
-        output = generator.generate(params, put, settings, rng, row_ids=np.maximum(indices, 0))
-        return np.asarray(output.tokens)[:: settings.num_return_sequences]
-
+    # As the templates see them, uncut: the baselines and the report's readers get whole texts.
     inputs = [row[config.data.cut_field] for row in split.rows]
-    # From the rows, not from their tokens: those may be cut.
     references = [render(config.data.target, row) for row in split.rows]
     samples = SamplesFile(
         workdir / "samples.jsonl", [row["id"] for row in split.rows], inputs, references
     )
-    batches = ((plan.indices(i), plan.batch(i)) for i in range(plan.steps_per_epoch))
-    outputs = generate_texts(decode, vocabulary, batches, len(inputs), on_text=samples.write)
+    outputs = generate_texts(
+        _make_decode(config, model, params, mesh),
+        vocabulary,
+        ((plan.indices(step), plan.batch(step)) for step in range(plan.steps_per_epoch)),
+        len(inputs),
+        on_text=samples.write,
+    )
     constants = None
     if train_targets:
         constants = best_constants(train_targets, use_stemmer=True, seed=config.seed)
@@ -77,13 +117,30 @@ def score_split(
         bootstrap=Bootstrap(config.evaluation.bootstrap_samples, _CONFIDENCE, config.seed),
         lead_count=_LEAD_TURNS,
         constants=constants,
-        shuffle_seed=config.seed,
+        shuffle_seed=config.seed if len(set(inputs)) > 1 else None,  # needs another dialogue
     )
     samples.finish(columns)
+    published = [{"name": name, **scores.to_dict()} for name, scores in config.published.items()]
     shown = [
         {"id": row["id"], "input": text, "reference": reference, "output": output}
         for row, text, reference, output in zip(
             split.rows, inputs, references, outputs, strict=True
         )
     ]
-    return result, shown[: config.evaluation.samples]
+    return result | {"published": published}, shown[: config.evaluation.samples]
+
+
+def _make_decode(
+    config: ConfigDict, model: T5, params: Any, mesh: Mesh
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    settings = check_generation(config)
+    generator = Generator(model.config, model.execution)
+    rng = jax.random.fold_in(jax.random.key(config.seed), 1)
+    sharding = batch_sharding(mesh)
+
+    def decode(tokens: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        put = jax.device_put(tokens, sharding)
+        output = generator.generate(params, put, settings, rng, row_ids=np.maximum(indices, 0))
+        return np.asarray(output.tokens)[:: settings.num_return_sequences]
+
+    return decode

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -10,12 +12,20 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from t5x_lite.data.buckets import choose_lengths, make_shapes
-from t5x_lite.data.features import Examples, make_examples
+from t5x_lite.data.curriculum import Curriculum
+from t5x_lite.data.features import Examples, ExampleSource, make_examples
 from t5x_lite.data.plan import Plan
 from t5x_lite.data.sources import Row, load_rows
+from t5x_lite.data.span_corruption import make_span_corruption
+from t5x_lite.data.templates import find_template
 from t5x_lite.data.tokenizer_training import train_tokenizer
 from t5x_lite.data.vocabulary import Vocabulary, load_vocabulary
+from t5x_lite.errors import InputError
 from t5x_lite.models.config import T5Config
+from t5x_lite.tasks.workdir import is_claimed
+
+TRAINED = "train"
+OF_THE_MODEL = "model"
 
 _EVALUATION_BUCKETS = 4
 
@@ -27,9 +37,44 @@ class Split:
     rows: list[Row]
     examples: Examples
 
+    def fingerprint(self) -> str:
+        """A hash of all tokens, which tells whether a resumed run sees the examples it began with."""
+        digest = hashlib.sha256()
+        for ragged in (self.examples.encoder_input_tokens, self.examples.decoder_target_tokens):
+            digest.update(ragged.offsets.tobytes())
+            digest.update(ragged.flat.tobytes())
+        return digest.hexdigest()
 
-def read_rows(section: ConfigDict) -> list[Row]:
-    """The rows of `data.train` or `data.evaluation`."""
+
+def check_texts(data: ConfigDict, names: Sequence[str]) -> None:
+    """Refuses templates that the columns of the rows cannot fill, before the rows are read.
+
+    Raises:
+      InputError: an unknown template, or a field that is no key of `columns`.
+    """
+    wanted = {
+        field: f"config.data.{name}"
+        for name in ("target", "template")
+        for field in find_template(data[name]).fields
+    }
+    wanted[data.cut_field] = "config.data.cut_field"
+    for name in names:
+        columns = data[name].columns
+        for field, where in wanted.items():
+            if field not in columns and field != "id":
+                raise InputError(
+                    f"{where} names {field!r}, but config.data.{name}.columns has"
+                    f" {', '.join(columns) or 'nothing'}: say which column it is"
+                )
+
+
+def read_rows(data: ConfigDict, name: str) -> list[Row]:
+    """The rows of `data.train` or `data.evaluation`.
+
+    Raises:
+      InputError: as `data.sources.load_rows`.
+    """
+    section = data[name]
     return load_rows(
         section.source,
         section.split,
@@ -40,17 +85,24 @@ def read_rows(section: ConfigDict) -> list[Row]:
     )
 
 
-def get_vocabulary(section: ConfigDict, rows: list[Row], workdir: epath.Path) -> Vocabulary:
-    """The tokenizer of `tokenizer.source`; "train" trains one on all fields of `rows` into workdir/tokenizer, once."""
-    if section.source != "train":
-        return load_vocabulary(section.source)
-    folder = workdir / "tokenizer"
-    if (folder / "tokenizer_config.json").exists():
-        return load_vocabulary(folder)
-    texts = [text for field in sorted(set(rows[0]) - {"id"}) for text in (row[field] for row in rows)]
+def get_vocabulary(config: ConfigDict, rows: list[Row], folder: epath.Path) -> Vocabulary:
+    """The tokenizer of `tokenizer.source`: a Hugging Face id or directory, or one of two words.
+
+    "model" takes the tokenizer that comes with `model.source`. "train" trains one on all fields of `rows` into
+    folder/tokenizer; a run that goes on there takes the one it began with.
+    """
+    section = config.tokenizer
+    if section.source != TRAINED:
+        return load_vocabulary(
+            config.model.source if section.source == OF_THE_MODEL else section.source
+        )
+    directory = folder / "tokenizer"
+    if is_claimed(folder) and (directory / "tokenizer_config.json").exists():
+        return load_vocabulary(directory)
+    fields = sorted(set(rows[0]) - {"id"})
     return train_tokenizer(
-        texts,
-        folder,
+        [row[field] for field in fields for row in rows],
+        directory,
         vocab_size=section.vocab_size,
         algorithm=section.algorithm,
         user_defined_symbols=section.user_defined_symbols,
@@ -77,23 +129,57 @@ def make_split(data: ConfigDict, rows: list[Row], vocabulary: Vocabulary, name: 
     return Split(rows, examples)
 
 
+def check_batch(batch: ConfigDict, row_multiple: int) -> None:
+    """Refuses a `batch` section that fits no data, before the data is read."""
+    # Where the lengths come from the data, one token a row stands for them.
+    lengths = [(1, 1)] if isinstance(batch.buckets, int) else batch.buckets
+    make_shapes(
+        lengths, size=batch.size, tokens=batch.tokens, row_multiple=row_multiple * jax.process_count()
+    )
+
+
 def train_plan(
-    batch: ConfigDict, split: Split, config: T5Config, *, seed: int, row_multiple: int, data: ConfigDict
+    config: ConfigDict, split: Split, vocabulary: Vocabulary, model: T5Config, *, row_multiple: int
+) -> tuple[Plan, Plan | Curriculum]:
+    """The plan of the task's batches, and what the run draws from: that plan, or `data.denoising` before it."""
+    plan = _bucketed(config, split.examples, model, row_multiple=row_multiple)
+    denoising = config.data.denoising
+    if not denoising.steps:
+        return plan, plan
+    fields = sorted(set(split.rows[0]) - {"id"})
+    texts = [{"id": row["id"], "text": row[field]} for field in fields for row in split.rows]
+    corrupted = make_span_corruption(
+        texts,
+        vocabulary,
+        template="{text}",
+        encoder_length=denoising.encoder_length,
+        noise_density=denoising.noise_density,
+        mean_span_length=denoising.mean_span_length,
+        seed=config.seed,
+        name="denoising",
+    )
+    first = _bucketed(config, corrupted, model, row_multiple=row_multiple)
+    return plan, Curriculum(first, denoising.steps, plan)
+
+
+def _bucketed(
+    config: ConfigDict, examples: ExampleSource, model: T5Config, *, row_multiple: int
 ) -> Plan:
-    """The training batches: buckets fitted to the lengths, or as the config lists them; one full shape when packed."""
-    examples = split.examples
+    """Buckets fitted to the lengths, or as the config lists them; one shape, the longest, when packed."""
+    batch = config.batch
     if batch.pack:
-        lengths: Any = [(data.encoder_length, data.decoder_length)]
+        longest = int(examples.encoder_lengths.max()), int(examples.decoder_lengths.max())
+        budget = config.data.encoder_length, config.data.decoder_length
+        lengths: Any = [tuple(map(max, longest, budget))]
     elif isinstance(batch.buckets, int):
         lengths = choose_lengths(
             examples.encoder_lengths, examples.decoder_lengths, batch.buckets, batch.multiple
         )
     else:
         lengths = [tuple(pair) for pair in batch.buckets]
-    shapes = make_shapes(
-        lengths, size=batch.size, tokens=batch.tokens, row_multiple=row_multiple * jax.process_count()
-    )
-    return _plan(examples, shapes, config, seed=seed, pack=batch.pack)
+    multiple = row_multiple * jax.process_count()
+    shapes = make_shapes(lengths, size=batch.size, tokens=batch.tokens, row_multiple=multiple)
+    return _plan(examples, shapes, model, seed=config.seed, pack=batch.pack)
 
 
 def evaluation_plan(split: Split, config: T5Config, *, tokens: int, row_multiple: int) -> Plan:
@@ -108,7 +194,7 @@ def evaluation_plan(split: Split, config: T5Config, *, tokens: int, row_multiple
     return _plan(examples, shapes, config, seed=None, pack=False)
 
 
-def _plan(examples: Examples, shapes: Any, config: T5Config, *, seed: int | None, pack: bool) -> Plan:
+def _plan(examples: ExampleSource, shapes: Any, config: T5Config, *, seed: int | None, pack: bool) -> Plan:
     return Plan(
         examples,
         shapes,

@@ -12,33 +12,58 @@ from ml_collections import ConfigDict
 from t5x_lite.errors import InputError
 
 CONFIG_FILE = "config.json"
-# What may differ when a run goes on: nothing of it changes the numbers beyond rounding.
-_FREE_SECTIONS = ("mesh", "logging", "checkpoint", "published")
+# What may differ when a run goes on: what is trained does not depend on it, rounding aside.
+_FREE_SECTIONS = ("mesh", "logging", "checkpoint", "generation", "published")
 
 
 def open_workdir(workdir: str, config: ConfigDict) -> epath.Path:
-    """Makes the folder, and writes config.json (process 0) or compares with the one that is there.
+    """Makes the folder, and sees that it can be written and belongs to no run of another config.
+
+    It is this config's only after `claim_workdir`: whatever else is wrong with a config must not spoil the folder for
+    the one put right.
 
     Raises:
-      InputError: the folder cannot be made, or holds a run of another config (the fields that differ are named).
+      InputError: the folder cannot be made or written, or holds a run of another config (the fields that differ are
+        named).
     """
     folder = epath.Path(workdir)
     file = folder / CONFIG_FILE
-    resolved = json.loads(config.to_json_best_effort())
+    before = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".writable-{jax.process_index()}"
+        probe.write_text("")
+        probe.unlink()
         if file.exists():
-            _compare(str(folder), json.loads(file.read_text()), resolved)
-        if jax.process_index() == 0:
-            file.write_text(json.dumps(resolved, indent=2, sort_keys=True) + "\n")
+            before = json.loads(file.read_text())
     except OSError as error:
         raise InputError(f"--workdir {workdir}: {error.strerror or error}") from error
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise InputError(f"{file}: not JSON ({error}); remove it or use another --workdir") from error
+    if before is not None:
+        _compare(workdir, before, _resolved(config))
     return folder
 
 
-def _compare(place: str, before: dict[str, Any], now: dict[str, Any]) -> None:
+def is_claimed(folder: epath.Path) -> bool:
+    """Whether a run has started there."""
+    return (folder / CONFIG_FILE).exists()
+
+
+def claim_workdir(folder: epath.Path, config: ConfigDict) -> None:
+    """Writes config.json (process 0), when all that could be wrong with the input has been checked."""
+    if jax.process_index() == 0:
+        fresh = folder / f"{CONFIG_FILE}.new"
+        fresh.write_text(json.dumps(_resolved(config), indent=2, sort_keys=True) + "\n")
+        fresh.replace(folder / CONFIG_FILE)
+
+
+def _resolved(config: ConfigDict) -> dict[str, Any]:
+    """The config as it reads back from a file: tuples are lists."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+def _compare(workdir: str, before: dict[str, Any], now: dict[str, Any]) -> None:
     old, new = _flatten(before), _flatten(now)
     differing = [
         f"config.{name} was {old.get(name)!r}, is {new.get(name)!r}"
@@ -47,13 +72,14 @@ def _compare(place: str, before: dict[str, Any], now: dict[str, Any]) -> None:
     ]
     if differing:
         raise InputError(
-            f"--workdir {place} holds a run of another config ({'; '.join(differing[:4])}"
+            f"--workdir {workdir} holds a run of another config ({'; '.join(differing[:4])}"
             + (f"; and {len(differing) - 4} more" if len(differing) > 4 else "")
             + "): take another folder, or remove that one"
         )
 
 
 def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
     if not isinstance(tree, dict):
         return {prefix: tree}
     return {

@@ -73,10 +73,22 @@ class Pair:
             )
 
 
-@pytest.fixture(scope="session", params=["t5_1_0", "t5_1_1"])
-def pair(request, tmp_path_factory) -> Pair:
-    config, seed, eos = {"t5_1_0": (T5_1_0, 3, 1.5), "t5_1_1": (T5_1_1, 3, 2.0)}[request.param]
-    return make_pair(config, seed, eos, tmp_path_factory.mktemp(request.param))
+@pytest.fixture(scope="session")
+def gated_pair(tmp_path_factory) -> Pair:
+    """T5 1.1."""
+    return make_pair(T5_1_1, 3, 2.0, tmp_path_factory.mktemp("t5_1_1"))
+
+
+@pytest.fixture(scope="session")
+def tied_pair(tmp_path_factory) -> Pair:
+    """T5 1.0."""
+    return make_pair(T5_1_0, 3, 1.5, tmp_path_factory.mktemp("t5_1_0"))
+
+
+@pytest.fixture(params=["tied_pair", "gated_pair"])
+def pair(request) -> Pair:
+    """Both, for what depends on the architecture."""
+    return request.getfixturevalue(request.param)
 
 
 def make_pair(config: T5Config, seed: int, eos: float, folder: pathlib.Path) -> Pair:
@@ -146,7 +158,9 @@ def save_torch(config: T5Config, params: dict[str, Any], folder: pathlib.Path) -
             tensors[f"{prefix}layer_norm.weight"] = layer["pre_mlp_layer_norm"]["scale"]
             for name, kernel in layer["mlp"].items():
                 tensors[f"{prefix}DenseReluDense.{name}.weight"] = kernel["kernel"].T
-    save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, folder / "model.safetensors")
+    save_file(
+        {k: np.ascontiguousarray(v) for k, v in tensors.items()}, folder / "model.safetensors"
+    )
     hf = {
         "architectures": ["T5ForConditionalGeneration"],
         "num_layers": config.num_encoder_layers,

@@ -47,6 +47,7 @@ try:
     optimizer = make_optimizer(
         "adamw", schedule, b1=0.9, b2=0.999, eps=1e-8, weight_decay=0.01, no_weight_decay=(),
         clip_norm=1.0,
+        rate_multipliers=(),
     )
     settings = LossSettings(label_smoothing=0.0, z_loss=1e-4, chunk=job["chunk"])
     step = compile_train_step(

@@ -1,0 +1,29 @@
+"""Two plans one after the other: a run that first learns to denoise its texts, then its task."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from t5x_lite.data.buckets import Shape
+from t5x_lite.data.features import Batch
+from t5x_lite.data.plan import Plan
+
+
+@dataclasses.dataclass(frozen=True)
+class Curriculum:
+    """`steps` batches of `first`, then those of `then`: still a pure function of the step, resumed by its number."""
+
+    first: Plan
+    steps: int
+    then: Plan
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """The shapes of both plans' batches."""
+        return tuple(dict.fromkeys((*self.first.shapes, *self.then.shapes)))
+
+    def batch(self, step: int) -> Batch:
+        """This process's rows of the global batch of that step."""
+        if step < self.steps:
+            return self.first.batch(step)
+        return self.then.batch(step - self.steps)

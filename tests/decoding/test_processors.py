@@ -1,0 +1,163 @@
+"""Each processor against transformers' on random scores, and all of them in transformers' order."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from transformers.generation import logits_process as hf
+
+from t5x_lite.decoding import processors
+from t5x_lite.decoding.settings import GenerationSettings
+from t5x_lite.decoding.structure import prepare
+from t5x_lite.models.config import T5Config
+
+ROWS, VOCAB, CAPACITY = 4, 50, 32
+CONFIG = T5Config(VOCAB, 8, 4, 8, 1, 1, 2, tie_word_embeddings=True, scale_decoder_outputs=True)
+
+
+def random_scores(seed: int, scale: float = 3.0) -> np.ndarray:
+    return (scale * np.random.default_rng(seed).normal(size=(ROWS, VOCAB))).astype(np.float32)
+
+
+def random_tokens(seed: int, step: int) -> np.ndarray:
+    """Few distinct tokens, so that n-grams repeat; behind `step` lies what must not be read."""
+    rng = np.random.default_rng(seed)
+    tokens = rng.integers(2, 6, (ROWS, 1 + CAPACITY)).astype(np.int32)
+    tokens[:, 0] = 0
+    return tokens
+
+
+def theirs(processor, scores: np.ndarray, tokens: np.ndarray | None = None) -> np.ndarray:
+    ids = (
+        torch.zeros((ROWS, 1), dtype=torch.long) if tokens is None else torch.tensor(tokens).long()
+    )
+    return processor(ids, torch.tensor(scores)).numpy()
+
+
+def column(value, dtype=np.float32):
+    return jnp.asarray(np.full(ROWS, value, dtype))
+
+
+@pytest.mark.parametrize(
+    "ours, warper, values",
+    [
+        (processors.top_k, hf.TopKLogitsWarper, (1, 2, 7, 49, 50)),
+        (processors.top_p, hf.TopPLogitsWarper, (1e-3, 0.1, 0.5, 0.9, 0.999)),
+        (processors.min_p, hf.MinPLogitsWarper, (0.01, 0.1, 0.9)),
+        (processors.typical_p, hf.TypicalLogitsWarper, (0.05, 0.3, 0.9, 0.99)),
+    ],
+    ids=["top_k", "top_p", "min_p", "typical_p"],
+)
+def test_filters_equal_theirs(ours, warper, values):
+    ours = jax.jit(ours)
+    for seed, value in enumerate(values):
+        for scale in (0.1, 3.0, 30.0):
+            scores = random_scores(seed, scale)
+            scores[0, :20] = -np.inf  # removed by another processor before
+            result = np.asarray(ours(scores, column(value, type(value))))
+            np.testing.assert_array_equal(result, theirs(warper(value), scores), err_msg=str(value))
+
+
+def test_filters_turned_off_and_by_row():
+    scores = random_scores(0)
+    np.testing.assert_array_equal(processors.top_k(scores, column(0, np.int32)), scores)
+    np.testing.assert_array_equal(processors.top_p(scores, column(1.0)), scores)
+    np.testing.assert_array_equal(processors.typical_p(scores, column(1.0)), scores)
+    np.testing.assert_array_equal(processors.min_p(scores, column(0.0)), scores)
+    ks = np.array([1, 0, 5, 50], np.int32)
+    kept = np.isfinite(processors.top_k(scores, ks)).sum(axis=1)
+    np.testing.assert_array_equal(kept, [1, 50, 5, 50])
+
+
+def test_equal_scores_stay_or_go_together():
+    scores = jnp.asarray([[1.0, 2.0, 2.0, 0.0]])
+    kept = np.isfinite(processors.top_k(scores, jnp.array([1])))
+    np.testing.assert_array_equal(kept, [[False, True, True, False]])
+
+
+@pytest.mark.parametrize("step", [0, 1, 2, 5, 20, CAPACITY - 1])
+def test_history_processors_equal_theirs(step):
+    tokens = random_tokens(step, step)
+    seen = tokens[:, : step + 1]
+    scores = random_scores(step)
+    for penalty in (0.5, 1.3, 2.0):
+        np.testing.assert_allclose(
+            processors.repetition_penalty(scores, tokens, step, column(penalty)),
+            theirs(hf.RepetitionPenaltyLogitsProcessor(penalty), scores, seen),
+            rtol=1e-6,
+        )
+    for n in (1, 2, 3, 4):
+        np.testing.assert_array_equal(
+            jax.jit(processors.no_repeat_ngram, static_argnums=3)(scores, tokens, step, n),
+            theirs(hf.NoRepeatNGramLogitsProcessor(n), scores, seen),
+        )
+    words = [[30], [3, 31], [2, 32], [4, 5, 33], [2, 2, 2, 34], [5, 3, 2, 2, 35], [1]]
+    _, values = prepare(GenerationSettings(bad_words_ids=words), CONFIG, ROWS)
+    np.testing.assert_array_equal(
+        processors.bad_words(scores, tokens, step, values.bad_words),
+        theirs(hf.NoBadWordsLogitsProcessor(words, eos_token_id=1), scores, seen),
+    )
+
+
+@pytest.mark.parametrize("step", [0, 1, 4, 11])
+def test_all_processors_in_their_order(step):
+    """Against the list that transformers' own `generate` would build."""
+    settings = GenerationSettings(
+        max_new_tokens=12,
+        min_new_tokens=5,
+        do_sample=True,
+        temperature=0.7,
+        top_k=12,
+        top_p=0.9,
+        min_p=0.01,
+        typical_p=0.95,
+        repetition_penalty=1.3,
+        no_repeat_ngram_size=2,
+        bad_words_ids=[[7], [3, 8]],
+        suppress_tokens=[9, 10],
+        begin_suppress_tokens=[11],
+    )
+    structure, values = prepare(settings, CONFIG, ROWS)
+    tokens, scores = random_tokens(step, step), random_scores(step)
+    ours = processors.process(jnp.asarray(scores), jnp.asarray(tokens), step, structure, values)
+    chain = hf.LogitsProcessorList(
+        [
+            hf.RepetitionPenaltyLogitsProcessor(1.3),
+            hf.NoRepeatNGramLogitsProcessor(2),
+            hf.NoBadWordsLogitsProcessor([[7], [3, 8]], eos_token_id=1),
+            hf.MinNewTokensLengthLogitsProcessor(1, 5, eos_token_id=1),
+            hf.SuppressTokensLogitsProcessor([9, 10]),
+            hf.SuppressTokensAtBeginLogitsProcessor([11], begin_index=1),
+            hf.TemperatureLogitsWarper(0.7),
+            hf.TopKLogitsWarper(12),
+            hf.TopPLogitsWarper(0.9),
+            hf.MinPLogitsWarper(0.01),
+            hf.TypicalLogitsWarper(0.95),
+        ]
+    )
+    expected = theirs(chain, scores, tokens[:, : step + 1])
+    np.testing.assert_allclose(ours, expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        jax.nn.softmax(ours), torch.tensor(expected).softmax(-1).numpy(), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("step", [0, 1, 11])
+def test_forced_tokens(step):
+    settings = GenerationSettings(
+        max_new_tokens=12, forced_bos_token_id=7, forced_eos_token_id=1, begin_suppress_tokens=[3]
+    )
+    structure, values = prepare(settings, CONFIG, ROWS)
+    tokens, scores = random_tokens(step, step), random_scores(step)
+    chain = hf.LogitsProcessorList(
+        [
+            hf.ForcedBOSTokenLogitsProcessor(7),
+            hf.ForcedEOSTokenLogitsProcessor(13, 1),
+            hf.SuppressTokensAtBeginLogitsProcessor([3], begin_index=2),
+        ]
+    )
+    np.testing.assert_array_equal(
+        processors.process(jnp.asarray(scores), jnp.asarray(tokens), step, structure, values),
+        theirs(chain, scores, tokens[:, : step + 1]),
+    )

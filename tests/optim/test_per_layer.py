@@ -1,0 +1,92 @@
+"""A stacked model is optimized exactly as an unrolled one: each layer a parameter of its own."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from t5x_lite.optim.optimizers import OPTIMIZERS, make_optimizer
+from t5x_lite.params.stacking import stack
+
+SHAPES = {
+    "query": (130, 3, 4),
+    "out": (3, 4, 130),
+    "wi": (130, 128),  # large enough for Adafactor to factor
+    "norm": (6,),
+}
+
+
+def layers(rng, scale):
+    return {
+        name: {"scale" if name == "norm" else "kernel": (scale * rng.normal(size=shape)).astype(np.float32)}
+        for name, shape in SHAPES.items()
+    }
+
+
+def draw(seed):
+    """Layers of very different scales: statistics over all of them at once would show."""
+    rng = np.random.default_rng(seed)
+    return {
+        "token_embedder": {"embedding": rng.normal(size=(9, 6)).astype(np.float32)},
+        "encoder": {
+            **{f"layers_{i}": layers(rng, 10.0**-i) for i in range(3)},
+            "encoder_norm": {"scale": np.ones(6, np.float32)},
+        },
+        "decoder": {f"layers_{i}": layers(rng, 1.0 + i) for i in range(2)},
+    }
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_stacked_equals_unrolled(name):
+    optimizer = make_optimizer(
+        name,
+        lambda step: 0.1,
+        b1=0.9,
+        b2=0.98,
+        eps=1e-8,
+        weight_decay=0.1,
+        no_weight_decay=(".*/scale",),
+        clip_norm=1.0,
+        rate_multipliers=(("token_embedder/.*", 2.0),),
+    )
+
+    @jax.jit
+    def step(params, state, gradients):
+        updates, state = optimizer.update(gradients, state, params)
+        return optax.apply_updates(params, updates), state
+
+    unrolled = draw(0)
+    stacked = stack(unrolled)
+    state, stacked_state = jax.jit(optimizer.init)(unrolled), jax.jit(optimizer.init)(stacked)
+    for i in range(3):
+        gradients = draw(i + 1)
+        unrolled, state = step(unrolled, state, gradients)
+        stacked, stacked_state = step(stacked, stacked_state, stack(gradients))
+    jax.tree.map(
+        lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6),
+        stacked,
+        stack(unrolled),
+    )
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_state_of_a_stack_is_a_stack_of_states(name):
+    """As many numbers as the unrolled model's state has, but for counters."""
+    optimizer = make_optimizer(
+        name,
+        lambda step: 0.1,
+        b1=0.9,
+        b2=0.98,
+        eps=1e-8,
+        weight_decay=0.0,
+        no_weight_decay=(),
+        clip_norm=0.0,
+        rate_multipliers=(),
+    )
+    params = draw(0)
+
+    def numbers(params):
+        leaves = jax.tree.leaves(jax.eval_shape(optimizer.init, params))
+        return sum(leaf.size for leaf in leaves if leaf.size > 50)
+
+    assert numbers(stack(params)) == numbers(params) > 0
