@@ -108,7 +108,7 @@ def _bar(total: int | None, description: str, unit: str, initial: int) -> Bar:
     return tqdm.tqdm(
         total=total,
         desc=description,
-        unit=unit,
+        unit=f" {unit}",
         initial=initial,
         dynamic_ncols=True,
         mininterval=0.2,

@@ -1,4 +1,4 @@
-"""The decoder's key/value cache: one entry a layer, preallocated, carried through the token loop and updated in place."""
+"""The decoder's key/value cache: one entry a layer, preallocated, updated in place by the token loop."""
 
 from __future__ import annotations
 

@@ -118,17 +118,18 @@ class Generator:
     ) -> Decoded:
         self.compilations += 1  # Python runs while jit traces, and only then
         model, variables = self._model, {"params": params}
+        apply: Any = model.apply
         if encoder_segment_ids is None:
             encoder_segment_ids = segment_ids_from_tokens(
                 encoder_input_tokens, model.config.pad_token_id
             )
-        encoded = model.apply(variables, encoder_input_tokens, encoder_segment_ids, method="encode")
-        cross = model.apply(variables, encoded, method="cross_key_values")
+        encoded = apply(variables, encoder_input_tokens, encoder_segment_ids, method="encode")
+        cross = apply(variables, encoded, method="cross_key_values")
 
         def next_logits(
             tokens: jax.Array, position: jax.Array, cache: Cache
         ) -> tuple[jax.Array, Cache]:
-            hidden, cache = model.apply(
+            hidden, cache = apply(
                 variables,
                 tokens[:, None],
                 position,
@@ -137,7 +138,7 @@ class Generator:
                 encoder_segment_ids,
                 method="decode_step",
             )
-            return model.apply(variables, hidden, method="project")[:, 0], cache
+            return apply(variables, hidden, method="project")[:, 0], cache
 
         rows_per_input = structure.rows_per_input
         values = values.per_row(rows_per_input)
@@ -145,5 +146,5 @@ class Generator:
         cache = init_cache(model.config, rows, structure.capacity, model.execution.dtype)
         if structure.num_beams > 1:
             return beam_search(next_logits, cache, structure, values, with_logprobs=with_logprobs)
-        keys = row_keys(rng, row_ids, rows_per_input) if structure.do_sample else None
+        keys = None if rng is None else row_keys(rng, row_ids, rows_per_input)
         return sample(next_logits, cache, structure, values, keys, with_logprobs=with_logprobs)

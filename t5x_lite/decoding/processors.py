@@ -105,7 +105,8 @@ def typical_p(scores: jax.Array, p: jax.Array) -> jax.Array:
 def repetition_penalty(
     scores: jax.Array, tokens: jax.Array, step: jax.Array, penalty: jax.Array
 ) -> jax.Array:
-    """Divides positive scores of tokens seen so far (start token included) by `penalty` [row], multiplies negative ones.
+    """Divides positive scores of tokens seen so far (start token included) by `penalty` [row];
+    multiplies negative ones by it.
 
     Source: Keskar et al. 2019 (arXiv:1909.05858).
     """

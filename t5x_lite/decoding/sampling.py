@@ -46,13 +46,13 @@ def sample(
     *,
     with_logprobs: bool,
 ) -> Decoded:
-    """Greedy decoding, or sampling with `structure.do_sample`.
+    """Greedy decoding, or sampling where `row_keys` are given.
 
     Args:
       next_logits: one step of the model.
       cache: empty, with rows = batch x rows_per_input.
       values: one value a row (`Values.per_row`).
-      row_keys: a key a row (see `row_keys`); not used, and may be None, when greedy.
+      row_keys: a key a row (see `row_keys`) to sample; None for greedy decoding.
       with_logprobs: also return each token's log-probability, which costs a pass over the vocabulary a step.
     """
     rows = len(values.max_new_tokens)
@@ -64,7 +64,7 @@ def sample(
         inputs = jax.lax.dynamic_index_in_dim(state.tokens, state.step, axis=1, keepdims=False)
         logits, cache = next_logits(inputs, state.step, state.cache)
         scores = process(logits, state.tokens, state.step, structure, values)
-        if structure.do_sample:
+        if row_keys is not None:
             keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(row_keys, state.step)
             chosen = jax.vmap(jax.random.categorical)(keys, scores)
         else:

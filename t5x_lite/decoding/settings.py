@@ -247,12 +247,11 @@ class GenerationSettings:
                     f"generation.{name} = {getattr(self, name)} has no effect without {condition}; "
                     "set that too, or leave it out"
                 )
-        if self.num_return_sequences > 1 and not self.do_sample:
-            if self.num_return_sequences > self.num_beams:
-                raise InputError(
-                    f"generation.num_return_sequences = {self.num_return_sequences} is more than "
-                    f"num_beams = {self.num_beams}; raise num_beams, or sample"
-                )
+        if not self.do_sample and self.num_return_sequences > self.num_beams:
+            raise InputError(
+                f"generation.num_return_sequences = {self.num_return_sequences} is more than "
+                f"num_beams = {self.num_beams}; raise num_beams, or sample"
+            )
 
 
 def _known_fields(mapping: Mapping[str, Any], where: str) -> dict[str, Any]:

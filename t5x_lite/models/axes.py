@@ -1,9 +1,18 @@
-"""Logical axis names on activations, resolved by whatever rules the run entered (see `parallel/rules.py`)."""
+"""Logical axis names on parameters and activations, resolved by the rules the run entered (`parallel/rules.py`)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 from flax import linen as nn
+
+
+def named(init: Callable[..., Any], *names: str) -> Callable[..., Any]:
+    """An initializer whose parameter carries the logical names of its axes."""
+    # Typed Any: within a module `self.param` hands out the array, not flax's box around it.
+    return nn.with_logical_partitioning(init, names)
 
 
 def constrain(x: jax.Array, *names: str | None) -> jax.Array:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from t5x_lite.models.axes import constrain
+from t5x_lite.models.axes import constrain, named
 from t5x_lite.models.config import Execution, T5Config
 
 _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -41,9 +41,7 @@ class Embedding(nn.Module):
     def setup(self) -> None:
         self.embedding = self.param(
             "embedding",
-            nn.with_logical_partitioning(
-                nn.initializers.normal(self.config.initializer_factor), ("vocab", "embed")
-            ),
+            named(nn.initializers.normal(self.config.initializer_factor), "vocab", "embed"),
             (self.config.vocab_size, self.config.d_model),
         )
 
@@ -64,7 +62,7 @@ class RMSNorm(nn.Module):
         """[batch, length, embed] -> the same."""
         scale = self.param(
             "scale",
-            nn.with_logical_partitioning(nn.initializers.ones_init(), ("embed",)),
+            named(nn.initializers.ones_init(), "embed"),
             (x.shape[-1],),
         )
         x = x.astype(jnp.float32)
@@ -88,9 +86,7 @@ class Projection(nn.Module):
         """[..., *kernel_shape[:contracted]] -> [..., *kernel_shape[contracted:]]."""
         kernel = self.param(
             "kernel",
-            nn.with_logical_partitioning(
-                nn.initializers.normal(self.stddev), tuple(self.kernel_axes)
-            ),
+            named(nn.initializers.normal(self.stddev), *self.kernel_axes),
             tuple(self.kernel_shape),
         )
         return jnp.tensordot(x.astype(self.dtype), kernel.astype(self.dtype), axes=self.contracted)

@@ -46,5 +46,5 @@ def attention_mask(
         mask = jnp.broadcast_to(mask, (*mask.shape[:-2], query_length, key_length))
     if causal:
         order = jnp.arange(query_length)[:, None] >= jnp.arange(key_length)[None, :]
-        mask = order if mask is None else mask & order
+        mask = order if mask is None else mask & jnp.broadcast_to(order, mask.shape)
     return mask

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from t5x_lite.models.axes import named
 from t5x_lite.models.config import T5Config
 
 
@@ -55,9 +56,7 @@ class RelativePositionBias(nn.Module):
         stddev = self.config.initializer_factor * self.config.d_model**-0.5
         self.rel_embedding = self.param(
             "rel_embedding",
-            nn.with_logical_partitioning(
-                nn.initializers.normal(stddev), ("heads", "relpos_buckets")
-            ),
+            named(nn.initializers.normal(stddev), "heads", "relpos_buckets"),
             (self.config.num_heads, buckets),
         )
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from t5x_lite.models.attention import Attention, KeyValues
+from t5x_lite.models.axes import named
 from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.layers import FeedForward, RMSNorm, drop
 from t5x_lite.models.relative_position import RelativePositionBias
@@ -213,6 +214,6 @@ class LogitsKernel(nn.Module):
         stddev = self.config.initializer_factor * self.config.d_model**-0.5
         self.kernel = self.param(
             "kernel",
-            nn.with_logical_partitioning(nn.initializers.normal(stddev), ("embed", "vocab")),
+            named(nn.initializers.normal(stddev), "embed", "vocab"),
             shape,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -101,7 +102,7 @@ def _forward(
     length = hidden.shape[1]
     chunk = min(settings.chunk or length, length)
 
-    def body(carry: tuple, inputs: tuple) -> tuple:
+    def body(carry: Any, inputs: Any) -> tuple[Any, Any]:
         sums, kernel_gradient = carry
         hidden_chunk, targets_chunk, weights_chunk = inputs
         if with_gradients:
@@ -118,7 +119,8 @@ def _forward(
     zeros = {name: jnp.zeros((), jnp.float32) for name in ("loss", "nll", "correct", "weight")}
     kernel_zeros = jnp.zeros(kernel.shape, jnp.float32) if with_gradients else None
     inputs = tuple(_chunks(x, chunk) for x in (hidden, targets, weights))
-    (sums, by_kernel), by_hidden = jax.lax.scan(body, (zeros, kernel_zeros), inputs)
+    carry: Any = (zeros, kernel_zeros)
+    (sums, by_kernel), by_hidden = jax.lax.scan(body, carry, inputs)
     if not with_gradients:
         return sums, None
     by_hidden = jnp.moveaxis(by_hidden, 0, 1).reshape(hidden.shape[0], -1, hidden.shape[2])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 import optax
 
 from t5x_lite.errors import InputError
@@ -37,7 +39,11 @@ def make_schedule(
         after = optax.cosine_decay_schedule(learning_rate, decay_steps, alpha=final_fraction)
     else:
         peak_step = max(warmup_steps, 1)
-        after = lambda step: learning_rate * (peak_step / (step + peak_step)) ** 0.5  # noqa: E731
+
+        def after(step: jax.typing.ArrayLike) -> jax.Array:
+            # Evaluated during the warm-up too (and then discarded), at steps from -peak_step on.
+            return learning_rate * jnp.sqrt(peak_step / jnp.maximum(step + peak_step, 1))
+
     if warmup_steps == 0:
         return after
     warmup = optax.linear_schedule(

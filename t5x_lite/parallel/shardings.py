@@ -24,7 +24,7 @@ def axes_sharding(axes: tuple[str | None, ...], mesh: Mesh) -> NamedSharding:
     known = {name for name, _ in RULES}
     if unknown := [name for name in axes if name is not None and name not in known]:
         raise ValueError(f"logical axes {unknown} are in no rule; known: {sorted(known)}")
-    return NamedSharding(mesh, nn.logical_to_mesh_axes(axes, RULES))
+    return NamedSharding(mesh, nn.logical_to_mesh_axes(axes, RULES) or PartitionSpec())
 
 
 def param_shardings(abstract_params: Any, axes: Any, mesh: Mesh) -> Any:

@@ -101,12 +101,12 @@ def test_logprobs_sum_to_the_score(gated_pair):
 
 def test_penalties_do_not_recompile(gated_pair):
     pair = gated_pair
-    inputs = pair.inputs(4, 12)
-    pair.generator.generate(pair.params, inputs, GenerationSettings(num_beams=3))
+    inputs = pair.inputs(8, 12)
+    pair.generator.generate(pair.params, inputs, GenerationSettings(num_beams=4))
     compiled = pair.generator.compilations
     for penalty, new_tokens in ((0.5, 10), (-1.0, 30)):
         settings = GenerationSettings(
-            max_new_tokens=new_tokens, num_beams=3, length_penalty=penalty
+            max_new_tokens=new_tokens, num_beams=4, length_penalty=penalty
         )
         pair.generator.generate(pair.params, inputs, settings)
     assert pair.generator.compilations == compiled

@@ -55,16 +55,16 @@ def test_decoder_without_segments():
 
 
 def test_packed_decoder():
-    np.testing.assert_array_equal(
-        mask_of([1, 1, 2, 2, 0], [1, 1, 2, 2, 0], causal=True),
-        [
-            [X, o, o, o, o],
-            [X, X, o, o, o],
-            [o, o, X, o, o],
-            [o, o, X, X, o],
-            [o, o, o, o, X],
-        ],
-    )
+    expected = [
+        [X, o, o, o, o],
+        [X, X, o, o, o],
+        [o, o, X, o, o],
+        [o, o, X, X, o],
+        [o, o, o, o, X],
+    ]
+    ids = [1, 1, 2, 2, 0]
+    np.testing.assert_array_equal(mask_of(ids, ids, causal=True), expected)
+    np.testing.assert_array_equal(mask_of([ids], [ids], causal=True), [expected])
 
 
 def test_cross_attention():
