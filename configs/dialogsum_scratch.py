@@ -1,14 +1,14 @@
-"""A small T5 with its own vocabulary, from scratch on DialogSum, scored on dev without the dialogues that train holds too.
+"""A small T5 with its own vocabulary, from scratch on DialogSum, scored on dev (less the dialogues that are in train too).
 
     t5x-lite --config configs/dialogsum_scratch.py:data/dialogsum --workdir runs/dialogsum_scratch
 
-The argument is the folder with dialogsum.train.jsonl, dialogsum.dev.jsonl (first release of DialogSum, Chen et al. 2021)
-and near_duplicates_vs_train.json ({"dev": {id: id of the train row}}).
+The argument is the folder with dialogsum.train.jsonl, dialogsum.dev.jsonl (first release, Chen et al. 2021) and
+near_duplicates_vs_train.json ({"dev": {id: id of the train row}}).
 Hardware: 2 CPU cores, 4 GB. It takes 40 to 60 minutes. What comes out: the README's table "From scratch".
 
 800 steps of span corruption on the training texts come first: they teach the model English and to look into its
-input. Then come 3,600 steps (about 6 epochs) of summaries. The last 400 training rows are left out: decoding settings were
-chosen on them, not on dev.
+input. Then come 3,600 steps (about 5 epochs) of summaries. The last 400 training rows are left out: the decoding
+settings were chosen on them, not on dev.
 """
 
 import ml_collections
@@ -122,6 +122,7 @@ def get_config(arg: str = "data/dialogsum") -> ml_collections.ConfigDict:
             "evaluation": {
                 "every_steps": 10 if tiny else 200,
                 "batch_tokens": 8192,
+                "mbr_candidates": 0,
                 "bootstrap_samples": 200 if tiny else 10_000,
                 "samples": 4,
             },

@@ -2,8 +2,8 @@
 
     t5x-lite --config configs/finetune.py --workdir runs/flan_dialogsum
 
-With other data: --config.data.train.source=train.jsonl --config.data.evaluation.source=dev.jsonl, and the names of their
-columns in config.data.train.columns. With another model: --config.model.source and --config.tokenizer.source, a hub id
+With other data: --config.data.train.source=train.jsonl --config.data.evaluation.source=dev.jsonl, and the names of
+their columns in config.data.train.columns. With another model: --config.model.source and --config.tokenizer.source, a hub id
 or a directory.
 Hardware: FLAN-T5-base trains in bfloat16 on one TPU v3-8 or larger, or one GPU of 24 GB. Not timed yet.
 What comes out: report.md with ROUGE of the 500 validation dialogues beside the baselines.
@@ -106,6 +106,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             "evaluation": {
                 "every_steps": 10 if tiny else 200,
                 "batch_tokens": 4096,
+                "mbr_candidates": 0,
                 "bootstrap_samples": 200 if tiny else 2000,
                 "samples": 3,
             },

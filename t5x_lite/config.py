@@ -38,7 +38,9 @@ def find_config_file(name: str) -> pathlib.Path:
     shipped = {file.name: file for file in shipped_configs()}
     if str(path.parent) in (".", "configs") and path.name in shipped:
         return shipped[path.name]
-    raise InputError(f"--config: there is no file {name}; with the package come {', '.join(shipped)}")
+    raise InputError(
+        f"--config: there is no file {name}; with the package come {', '.join(shipped)}"
+    )
 
 
 def load_config(spec: str, overrides: Mapping[str, str]) -> ConfigDict:
@@ -80,7 +82,9 @@ def check_config(config: ConfigDict, origin: Callable[[str], str] = "config.{}".
     """
     task = config.get("task")
     if task not in TASKS:
-        raise InputError(f"{origin('task')} must be one of {', '.join(sorted(TASKS))}, got {task!r}")
+        raise InputError(
+            f"{origin('task')} must be one of {', '.join(sorted(TASKS))}, got {task!r}"
+        )
     known = {"task": Field("a task", lambda v: True), "seed": SEED, **TASKS[task]}
     _check(config, known, "", origin)
 
@@ -90,7 +94,9 @@ def _check(
 ) -> None:
     for name in values:
         if name not in known:
-            raise InputError(f"{origin(place + name)}: there is no such field{_nearest(name, known)}")
+            raise InputError(
+                f"{origin(place + name)}: there is no such field{_nearest(name, known)}"
+            )
     for name, expected in known.items():
         field = origin(place + name)
         if name not in values:
@@ -126,12 +132,16 @@ def _run(file: pathlib.Path, *arguments: str) -> ConfigDict:
     except SyntaxError as error:
         raise InputError(f"{error.filename}:{error.lineno}: {error.msg}") from error
     except Exception as error:
-        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(file)]
+        lines = [
+            f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(file)
+        ]
         place = f"{file}:{lines[-1]}" if lines else str(file)
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         raise InputError(f"{place}: {kind}{' '.join(str(error).split())}") from error
     if not isinstance(config, ConfigDict):
-        raise InputError(f"{file}: get_config must return an ml_collections.ConfigDict, got {config!r:.80}")
+        raise InputError(
+            f"{file}: get_config must return an ml_collections.ConfigDict, got {config!r:.80}"
+        )
     return config
 
 

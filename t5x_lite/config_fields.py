@@ -71,7 +71,9 @@ NAME = Field("a string that is not empty", lambda v: isinstance(v, str) and bool
 FLAG = Field("True or False", lambda v: isinstance(v, bool))
 # What jax.random.key and numpy's generators take alike.
 SEED = Field("a whole number from 0 to 2**31 - 1", lambda v: _is_int(v) and 0 <= v < 2**31)
-AXIS = Field("a whole number above 0, or -1 for the rest", lambda v: _is_int(v) and (v > 0 or v == -1))
+AXIS = Field(
+    "a whole number above 0, or -1 for the rest", lambda v: _is_int(v) and (v > 0 or v == -1)
+)
 STRINGS = Field(
     "a tuple of strings", lambda v: _is_sequence(v) and all(isinstance(x, str) for x in v)
 )
@@ -149,9 +151,12 @@ OPTIMIZER: Mapping[str, Any] = {
     "clip_norm": _number(0.0),
     "rate_multipliers": Field(
         "pairs of a parameter path pattern and a factor",
-        lambda v: _is_sequence(v)
-        and all(
-            _is_sequence(x) and len(x) == 2 and isinstance(x[0], str) and _is_number(x[1]) for x in v
+        lambda v: (
+            _is_sequence(v)
+            and all(
+                _is_sequence(x) and len(x) == 2 and isinstance(x[0], str) and _is_number(x[1])
+                for x in v
+            )
         ),
     ),
 }
@@ -164,6 +169,8 @@ SCHEDULE: Mapping[str, Any] = {
 MESH: Mapping[str, Any] = {"data": AXIS, "fsdp": AXIS, "model": AXIS}
 EVALUATION: Mapping[str, Any] = {
     "batch_tokens": _whole(1),
+    # Samples a row of which the one that agrees most with the others is taken (0: the decoder's own best).
+    "mbr_candidates": _whole(0),
     "bootstrap_samples": _whole(1),
     "samples": _whole(0),
 }

@@ -119,7 +119,7 @@ def _bar(total: int | None, description: str, unit: str, initial: int) -> Bar:
 
 
 class progress:
-    """A progress bar with an ETA: `with progress(total, "training", "step") as bar: bar.update(1); bar.note("loss 2.1")`.
+    """A progress bar with an ETA: `with progress(9, "training", "step") as bar: bar.update(1); bar.note("loss 2.1")`.
 
     Without a terminal it is a line of the log every 30 seconds; with T5X_LITE_PROGRESS=0 in the environment, nothing.
     A bar inside another one shows up only after 3 seconds.

@@ -94,3 +94,16 @@ def score_rows(
         for kind in rouge_types:
             columns[kind][row] = scores[kind].fmeasure
     return columns
+
+
+@functools.cache
+def _agreement_scorer() -> rouge_scorer.RougeScorer:
+    return rouge_scorer.RougeScorer(
+        ["rouge1", "rouge2", "rougeL"], tokenizer=tokenizer_for(use_stemmer=True)
+    )
+
+
+def agreement(one: str, other: str) -> float:
+    """The mean of ROUGE-1, -2 and -L of two texts, symmetric: what minimum-Bayes-risk decoding chooses by."""
+    scores = _agreement_scorer().score(one, other)
+    return sum(score.fmeasure for score in scores.values()) / len(scores)

@@ -18,7 +18,8 @@ def model_directory(source: str | os.PathLike[str], revision: str | None = None)
     """The local directory of the model `source`, downloaded where it is a hub id and not in the cache yet.
 
     Args:
-      source: a local directory, or a hub id with or without "@revision".
+      source: a local directory, the workdir of a run that left its model there, or a hub id with or without
+        "@revision".
       revision: a branch, tag or commit on the hub; not for a local directory.
 
     Raises:
@@ -30,7 +31,8 @@ def model_directory(source: str | os.PathLike[str], revision: str | None = None)
             raise InputError(
                 f"{local} is a directory, which has no revision {revision!r}; leave it out"
             )
-        return local
+        of_a_run = local / "model"
+        return of_a_run if (of_a_run / "config.json").is_file() else local
     name = os.fspath(source)
     if local.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or not name:
         raise InputError(f"{name!r}: no such directory (a hub id looks like google/flan-t5-base)")

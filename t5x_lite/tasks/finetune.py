@@ -23,7 +23,7 @@ from t5x_lite.tasks.text import (
     train_plan,
 )
 from t5x_lite.tasks.training import check_training, state_of, train
-from t5x_lite.tasks.workdir import claim_workdir, open_workdir
+from t5x_lite.tasks.workdir import claim_workdir, local_copy, open_workdir
 
 
 def run(config: ConfigDict, workdir: str) -> None:
@@ -35,7 +35,10 @@ def run(config: ConfigDict, workdir: str) -> None:
     check_generation(config)
     check_training(config, mesh)
     check_texts(config.data, ("train", "evaluation"))
-    train_rows, evaluation_rows = read_rows(config.data, "train"), read_rows(config.data, "evaluation")
+    train_rows, evaluation_rows = (
+        read_rows(config.data, "train"),
+        read_rows(config.data, "evaluation"),
+    )
     warn_of_shared_rows(evaluation_rows, train_rows, config.data.cut_field)
     folder = open_workdir(workdir, config)
     with on_mesh(mesh):
@@ -64,7 +67,8 @@ def run(config: ConfigDict, workdir: str) -> None:
         fingerprint = train_split.fingerprint()
         state = train(config, loaded, batches, evaluation, fingerprint, mesh, folder)
         params = unstack(state.params) if is_stacked(state.params) else state.params
-        save_hf(folder / "model", model.config, params, vocabulary)
+        with local_copy(folder / "model", with_files=False) as directory:
+            save_hf(directory, model.config, params, vocabulary)
         scores, samples = score_split(
             config,
             model,

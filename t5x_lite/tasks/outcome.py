@@ -1,4 +1,4 @@
-"""The report of a run: scores first, then what was trained on what, and how long it took; the scores in the log, too."""
+"""The report of a run: scores first, then what was trained on what, and for how long. The scores go to the log, too."""
 
 from __future__ import annotations
 

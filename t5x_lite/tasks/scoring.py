@@ -16,13 +16,16 @@ from ml_collections import ConfigDict
 from t5x_lite.data.plan import Plan
 from t5x_lite.data.templates import render
 from t5x_lite.data.vocabulary import Vocabulary
+from t5x_lite.decoding import mbr
 from t5x_lite.decoding.generate import Generator
 from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.decoding.structure import prepare
+from t5x_lite.errors import InputError
 from t5x_lite.evaluation.comparison import score_outputs
 from t5x_lite.evaluation.constants import best_constants
 from t5x_lite.evaluation.generative import SamplesFile, generate_texts
 from t5x_lite.evaluation.intervals import Bootstrap
+from t5x_lite.evaluation.rouge import agreement
 from t5x_lite.evaluation.teacher_forced import evaluate_loss
 from t5x_lite.models.config import T5Config
 from t5x_lite.models.t5 import T5
@@ -45,6 +48,10 @@ def check_generation(config: ConfigDict, model: T5Config | None = None) -> Gener
     settings = GenerationSettings.from_mapping(
         config.generation.to_dict(), where="config.generation"
     )
+    if config.evaluation.mbr_candidates and not settings.do_sample:
+        raise InputError(
+            "config.evaluation.mbr_candidates: the candidates are samples; set config.generation.do_sample"
+        )
     if model is not None:
         prepare(settings, model, batch=1)
     return settings
@@ -100,7 +107,7 @@ def score_split(
         workdir / "samples.jsonl", [row["id"] for row in split.rows], inputs, references
     )
     outputs = generate_texts(
-        _make_decode(config, model, params, mesh),
+        _make_decode(config, model, params, vocabulary, mesh),
         vocabulary,
         ((plan.indices(step), plan.batch(step)) for step in range(plan.steps_per_epoch)),
         len(inputs),
@@ -131,9 +138,12 @@ def score_split(
 
 
 def _make_decode(
-    config: ConfigDict, model: T5, params: Any, mesh: Mesh
+    config: ConfigDict, model: T5, params: Any, vocabulary: Vocabulary, mesh: Mesh
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    candidates = config.evaluation.mbr_candidates
     settings = check_generation(config)
+    if candidates:
+        settings = settings.updated({"num_return_sequences": candidates})
     generator = Generator(model.config, model.execution)
     rng = jax.random.fold_in(jax.random.key(config.seed), 1)
     sharding = batch_sharding(mesh)
@@ -141,6 +151,10 @@ def _make_decode(
     def decode(tokens: np.ndarray, indices: np.ndarray) -> np.ndarray:
         put = jax.device_put(tokens, sharding)
         output = generator.generate(params, put, settings, rng, row_ids=np.maximum(indices, 0))
-        return np.asarray(output.tokens)[:: settings.num_return_sequences]
+        of_row = np.asarray(output.tokens).reshape(len(tokens), settings.num_return_sequences, -1)
+        if not candidates:
+            return of_row[:, 0]
+        chosen = [mbr.choose(vocabulary.decode(row), agreement, symmetric=True) for row in of_row]
+        return of_row[np.arange(len(tokens)), chosen]
 
     return decode

@@ -21,8 +21,9 @@ from t5x_lite.data.templates import find_template
 from t5x_lite.data.tokenizer_training import train_tokenizer
 from t5x_lite.data.vocabulary import Vocabulary, load_vocabulary
 from t5x_lite.errors import InputError
+from t5x_lite.interop.hub import model_directory
 from t5x_lite.models.config import T5Config
-from t5x_lite.tasks.workdir import is_claimed
+from t5x_lite.tasks.workdir import is_claimed, local_copy
 
 TRAINED = "train"
 OF_THE_MODEL = "model"
@@ -93,24 +94,24 @@ def get_vocabulary(config: ConfigDict, rows: list[Row], folder: epath.Path) -> V
     """
     section = config.tokenizer
     if section.source != TRAINED:
-        return load_vocabulary(
-            config.model.source if section.source == OF_THE_MODEL else section.source
-        )
-    directory = folder / "tokenizer"
-    if is_claimed(folder) and (directory / "tokenizer_config.json").exists():
-        return load_vocabulary(directory)
+        if section.source == OF_THE_MODEL:
+            return load_vocabulary(model_directory(config.model.source))
+        return load_vocabulary(section.source)
     fields = sorted(set(rows[0]) - {"id"})
-    return train_tokenizer(
-        [row[field] for field in fields for row in rows],
-        directory,
-        vocab_size=section.vocab_size,
-        algorithm=section.algorithm,
-        user_defined_symbols=section.user_defined_symbols,
-        extra_ids=section.extra_ids,
-        keep_newlines=section.keep_newlines,
-        byte_fallback=section.byte_fallback,
-        max_sentences=section.max_sentences,
-    )
+    with local_copy(folder / "tokenizer", with_files=is_claimed(folder)) as directory:
+        if is_claimed(folder) and (directory / "tokenizer_config.json").exists():
+            return load_vocabulary(directory)
+        return train_tokenizer(
+            [row[field] for field in fields for row in rows],
+            directory,
+            vocab_size=section.vocab_size,
+            algorithm=section.algorithm,
+            user_defined_symbols=section.user_defined_symbols,
+            extra_ids=section.extra_ids,
+            keep_newlines=section.keep_newlines,
+            byte_fallback=section.byte_fallback,
+            max_sentences=section.max_sentences,
+        )
 
 
 def make_split(data: ConfigDict, rows: list[Row], vocabulary: Vocabulary, name: str) -> Split:
@@ -134,7 +135,10 @@ def check_batch(batch: ConfigDict, row_multiple: int) -> None:
     # Where the lengths come from the data, one token a row stands for them.
     lengths = [(1, 1)] if isinstance(batch.buckets, int) else batch.buckets
     make_shapes(
-        lengths, size=batch.size, tokens=batch.tokens, row_multiple=row_multiple * jax.process_count()
+        lengths,
+        size=batch.size,
+        tokens=batch.tokens,
+        row_multiple=row_multiple * jax.process_count(),
     )
 
 
@@ -194,7 +198,9 @@ def evaluation_plan(split: Split, config: T5Config, *, tokens: int, row_multiple
     return _plan(examples, shapes, config, seed=None, pack=False)
 
 
-def _plan(examples: ExampleSource, shapes: Any, config: T5Config, *, seed: int | None, pack: bool) -> Plan:
+def _plan(
+    examples: ExampleSource, shapes: Any, config: T5Config, *, seed: int | None, pack: bool
+) -> Plan:
     return Plan(
         examples,
         shapes,

@@ -55,8 +55,9 @@ def state_of(config: ConfigDict, loaded: Loaded, mesh: Mesh) -> tuple[Callable[[
     except (ValueError, re.error) as error:
         raise InputError(f"config.optimizer.no_weight_decay: {error}") from error
     parameters = shardings_of(loaded.abstract)
+    everywhere: Any = replicated(mesh)
     shardings = TrainState(
-        step=replicated(mesh),
+        step=everywhere,
         params=parameters,
         opt_state=optimizer_shardings(optimizer, loaded.abstract, parameters, mesh),
     )
@@ -170,8 +171,6 @@ def _is_evaluated(workdir: epath.Path, step: int) -> bool:
     return any(r["step"] == step and "evaluation/loss" in r for r in read_metrics(workdir))
 
 
-def _device_batches(
-    plan: Plan | Curriculum, start: int, steps: int, mesh: Mesh
-) -> Iterator[Batch]:
+def _device_batches(plan: Plan | Curriculum, start: int, steps: int, mesh: Mesh) -> Iterator[Batch]:
     for batch in iterate(plan, start, steps, threads=_PREFETCH_THREADS, ahead=_PREFETCH_BATCHES):
         yield put_batch(batch, mesh)

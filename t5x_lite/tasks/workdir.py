@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -39,7 +44,9 @@ def open_workdir(workdir: str, config: ConfigDict) -> epath.Path:
     except OSError as error:
         raise InputError(f"--workdir {workdir}: {error.strerror or error}") from error
     except ValueError as error:
-        raise InputError(f"{file}: not JSON ({error}); remove it or use another --workdir") from error
+        raise InputError(
+            f"{file}: not JSON ({error}); remove it or use another --workdir"
+        ) from error
     if before is not None:
         _compare(workdir, before, _resolved(config))
     return folder
@@ -56,6 +63,31 @@ def claim_workdir(folder: epath.Path, config: ConfigDict) -> None:
         fresh = folder / f"{CONFIG_FILE}.new"
         fresh.write_text(json.dumps(_resolved(config), indent=2, sort_keys=True) + "\n")
         fresh.replace(folder / CONFIG_FILE)
+
+
+@contextlib.contextmanager
+def local_copy(folder: epath.Path, *, with_files: bool) -> Iterator[pathlib.Path]:
+    """A local directory that stands for `folder`, for what knows no gs://; what is written there is copied at the end.
+
+    A local folder stands for itself. `with_files`: a remote one's files are copied from there at the beginning.
+    """
+    if not _is_remote(folder):
+        yield pathlib.Path(folder)
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        local = pathlib.Path(directory)
+        if with_files and folder.exists():
+            for file in folder.iterdir():
+                (local / file.name).write_bytes(file.read_bytes())
+        yield local
+        if jax.process_index() == 0:
+            folder.mkdir(parents=True, exist_ok=True)
+            for file in local.iterdir():
+                (folder / file.name).write_bytes(file.read_bytes())
+
+
+def _is_remote(folder: epath.Path) -> bool:
+    return "://" in os.fspath(folder)
 
 
 def _resolved(config: ConfigDict) -> dict[str, Any]:

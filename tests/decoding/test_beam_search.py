@@ -48,7 +48,9 @@ def check(pair, settings, inputs, new_tokens):
 @pytest.mark.parametrize("left", [False, True])
 def test_length_penalties_and_early_stopping(pair, left):
     rows = excused = 0
-    for number, settings in enumerate(CASES):
+    # How early to stop is not the model's affair: T5 1.0 takes one way, T5 1.1 all three.
+    cases = [c for c in CASES if not (pair.config.tie_word_embeddings and c["early_stopping"])]
+    for number, settings in enumerate(cases):
         inputs = pair.inputs(8, 12, left=left, seed=number)
         counted, doubtful = check(pair, settings, inputs, 16)
         rows, excused = rows + counted, excused + doubtful
@@ -77,7 +79,9 @@ def test_rows_do_not_depend_on_their_batch(gated_pair):
 def test_stops_early(gated_pair):
     inputs, steps = gated_pair.inputs(8, 12, seed=0), {}
     for early in (True, False, "never"):
-        settings = GenerationSettings(max_new_tokens=32, num_beams=2, early_stopping=early)
+        settings = GenerationSettings(
+            max_new_tokens=32, num_beams=4, num_return_sequences=2, early_stopping=early
+        )
         steps[early] = [
             int(gated_pair.generator.generate(gated_pair.params, row[None], settings).steps)
             for row in inputs

@@ -1,0 +1,90 @@
+"""A run that takes a second once compiled, one such run that was never stopped, and what it looked like on the way."""
+
+import pathlib
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import pytest
+
+from t5x_lite.config import load_config
+from t5x_lite.tasks import finetune, training
+
+STEPS = 6
+# Evaluations after steps 3 and 6, checkpoints after steps 2, 4 and 6, dropout on.
+TINY = {
+    "model.architecture.d_model": "16",
+    "model.architecture.d_kv": "8",
+    "model.architecture.d_ff": "32",
+    "model.architecture.num_encoder_layers": "1",
+    "model.architecture.num_decoder_layers": "1",
+    "tokenizer.vocab_size": "300",
+    "data.encoder_length": "32",
+    "data.decoder_length": "16",
+    "data.train.limit": "24",
+    "train.steps": str(STEPS),
+    "evaluation.every_steps": "3",
+    "evaluation.bootstrap_samples": "20",
+    "checkpoint.every_steps": "2",
+    "checkpoint.keep": "3",
+    "generation.max_new_tokens": "8",
+    "logging.tensorboard": "False",
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> Callable[..., Any]:
+    """Makes the config of a tiny run, some fields changed: tiny_config({"seed": "1"})."""
+    return lambda overrides={}: load_config("quickstart.py:runlocal", TINY | overrides)
+
+
+@pytest.fixture(scope="session")
+def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    return tmp_path_factory.mktemp("compiled")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once(compilation_cache: pathlib.Path) -> Iterator[None]:
+    """Each run makes its own jitted functions, so that without this each would compile them."""
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", str(compilation_cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    yield
+    jax.config.update("jax_compilation_cache_dir", before)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+
+
+class Finished(NamedTuple):
+    """A run that was never stopped, and its folder as it was before each step: what a kill would have left then."""
+
+    folder: pathlib.Path
+    before_step: dict[int, pathlib.Path]
+
+
+def copy(source: pathlib.Path, target: pathlib.Path) -> pathlib.Path:
+    """Copies the folder of a live run; what is written before a checkpoint must be copied after it."""
+    target.mkdir(parents=True)
+    for name in ("checkpoints", "."):
+        if (source / name).exists():
+            # Not shutil: files of a checkpoint under way may go while they are copied.
+            subprocess.run(["cp", "-r", str(source / name), str(target)], stderr=subprocess.DEVNULL)
+    return target
+
+
+@pytest.fixture(scope="session")
+def finished(tiny_config, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    copies = tmp_path_factory.mktemp("copies")
+    result = Finished(folder, {})
+    iterate = training.iterate
+
+    def copying(plan, start, stop, **settings):
+        for step, batch in enumerate(iterate(plan, start, stop, **settings), start=start + 1):
+            result.before_step[step] = copy(folder, copies / str(step))
+            yield batch
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "iterate", copying)
+        finetune.run(tiny_config(), str(folder))
+    return result

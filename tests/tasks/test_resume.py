@@ -1,0 +1,206 @@
+"""A run that was stopped, killed or out of disk space, and started again, is the run that never stopped."""
+
+import json
+import pathlib
+import resource
+import shutil
+import signal
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from t5x_lite.checkpoints import Checkpoints
+from t5x_lite.errors import InputError, Stopped
+from t5x_lite.tasks import finetune, scoring, training
+
+SHARED_FILES = ("samples.jsonl", "model/model.safetensors", "model/tokenizer.json")
+
+
+def metrics_of(folder: pathlib.Path) -> list[dict]:
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [
+        {name: value for name, value in json.loads(line).items() if not name.startswith("time/")}
+        for line in lines
+    ]
+
+
+def scores_of(folder: pathlib.Path) -> dict:
+    return json.loads((folder / "report.json").read_text())["scores"]
+
+
+def assert_same_run(folder: pathlib.Path, other: pathlib.Path) -> None:
+    for name in SHARED_FILES:
+        assert (folder / name).read_bytes() == (other / name).read_bytes(), name
+    assert metrics_of(folder) == metrics_of(other)
+    assert scores_of(folder) == scores_of(other)
+
+
+@pytest.fixture
+def signal_at(monkeypatch):
+    """Sends this process a signal when the batch of a step is fetched; 0 sends none any more."""
+    iterate = training.iterate
+    chosen = {"step": 0, "number": signal.SIGTERM}
+
+    def sending(plan, start, stop, **settings):
+        for step, batch in enumerate(iterate(plan, start, stop, **settings), start=start + 1):
+            if step == chosen["step"]:
+                signal.raise_signal(chosen["number"])
+            yield batch
+
+    monkeypatch.setattr(training, "iterate", sending)
+    return lambda step, number=signal.SIGTERM: chosen.update(step=step, number=number)
+
+
+def test_the_run_that_never_stopped(finished):
+    steps = [record["step"] for record in metrics_of(finished.folder) if "loss" in record]
+    evaluations = [r["step"] for r in metrics_of(finished.folder) if "evaluation/loss" in r]
+    assert (steps, evaluations) == ([1, 2, 3, 4, 5, 6], [3, 6])
+    assert {path.name for path in (finished.folder / "checkpoints").iterdir()} == {"2", "4", "6"}
+    losses = [record["loss"] for record in metrics_of(finished.folder) if "loss" in record]
+    assert losses[-1] < losses[0]
+    report = json.loads((finished.folder / "report.json").read_text())
+    assert report["training"]["steps"] == 6
+    assert "baseline shuffled" in (finished.folder / "report.md").read_text()
+
+
+def test_stopped_at_every_step(finished, tiny_config, tmp_path, signal_at):
+    """Steps 3 and 6 are due an evaluation, which the signal leaves no time for."""
+    for step in range(1, 7):
+        number = signal.SIGINT if step % 2 else signal.SIGTERM
+        signal_at(step, number)
+        with pytest.raises(Stopped, match=f"stopped at step {step};") as stopped:
+            finetune.run(tiny_config(), str(tmp_path))
+        assert stopped.value.signal_number == number
+        assert max(int(path.name) for path in (tmp_path / "checkpoints").iterdir()) == step
+    signal_at(0)
+    finetune.run(tiny_config(), str(tmp_path))
+    assert_same_run(tmp_path, finished.folder)
+
+
+@pytest.mark.parametrize("step", [2, 3, 6])
+def test_killed(finished, tiny_config, step):
+    """Before step 2 there is no checkpoint; before step 3 there is one just written, or half of it."""
+    folder = finished.before_step[step]
+    assert not (folder / "report.json").exists()
+    finetune.run(tiny_config(), str(folder))
+    assert_same_run(folder, finished.folder)
+
+
+def test_stopped_amid_an_evaluation(finished, tiny_config, tmp_path, monkeypatch):
+    put_batch = scoring.put_batch
+    patience = [1]
+
+    def signaling(batch, mesh):
+        if patience and not patience.pop():
+            signal.raise_signal(signal.SIGTERM)
+        return put_batch(batch, mesh)
+
+    patience[:] = [0]
+    monkeypatch.setattr(scoring, "put_batch", signaling)
+    with pytest.raises(Stopped, match="step 3"):
+        finetune.run(tiny_config(), str(tmp_path))
+    assert not any("evaluation/loss" in record for record in metrics_of(tmp_path))
+
+    # Made up for by the next run, which is killed before its next checkpoint ...
+    killed = pathlib.Path(f"{tmp_path}_killed")
+    write = training.MetricsWriter.write
+
+    def copying(self, step, metrics):
+        if step == 4 and not killed.exists():
+            shutil.copytree(tmp_path, killed)
+        write(self, step, metrics)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.MetricsWriter, "write", copying)
+        finetune.run(tiny_config(), str(tmp_path))
+    assert [r["step"] for r in metrics_of(killed) if "evaluation/loss" in r] == [3]
+    assert_same_run(tmp_path, finished.folder)
+    # ... and is not made up for twice.
+    finetune.run(tiny_config(), str(killed))
+    assert_same_run(killed, finished.folder)
+
+
+def test_a_finished_run_is_only_scored_again(finished, tiny_config, tmp_path, monkeypatch):
+    folder = tmp_path / "again"
+    shutil.copytree(finished.folder, folder)
+    for name in ("report.json", "samples.jsonl"):
+        (folder / name).unlink()
+    metrics = (folder / "metrics.jsonl").read_bytes()
+    monkeypatch.setattr(training, "run_loop", lambda *_, **__: pytest.fail("trains"))
+    finetune.run(tiny_config(), str(folder))
+    assert (folder / "metrics.jsonl").read_bytes() == metrics
+    assert_same_run(folder, finished.folder)
+
+
+def test_another_seed_is_another_run(finished, tiny_config, tmp_path):
+    finetune.run(tiny_config({"seed": "1", "train.steps": "6"}), str(tmp_path))
+    ours, theirs = metrics_of(tmp_path), metrics_of(finished.folder)
+    assert all(a["loss"] != b["loss"] for a, b in zip(ours, theirs, strict=True) if "loss" in a)
+
+
+def test_a_full_disk_keeps_the_earlier_checkpoints(finished, tiny_config, tmp_path, monkeypatch):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    save = Checkpoints.save
+
+    def full_at_4(self, step, state, metadata):
+        self.wait()
+        if step == 4:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, limits[1]))
+        save(self, step, state, metadata)
+
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(Checkpoints, "save", full_at_4)
+            with pytest.raises(InputError, match="step 4 could not be written .*free some space"):
+                finetune.run(tiny_config(), str(tmp_path))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / "checkpoints" / "2").is_dir()
+    finetune.run(tiny_config(), str(tmp_path))
+    assert_same_run(tmp_path, finished.folder)
+
+
+def test_scanned_layers_and_another_mesh(tiny_config, tmp_path, signal_at):
+    scanned = {"model.scan_layers": "True", "model.architecture.num_encoder_layers": "2"}
+    whole, stopped, moved = (tmp_path / name for name in ("whole", "stopped", "moved"))
+    finetune.run(tiny_config(scanned), str(whole))
+    signal_at(3)
+    with pytest.raises(Stopped):
+        finetune.run(tiny_config(scanned), str(stopped))
+    signal_at(0)
+    shutil.copytree(stopped, moved)
+    finetune.run(tiny_config(scanned), str(stopped))
+    assert_same_run(stopped, whole)
+
+    other_mesh = {"mesh.data": "4", "mesh.fsdp": "2"}
+    finetune.run(tiny_config(scanned | other_mesh), str(moved))
+    for ours, theirs in zip(metrics_of(moved), metrics_of(whole), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-6)
+    files = (load_file(folder / "model" / "model.safetensors") for folder in (moved, whole))
+    for ours, theirs in zip(*(file.values() for file in files), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_other_examples_behind_the_same_config_are_refused(tiny_config, tmp_path, signal_at):
+    rows = tmp_path / "rows.jsonl"
+    lines = [f'{{"dialogue": "A: {i}?\\nB: {i}!", "summary": "A asks {i}."}}\n' for i in range(24)]
+    rows.write_text("".join(lines))
+    own = {"data.train.source": str(rows), "data.train.split": "", "data.train.id_column": ""}
+    config = tiny_config(own | {"tokenizer.vocab_size": "60"})
+    signal_at(1)
+    with pytest.raises(Stopped):
+        finetune.run(config, str(tmp_path / "run"))
+    rows.write_text("".join(reversed(lines)))
+    with pytest.raises(InputError, match="the training examples are not those"):
+        finetune.run(config, str(tmp_path / "run"))
+
+
+def test_a_mesh_that_changes_the_batches_is_refused(finished, tiny_config, tmp_path):
+    """A budget of tokens is filled in multiples of the devices that share a batch."""
+    budget = {"batch.size": "0", "batch.tokens": str(12 * 32)}
+    folder = tmp_path / "run"
+    shutil.copytree(finished.before_step[6], folder)
+    (folder / "config.json").unlink()
+    with pytest.raises(InputError, match=r"batches of \(encoder, decoder, rows\) \[\[32, 16, 8\]\]"):
+        finetune.run(tiny_config(budget | {"mesh.data": "4", "mesh.model": "2"}), str(folder))

@@ -1,0 +1,240 @@
+"""The loop's order of events, to the letter; and how it stops."""
+
+import signal
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from t5x_lite.errors import Stopped
+from t5x_lite.train.loop import run_loop
+
+BATCH = {"encoder_input_tokens": np.zeros((2, 3)), "decoder_input_tokens": np.zeros((2, 4))}
+
+
+class Recorder:
+    """Stands for everything around the loop and writes down what happens in which order.
+
+    `during`: {event: function to call amid it}. `gives_up`: the evaluation looks for a signal, as the real one does.
+    """
+
+    def __init__(self, during=None):
+        self.events = []
+        self.during = during or {}
+        self.written = []
+
+    def _note(self, *event):
+        self.events.append(event)
+        if event in self.during:
+            self.during[event]()
+
+    def train_step(self, state, batch, rng):
+        step = state.step + 1
+        self._note("dispatch", step)
+        recorder = self
+
+        class Metric:
+            """A number on a device: what reads it is noticed."""
+
+            def __init__(self, name, value):
+                self.name, self.value = name, value
+
+            def __float__(self):
+                if self.name == "loss":
+                    recorder._note("read", step)
+                return self.value
+
+        metrics = {"loss": Metric("loss", float(step)), "skipped": Metric("skipped", 0.0)}
+        return SimpleNamespace(step=step), metrics
+
+    def write(self, step, metrics):
+        kind = "evaluation" if "evaluation/loss" in metrics else "metrics"
+        self._note(f"write {kind}", step)
+        self.written.append((step, dict(metrics)))
+
+    def evaluate(self, state, stopping):
+        self._note("evaluate", state.step)
+        return None if stopping() else {"evaluation/loss": 10.0 + state.step}
+
+    def save(self, step, state, metadata):
+        assert state.step == step and metadata["seed"] == 7
+        self._note("save", step, metadata["evaluation_owed"])
+
+    def wait(self):
+        self._note("wait")
+
+
+def run(recorder, *, start=0, steps=5, log_every=1, evaluate_every=2, save_every=3, owed=False):
+    return run_loop(
+        recorder.train_step,
+        SimpleNamespace(step=start),
+        iter([BATCH] * (steps - start)),
+        None,
+        start=start,
+        steps=steps,
+        writer=recorder,
+        log_every=log_every,
+        evaluate=recorder.evaluate,
+        evaluate_every=evaluate_every,
+        saver=recorder,
+        save_every=save_every,
+        metadata={"seed": 7},
+        evaluation_owed=owed,
+    )
+
+
+def settled(step):
+    return [("read", step), ("write metrics", step)]
+
+
+def evaluated(step):
+    return [("evaluate", step), ("write evaluation", step)]
+
+
+def test_order_of_events():
+    """Metrics of step n are read after step n + 1 is dispatched, or before what looks at the state of step n."""
+    recorder = Recorder()
+    assert run(recorder).step == 5
+    assert recorder.events == [
+        ("dispatch", 1),
+        ("dispatch", 2),
+        *settled(1),
+        *settled(2),
+        *evaluated(2),
+        ("dispatch", 3),
+        *settled(3),
+        ("save", 3, False),
+        ("dispatch", 4),
+        *settled(4),
+        *evaluated(4),
+        ("dispatch", 5),
+        *settled(5),
+        *evaluated(5),
+        ("save", 5, False),
+        ("wait",),
+    ]
+
+
+def test_far_from_any_event_the_loop_is_one_step_ahead():
+    recorder = Recorder()
+    run(recorder, steps=4, evaluate_every=100, save_every=100)
+    expected = [("dispatch", 1)]
+    for step in (2, 3, 4):
+        expected += [("dispatch", step), *settled(step - 1)]
+    assert recorder.events[: len(expected)] == expected
+
+
+def test_writes_every_so_often_and_at_the_end():
+    recorder = Recorder()
+    run(recorder, steps=7, log_every=3, evaluate_every=100, save_every=100)
+    losses = {step: metrics["loss"] for step, metrics in recorder.written if "loss" in metrics}
+    assert losses == {3: 3.0, 6: 6.0, 7: 7.0}
+    assert all(m["time/step_seconds"] >= 0 for _, m in recorder.written if "loss" in m)
+
+
+def test_resumes_behind_the_start():
+    recorder = Recorder()
+    run(recorder, start=3)
+    assert recorder.events[:2] == [("dispatch", 4), *settled(4)][:2]
+    assert [event for event in recorder.events if event[0] == "dispatch"] == [
+        ("dispatch", 4),
+        ("dispatch", 5),
+    ]
+
+
+def send(number):
+    return lambda: signal.raise_signal(number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_run_after_its_step(number):
+    before = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
+    recorder = Recorder({("dispatch", 1): send(number)})
+    with pytest.raises(Stopped) as stopped:
+        run(recorder)
+    assert (stopped.value.step, stopped.value.signal_number) == (1, number)
+    assert recorder.events == [("dispatch", 1), *settled(1), ("save", 1, False), ("wait",)]
+    assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+def test_an_evaluation_that_a_signal_left_no_time_for_is_owed():
+    recorder = Recorder({("dispatch", 2): send(signal.SIGTERM)})
+    with pytest.raises(Stopped):
+        run(recorder)
+    assert ("write evaluation", 2) not in recorder.events
+    assert recorder.events[-2:] == [("save", 2, True), ("wait",)]
+    # The resumed run begins with it.
+    resumed = Recorder()
+    run(resumed, start=2, owed=True)
+    assert resumed.events[:3] == [*evaluated(2), ("dispatch", 3)]
+    # Together they wrote what a run that never stopped writes.
+    whole = Recorder()
+    run(whole)
+    times = {"time/step_seconds"}
+    written = [
+        [(step, {k: v for k, v in metrics.items() if k not in times}) for step, metrics in each]
+        for each in (recorder.written + resumed.written, whole.written)
+    ]
+    assert written[0] == written[1]
+
+
+def test_a_signal_amid_an_owed_evaluation_owes_it_still():
+    """Nothing new to save: the checkpoint that owes it is there."""
+    recorder = Recorder({("evaluate", 2): send(signal.SIGTERM)})
+    with pytest.raises(Stopped) as stopped:
+        run(recorder, start=2, owed=True)
+    assert stopped.value.step == 2
+    assert recorder.events == [("evaluate", 2)]
+
+
+@pytest.mark.parametrize(
+    ("amid", "owed"), [(("dispatch", 5), True), (("write evaluation", 5), False)]
+)
+def test_a_signal_in_the_last_step_is_not_swallowed(amid, owed):
+    """What comes after training (scoring, say) may take long."""
+    recorder = Recorder({amid: send(signal.SIGTERM)})
+    with pytest.raises(Stopped) as stopped:
+        run(recorder)
+    assert stopped.value.step == 5
+    assert recorder.events[-2:] == [("save", 5, owed), ("wait",)]
+    if owed:
+        resumed = Recorder()
+        assert run(resumed, start=5, owed=True).step == 5
+        assert resumed.events == [*evaluated(5), ("wait",)]
+
+
+def test_a_second_signal_stops_at_once():
+    def twice():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    recorder = Recorder({("dispatch", 2): twice})
+    with pytest.raises(KeyboardInterrupt):
+        run(recorder)
+    assert recorder.events[-1] == ("dispatch", 2)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_runs_outside_the_main_thread():
+    """Where no signal handler may be set."""
+    recorder, results = Recorder(), []
+    thread = threading.Thread(target=lambda: results.append(run(recorder).step))
+    thread.start()
+    thread.join()
+    assert results == [5]
+
+
+def test_a_step_that_was_skipped_is_written():
+    recorder = Recorder()
+    inner = recorder.train_step
+
+    def train_step(state, batch, rng):
+        state, metrics = inner(state, batch, rng)
+        metrics["skipped"].value = 1.0
+        return state, metrics
+
+    recorder.train_step = train_step
+    run(recorder, steps=1)
+    assert recorder.written[0][1]["skipped"] == 1.0
