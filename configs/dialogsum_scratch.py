@@ -20,7 +20,13 @@ def get_config(arg: str = "data/dialogsum") -> ml_collections.ConfigDict:
     folder = arg or "data/dialogsum"
     columns = {"dialogue": "dialogue", "summary": "summary"}
     if tiny:
-        train = {"source": "bundled", "split": "train", "id_column": "id", "exclude": "", "limit": 64}
+        train = {
+            "source": "bundled",
+            "split": "train",
+            "id_column": "id",
+            "exclude": "",
+            "limit": 64,
+        }
         dev = {"source": "bundled", "split": "test", "id_column": "id", "exclude": "", "limit": 8}
     else:
         train = {

@@ -61,7 +61,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             },
             "data": {
                 "train": {**rows, "split": "train", "limit": 64 if tiny else 0},
-                "evaluation": {**rows, "split": "test" if tiny else "validation", "limit": 8 if tiny else 0},
+                "evaluation": {
+                    **rows,
+                    "split": "test" if tiny else "validation",
+                    "limit": 8 if tiny else 0,
+                },
                 "denoising": {
                     "steps": 0,
                     "encoder_length": 128,

@@ -119,9 +119,7 @@ class Attention(nn.Module):
     def key_values(self, x: jax.Array) -> KeyValues:
         """[batch, key, embed] -> key and value, each [batch, heads, key, kv]."""
         return {
-            name: constrain(
-                jnp.swapaxes(projection(x), 1, 2), "batch", "heads", "length", "kv"
-            )
+            name: constrain(jnp.swapaxes(projection(x), 1, 2), "batch", "heads", "length", "kv")
             for name, projection in (("key", self.key), ("value", self.value))
         }
 
@@ -136,9 +134,7 @@ class Attention(nn.Module):
         causal: bool = False,
     ) -> jax.Array:
         """Attention of `x` [batch, query, embed] to `attended` [batch, key, embed] -> [batch, query, embed]."""
-        query = constrain(
-            jnp.swapaxes(self.query(x), 1, 2), "batch", "heads", "length", "kv"
-        )
+        query = constrain(jnp.swapaxes(self.query(x), 1, 2), "batch", "heads", "length", "kv")
         key_values = self.key_values(attended)
         # One dropout mask over all queries falls on the keys, so it can fall on their values beforehand.
         key_values["value"] = drop(

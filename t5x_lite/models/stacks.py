@@ -182,9 +182,7 @@ class Decoder(nn.Module):
 
     def cross_key_values(self, encoded: jax.Array) -> tuple[KeyValues, ...]:
         """Keys and values of the encodings for every layer: computed once a sequence."""
-        return tuple(
-            layer.encoder_decoder_attention.key_values(encoded) for layer in self.layers
-        )
+        return tuple(layer.encoder_decoder_attention.key_values(encoded) for layer in self.layers)
 
     def step(
         self,

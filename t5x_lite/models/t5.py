@@ -139,9 +139,7 @@ def project(config: T5Config, kernel: jax.Array, hidden: jax.Array) -> jax.Array
     """
     if config.scale_decoder_outputs:
         hidden = hidden * jnp.asarray(config.d_model**-0.5, hidden.dtype)
-    logits = jnp.matmul(
-        hidden, kernel.astype(hidden.dtype), preferred_element_type=jnp.float32
-    )
+    logits = jnp.matmul(hidden, kernel.astype(hidden.dtype), preferred_element_type=jnp.float32)
     if logits.ndim == 3:
         logits = constrain(logits, "batch", "length", "vocab")
     return logits

@@ -143,7 +143,12 @@ def _backward_rule(
 ) -> tuple:
     by_kernel, by_hidden = gradients
     scale = cotangents["loss"]
-    return (by_kernel * scale.astype(by_kernel.dtype), by_hidden * scale.astype(by_hidden.dtype), None, None)
+    return (
+        by_kernel * scale.astype(by_kernel.dtype),
+        by_hidden * scale.astype(by_hidden.dtype),
+        None,
+        None,
+    )
 
 
 cross_entropy_sums.defvjp(_forward_rule, _backward_rule)

@@ -58,7 +58,9 @@ def make_optimizer(
             return jax.tree.map(lambda _: True, params)
         return jax.tree.map(lambda excluded: not excluded, matches_any(no_weight_decay, params))
 
-    decay = optax.add_decayed_weights(weight_decay, mask=decayed) if weight_decay else optax.identity()
+    decay = (
+        optax.add_decayed_weights(weight_decay, mask=decayed) if weight_decay else optax.identity()
+    )
     parts = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
     if name == "adafactor":
         momentum = [optax.ema(b1, debias=False)] if b1 else []
@@ -89,7 +91,9 @@ def make_optimizer(
 
 def _multiply_rates(multipliers: Sequence[tuple[str, float]]) -> optax.GradientTransformation:
     def multiply(updates: Any, params: Any) -> Any:
-        matches_any([pattern for pattern, _ in multipliers], updates)  # a pattern that matches nothing is an error
+        matches_any(
+            [pattern for pattern, _ in multipliers], updates
+        )  # a pattern that matches nothing is an error
 
         def scaled(path: str, update: jax.Array) -> jax.Array:
             factors = (factor for pattern, factor in multipliers if re.fullmatch(pattern, path))

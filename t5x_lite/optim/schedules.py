@@ -46,7 +46,5 @@ def make_schedule(
 
     if warmup_steps == 0:
         return after
-    warmup = optax.linear_schedule(
-        learning_rate / (warmup_steps + 1), learning_rate, warmup_steps
-    )
+    warmup = optax.linear_schedule(learning_rate / (warmup_steps + 1), learning_rate, warmup_steps)
     return optax.join_schedules([warmup, after], [warmup_steps])

@@ -28,7 +28,9 @@ def mesh_sizes(sizes: dict[str, int], device_count: int) -> tuple[int, ...]:
     values = [int(sizes[axis]) for axis in MESH_AXES]
     fixed = math.prod(value for value in values if value != -1)
     if values.count(-1) > 1 or any(value < 1 and value != -1 for value in values):
-        raise InputError(f"mesh sizes must be above 0, at most one of them -1 (the rest), got {sizes}")
+        raise InputError(
+            f"mesh sizes must be above 0, at most one of them -1 (the rest), got {sizes}"
+        )
     if values.count(-1) and device_count % fixed == 0:
         values[values.index(-1)] = device_count // fixed
     if math.prod(values) != device_count:

@@ -15,7 +15,9 @@ Params = dict[str, Any]
 
 def path_string(path: Sequence[Any]) -> str:
     """The "/"-joined path of a leaf, from the key path that `jax.tree_util` hands out."""
-    return "/".join(str(getattr(key, "key", getattr(key, "idx", getattr(key, "name", key)))) for key in path)
+    return "/".join(
+        str(getattr(key, "key", getattr(key, "idx", getattr(key, "name", key)))) for key in path
+    )
 
 
 def flatten(tree: Any) -> dict[str, Any]:
@@ -47,7 +49,9 @@ def matches_any(patterns: Sequence[str], tree: Any) -> Any:
     for pattern in patterns:
         if not any(re.fullmatch(pattern, path) for path in paths):
             kinds = sorted({re.sub(r"layers_\d+", "layers_{n}", path) for path in paths})
-            raise InputError(f"pattern {pattern!r} matches no parameter's path; there are: {', '.join(kinds)}")
+            raise InputError(
+                f"pattern {pattern!r} matches no parameter's path; there are: {', '.join(kinds)}"
+            )
     return map_with_path(
         lambda path, _: any(re.fullmatch(pattern, path) for pattern in patterns), tree
     )

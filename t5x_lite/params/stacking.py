@@ -37,8 +37,6 @@ def unstack(params: Params) -> Params:
         rest = {k: v for k, v in params[name].items() if k != "layers"}
         layers = params[name]["layers"]
         count = jax.tree.leaves(layers)[0].shape[0]
-        unrolled = {
-            f"layers_{i}": jax.tree.map(lambda x, i=i: x[i], layers) for i in range(count)
-        }
+        unrolled = {f"layers_{i}": jax.tree.map(lambda x, i=i: x[i], layers) for i in range(count)}
         result[name] = rest | unrolled
     return result

@@ -71,7 +71,7 @@ def load_model(
     def make() -> Params:
         params = read(shardings_of(unrolled))
         if execution.scan_layers:
-            params = jax.jit(stack, out_shardings=shardings_of(abstract), donate_argnums=0)(params)
+            params = jax.jit(stack, out_shardings=shardings_of(abstract))(params)
         return params
 
     return Loaded(model, abstract, make)

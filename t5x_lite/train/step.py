@@ -80,7 +80,7 @@ def make_train_step(
             grads, sums = gradient(state.params, batch, rng, total)
         else:
             grads, sums = _accumulate(gradient, state.params, batch, rng, total, accumulation)
-        grad_norm = optax.global_norm(grads)
+        grad_norm = optax.tree.norm(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         finite = jnp.isfinite(grad_norm) & jnp.isfinite(sums["loss"])
@@ -95,7 +95,7 @@ def make_train_step(
             "accuracy": sums["correct"] / total,
             "tokens": sums["weight"],
             "grad_norm": grad_norm,
-            "param_norm": optax.global_norm(params),
+            "param_norm": optax.tree.norm(params),
             "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
             "skipped": 1.0 - finite.astype(jnp.float32),
         }

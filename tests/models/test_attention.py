@@ -74,9 +74,7 @@ def test_bfloat16_scores_are_added_in_float32():
     out = attend(query, {"key": key, "value": value}, None, None)
     expected = 1 / (1 + np.exp(-1))
     assert out.dtype == jnp.bfloat16
-    np.testing.assert_allclose(
-        out[0, 0, 0].astype(np.float32), [expected, 1 - expected], atol=4e-3
-    )
+    np.testing.assert_allclose(out[0, 0, 0].astype(np.float32), [expected, 1 - expected], atol=4e-3)
 
 
 @pytest.mark.parametrize("causal", [True, False])

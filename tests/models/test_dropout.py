@@ -115,7 +115,9 @@ def test_every_layer_draws_its_own_mask(config, scan_layers):
             rngs={"dropout": jax.random.key(0)},
         )
 
-    kinds = [len(np.unique(row[1:][row[1:] > 0].round(5))) for row in np.asarray(encode(params))[:, 0]]
+    kinds = [
+        len(np.unique(row[1:][row[1:] > 0].round(5))) for row in np.asarray(encode(params))[:, 0]
+    ]
     assert max(kinds) == 3  # the first constant, the second, both
 
 

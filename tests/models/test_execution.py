@@ -115,9 +115,7 @@ def test_bfloat16_is_near_and_its_logits_are_float32(config, params, scan_layers
 
 
 @pytest.mark.parametrize("scan_layers", [False, True])
-def test_float16_is_near_and_keeps_the_residual_sum_in_float32(
-    config, random_params, scan_layers
-):
+def test_float16_is_near_and_keeps_the_residual_sum_in_float32(config, random_params, scan_layers):
     """Also scanned, where the carried sum has one type from the first layer to the last."""
     config = dataclasses.replace(config, tie_word_embeddings=False, scale_decoder_outputs=False)
     params = random_params(T5(config, PLAIN))

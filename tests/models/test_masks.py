@@ -21,7 +21,9 @@ def test_padding_on_either_side_has_segment_zero():
     np.testing.assert_array_equal(
         segment_ids_from_tokens(tokens, pad_token_id=0), [[1, 1, 1, 0], [0, 1, 1, 1]]
     )
-    np.testing.assert_array_equal(segment_ids_from_tokens(jnp.array([3, 5]), pad_token_id=5), [1, 0])
+    np.testing.assert_array_equal(
+        segment_ids_from_tokens(jnp.array([3, 5]), pad_token_id=5), [1, 0]
+    )
 
 
 def test_encoder_with_padding():

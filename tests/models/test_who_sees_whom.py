@@ -26,7 +26,9 @@ def test_the_decoder_sees_the_past_alone(config, random_params, attention):
 
     def decode(x):
         return model.apply(
-            variables, x, method=lambda model, x: model.decoder(x, encoded, None, jnp.ones((1, 3), int))
+            variables,
+            x,
+            method=lambda model, x: model.decoder(x, encoded, None, jnp.ones((1, 3), int)),
         )
 
     seen = dependence(decode, x)
@@ -45,8 +47,8 @@ def test_the_encoder_sees_every_token_of_its_example(config, random_params, atte
         return model.apply(variables, x, method=lambda model, x: model.encoder(x, segments))
 
     seen = dependence(encode, x)
-    np.testing.assert_array_equal(seen > 0, segments.T == segments)
-    assert seen[segments.T == segments].min() > 1e-4
+    np.testing.assert_array_equal(seen > 0, segments == segments.T)
+    assert seen[segments == segments.T].min() > 1e-4
 
 
 def rows(config, lengths, width, *, left=False, seed=0):
@@ -86,7 +88,11 @@ def test_padding_and_batch_change_nothing(config, random_params, attention, clos
 def test_packed_examples_are_as_if_alone(config, random_params, attention, close):
     model = T5(config, Execution(attention=attention))
     variables, rng = {"params": random_params(model)}, np.random.default_rng(3)
-    lengths = [(5, 3), (4, 2), (2, 4)]  # encoder and decoder length of each example; a pad behind them
+    lengths = [
+        (5, 3),
+        (4, 2),
+        (2, 4),
+    ]  # encoder and decoder length of each example; a pad behind them
     examples = [tuple(rng.integers(2, config.vocab_size, n) for n in pair) for pair in lengths]
 
     def packed(side):

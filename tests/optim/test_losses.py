@@ -71,7 +71,9 @@ def test_sums_and_gradients_equal_those_of_full_logits(settings):
     def run(kernel, hidden):
         def ours(kernel, hidden):
             sums = cross_entropy_sums(project, kernel, hidden, targets, weights, settings)
-            return 3.0 * sums["loss"], sums  # a factor, since the cotangent has to reach both gradients
+            return 3.0 * sums[
+                "loss"
+            ], sums  # a factor, since the cotangent has to reach both gradients
 
         def naive(kernel, hidden):
             return 3.0 * naive_loss(kernel, hidden, targets, weights, settings)
@@ -126,7 +128,9 @@ def test_large_logits_stay_finite():
     large = np.float32(300)
     loss, gradient = jax.jit(
         jax.value_and_grad(
-            lambda hidden: cross_entropy_sums(project, kernel, hidden, targets, weights, settings)["loss"]
+            lambda hidden: cross_entropy_sums(project, kernel, hidden, targets, weights, settings)[
+                "loss"
+            ]
         )
     )(hidden * large)
     expected = float64_sums(kernel, hidden, targets, weights, settings)

@@ -18,7 +18,11 @@ SHAPES = {
 
 def layers(rng, scale):
     return {
-        name: {"scale" if name == "norm" else "kernel": (scale * rng.normal(size=shape)).astype(np.float32)}
+        name: {
+            "scale" if name == "norm" else "kernel": (scale * rng.normal(size=shape)).astype(
+                np.float32
+            )
+        }
         for name, shape in SHAPES.items()
     }
 

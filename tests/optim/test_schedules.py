@@ -45,6 +45,8 @@ def test_bad_schedules():
     with pytest.raises(InputError, match=r"schedule\.name .*'cosine'.*got 'cos'"):
         rates([], "cos")
     for warmup_steps in (12, 13, -1):
-        with pytest.raises(InputError, match=rf"schedule\.warmup_steps .* 12 steps, got {warmup_steps}"):
+        with pytest.raises(
+            InputError, match=rf"schedule\.warmup_steps .* 12 steps, got {warmup_steps}"
+        ):
             rates([], "linear", warmup_steps=warmup_steps)
     assert rates([0], "constant", warmup_steps=0, total_steps=1) == [1.0]

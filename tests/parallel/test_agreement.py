@@ -42,7 +42,9 @@ RECORD_GRADIENTS = optax.GradientTransformation(
 
 def mesh_of(sizes):
     count = int(np.prod(sizes))
-    return make_mesh(dict(zip(("data", "fsdp", "model"), sizes, strict=True)), jax.devices()[:count])
+    return make_mesh(
+        dict(zip(("data", "fsdp", "model"), sizes, strict=True)), jax.devices()[:count]
+    )
 
 
 def packed_batch(config):
@@ -149,13 +151,18 @@ def test_greedy_tokens(generated, sizes):
 
 def test_a_batch_that_is_cut_computes_in_pieces(config, random_params):
     """Or agreement would be that of eight copies: no device's program holds the activations of all rows."""
-    mesh, model = mesh_of((8, 1, 1)), T5(dataclasses.replace(config, num_decoder_layers=1), Execution())
+    mesh, model = (
+        mesh_of((8, 1, 1)),
+        T5(dataclasses.replace(config, num_decoder_layers=1), Execution()),
+    )
     shapes = abstract_params(model)
     shardings = param_shardings(shapes, logical_axes(model), mesh)
     with on_mesh(mesh):
         arguments = [
             jax.tree.map(
-                lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+                lambda leaf, sharding: jax.ShapeDtypeStruct(
+                    leaf.shape, leaf.dtype, sharding=sharding
+                ),
                 shapes,
                 shardings,
             ),

@@ -22,7 +22,12 @@ FLAN_T5_SMALL = T5Config(
     scale_decoder_outputs=False,
 )
 FLAN_T5_BASE = dataclasses.replace(
-    FLAN_T5_SMALL, d_model=768, d_ff=2048, num_encoder_layers=12, num_decoder_layers=12, num_heads=12
+    FLAN_T5_SMALL,
+    d_model=768,
+    d_ff=2048,
+    num_encoder_layers=12,
+    num_decoder_layers=12,
+    num_heads=12,
 )
 T5_SMALL = T5Config(
     vocab_size=32128,

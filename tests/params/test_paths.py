@@ -41,7 +41,9 @@ def test_map_hands_out_paths_and_the_leaves_of_other_trees():
     doubled = jax.tree.map(lambda leaf: 2 * leaf, TREE)
     result = map_with_path(lambda path, one, other: (path, one + other), TREE, doubled)
     assert result["encoder"]["norm"]["scale"] == ("encoder/norm/scale", 9)
-    assert jax.tree.structure(result, is_leaf=lambda x: isinstance(x, tuple)) == jax.tree.structure(TREE)
+    assert jax.tree.structure(result, is_leaf=lambda x: isinstance(x, tuple)) == jax.tree.structure(
+        TREE
+    )
 
 
 def test_a_pattern_has_to_match_the_whole_path():

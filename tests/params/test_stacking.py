@@ -56,7 +56,11 @@ def test_there_and_back_is_bitwise_the_same():
     for path, leaf in flatten(back).items():
         np.testing.assert_array_equal(leaf, flatten(unrolled)[path])
         assert leaf.dtype == flatten(unrolled)[path].dtype
-    assert (is_stacked(unrolled), is_stacked(stack(unrolled)), is_stacked(back)) == (False, True, False)
+    assert (is_stacked(unrolled), is_stacked(stack(unrolled)), is_stacked(back)) == (
+        False,
+        True,
+        False,
+    )
 
 
 def test_the_given_tree_stays_as_it_is():

@@ -65,10 +65,10 @@ class Finished(NamedTuple):
 def copy(source: pathlib.Path, target: pathlib.Path) -> pathlib.Path:
     """Copies the folder of a live run; what is written before a checkpoint must be copied after it."""
     target.mkdir(parents=True)
-    for name in ("checkpoints", "."):
-        if (source / name).exists():
-            # Not shutil: files of a checkpoint under way may go while they are copied.
-            subprocess.run(["cp", "-r", str(source / name), str(target)], stderr=subprocess.DEVNULL)
+    names = sorted(path.name for path in source.iterdir())  # "checkpoints" is the first
+    for name in names:
+        # Not shutil: files of a checkpoint under way may go while they are copied.
+        subprocess.run(["cp", "-r", str(source / name), str(target)], stderr=subprocess.DEVNULL)
     return target
 
 

@@ -139,6 +139,7 @@ def test_another_seed_is_another_run(finished, tiny_config, tmp_path):
     assert all(a["loss"] != b["loss"] for a, b in zip(ours, theirs, strict=True) if "loss" in a)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of orbax's threads
 def test_a_full_disk_keeps_the_earlier_checkpoints(finished, tiny_config, tmp_path, monkeypatch):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     save = Checkpoints.save
@@ -162,7 +163,7 @@ def test_a_full_disk_keeps_the_earlier_checkpoints(finished, tiny_config, tmp_pa
 
 
 def test_scanned_layers_and_another_mesh(tiny_config, tmp_path, signal_at):
-    scanned = {"model.scan_layers": "True", "model.architecture.num_encoder_layers": "2"}
+    scanned = {"model.scan_layers": "True"}
     whole, stopped, moved = (tmp_path / name for name in ("whole", "stopped", "moved"))
     finetune.run(tiny_config(scanned), str(whole))
     signal_at(3)
@@ -187,7 +188,7 @@ def test_other_examples_behind_the_same_config_are_refused(tiny_config, tmp_path
     lines = [f'{{"dialogue": "A: {i}?\\nB: {i}!", "summary": "A asks {i}."}}\n' for i in range(24)]
     rows.write_text("".join(lines))
     own = {"data.train.source": str(rows), "data.train.split": "", "data.train.id_column": ""}
-    config = tiny_config(own | {"tokenizer.vocab_size": "60"})
+    config = tiny_config(own | {"tokenizer.vocab_size": "50"})
     signal_at(1)
     with pytest.raises(Stopped):
         finetune.run(config, str(tmp_path / "run"))
@@ -202,5 +203,7 @@ def test_a_mesh_that_changes_the_batches_is_refused(finished, tiny_config, tmp_p
     folder = tmp_path / "run"
     shutil.copytree(finished.before_step[6], folder)
     (folder / "config.json").unlink()
-    with pytest.raises(InputError, match=r"batches of \(encoder, decoder, rows\) \[\[32, 16, 8\]\]"):
+    with pytest.raises(
+        InputError, match=r"batches of \(encoder, decoder, rows\) \[\[32, 16, 8\]\]"
+    ):
         finetune.run(tiny_config(budget | {"mesh.data": "4", "mesh.model": "2"}), str(folder))

@@ -72,7 +72,11 @@ def make_batch() -> Callable[..., dict[str, np.ndarray]]:
     """make_batch(config, rows, encoder_length, decoder_length, seed): right-padded rows of several lengths."""
 
     def make(
-        config: T5Config, rows: int = 4, encoder_length: int = 6, decoder_length: int = 5, seed: int = 0
+        config: T5Config,
+        rows: int = 4,
+        encoder_length: int = 6,
+        decoder_length: int = 5,
+        seed: int = 0,
     ) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(seed)
 

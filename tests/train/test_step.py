@@ -160,7 +160,9 @@ def test_one_compilation_a_bucket_and_no_transfer_in_the_step(
     inner = make_train_step(T5(config, Execution()), optimizer, schedule, SMOOTHED)
 
     def step(state, batch, rng):
-        traced.append(batch["encoder_input_tokens"].shape)  # Python runs while jit traces, and only then
+        traced.append(
+            batch["encoder_input_tokens"].shape
+        )  # Python runs while jit traces, and only then
         return inner(state, batch, rng)
 
     train_step = jax.jit(step, donate_argnums=0)
@@ -232,11 +234,15 @@ def test_evaluation_sums_plain_log_likelihoods_without_dropout(config, random_pa
         np.testing.assert_allclose(sums[ours], expected[theirs], rtol=1e-6)
 
 
-def test_a_batch_without_a_single_token_is_no_division_by_zero(config, train_step, fresh_state, make_batch):
+def test_a_batch_without_a_single_token_is_no_division_by_zero(
+    config, train_step, fresh_state, make_batch
+):
     """A process may be handed nothing but padding rows at the end of an epoch."""
     batch = make_batch(config)
     empty = np.zeros_like(batch["decoder_loss_weights"])
-    state, metrics = train_step(fresh_state(), batch | {"decoder_loss_weights": empty}, jax.random.key(0))
+    state, metrics = train_step(
+        fresh_state(), batch | {"decoder_loss_weights": empty}, jax.random.key(0)
+    )
     assert metrics["loss"] == 0.0 and metrics["skipped"] == 0.0
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(host(state.params)))
 
