@@ -1,4 +1,4 @@
-"""A small T5 with its own vocabulary, from scratch on DialogSum, scored on dev (less the dialogues that are in train too).
+"""A small T5 with its own vocabulary, from scratch on DialogSum, scored on dev less the dialogues that train holds.
 
     t5x-lite --config configs/dialogsum_scratch.py:data/dialogsum --workdir runs/dialogsum_scratch
 

@@ -78,7 +78,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "pack": False,
                 "accumulation": 1,
             },
-            "train": {"steps": 20 if tiny else 400},
+            "train": {"steps": 20 if tiny else 800},
             "loss": {"label_smoothing": 0.0, "z_loss": 0.0, "chunk": 0},
             "optimizer": {
                 "name": "muon",
@@ -99,7 +99,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             "mesh": {"data": -1, "fsdp": 1, "model": 1},
             "checkpoint": {"every_steps": 10 if tiny else 200, "keep": 2},
             "evaluation": {
-                "every_steps": 10 if tiny else 100,
+                "every_steps": 10 if tiny else 200,
                 "batch_tokens": 4096,
                 "mbr_candidates": 0,
                 "bootstrap_samples": 200 if tiny else 2000,
