@@ -32,6 +32,10 @@ def _is_speaker() -> bool:
     return (distributed.global_state.process_id or 0) == 0
 
 
+def _from_speaker(record: logging.LogRecord) -> bool:
+    return _is_speaker() or record.levelno >= logging.ERROR
+
+
 class _AboveBars(logging.StreamHandler):
     """Writes to standard error, above the progress bars if some are drawn there."""
 
@@ -45,7 +49,7 @@ def setup(level: int = logging.INFO) -> None:
     """Sends the project's log to standard error, on process 0 only. Called once, by the program's entry point."""
     handler = _AboveBars()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
-    handler.addFilter(lambda record: _is_speaker() or record.levelno >= logging.ERROR)
+    handler.addFilter(_from_speaker)
     log.handlers[:] = [handler]
     log.setLevel(level)
     log.propagate = False

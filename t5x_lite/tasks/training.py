@@ -46,14 +46,20 @@ def state_of(config: ConfigDict, loaded: Loaded, mesh: Mesh) -> tuple[Callable[[
     """How the first training state is made from parameters, and its tree of `jax.ShapeDtypeStruct` with shardings.
 
     Raises:
-      InputError: a pattern of `optimizer.no_weight_decay` that fits no parameter or is no regular expression.
+      InputError: a pattern of the `optimizer` section that fits no parameter or is no regular expression.
     """
     optimizer, _ = _optimizer(config)
     make = functools.partial(init_state, optimizer=optimizer)
+
+    def make_and_update(params: Any) -> TrainState:
+        state = make(params)
+        optimizer.update(params, state.opt_state, params)  # patterns are looked up here, too
+        return state
+
     try:
-        shapes = jax.eval_shape(make, loaded.abstract)
+        shapes = jax.eval_shape(make_and_update, loaded.abstract)
     except (ValueError, re.error) as error:
-        raise InputError(f"config.optimizer.no_weight_decay: {error}") from error
+        raise InputError(f"config.optimizer: {error}") from error
     parameters = shardings_of(loaded.abstract)
     everywhere: Any = replicated(mesh)
     shardings = TrainState(

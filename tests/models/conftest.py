@@ -35,17 +35,17 @@ T5_1_1 = dataclasses.replace(
 )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def config() -> T5Config:
     return T5_1_0
 
 
-@pytest.fixture(params=[T5_1_0, T5_1_1], ids=["t5_1_0", "t5_1_1"])
+@pytest.fixture(scope="session", params=[T5_1_0, T5_1_1], ids=["t5_1_0", "t5_1_1"])
 def family_config(request: pytest.FixtureRequest) -> T5Config:
     return request.param
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def random_params() -> Callable[..., dict[str, Any]]:
     """random_params(model, seed=0): weights under which attention is far from uniform and every part counts."""
 
@@ -66,7 +66,7 @@ def random_params() -> Callable[..., dict[str, Any]]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def close() -> Callable[..., None]:
     """close(ours, theirs, tolerance): every leaf, relative to the largest number of that leaf."""
 

@@ -54,22 +54,29 @@ def test_without_an_rng_or_a_rate_nothing_is_dropped():
 
 
 def test_a_model_drops_with_an_rng_alone(config, random_params):
-    config = dataclasses.replace(config, dropout_rate=0.3)
+    config = dataclasses.replace(
+        config, dropout_rate=0.3, num_encoder_layers=1, num_decoder_layers=1
+    )
+    params = random_params(T5(config, Execution()))
     tokens = np.arange(2, 10, dtype=np.int32)[None]
 
-    def logits(config, rng):
-        model = T5(config, Execution(attention="einsum"))
-        rngs = None if rng is None else {"dropout": jax.random.key(rng)}
-        return jax.jit(model.apply)({"params": params}, tokens, tokens, rngs=rngs)
+    def logits_of(dropout_rate):
+        model = T5(dataclasses.replace(config, dropout_rate=dropout_rate), Execution())
 
-    params = random_params(T5(config, Execution()))
-    still = logits(config, None)
-    no_dropout = dataclasses.replace(config, dropout_rate=0.0)
-    np.testing.assert_array_equal(still, logits(no_dropout, 0))
-    first = logits(config, 0)
-    np.testing.assert_array_equal(first, logits(config, 0))
+        @jax.jit
+        def logits(rng=None):
+            rngs = None if rng is None else {"dropout": rng}
+            return model.apply({"params": params}, tokens, tokens, rngs=rngs)
+
+        return logits
+
+    logits, undropped = logits_of(0.3), logits_of(0.0)
+    rng, other = jax.random.key(0), jax.random.key(1)
+    still, first = logits(), logits(rng)
+    np.testing.assert_array_equal(still, undropped(rng))
+    np.testing.assert_array_equal(first, logits(rng))
     assert np.abs(first - still).max() > 0.1
-    assert np.abs(first - logits(config, 1)).max() > 0.1
+    assert np.abs(first - logits(other)).max() > 0.1
 
 
 @pytest.mark.parametrize("scan_layers", [False, True])

@@ -122,7 +122,7 @@ def test_moments_are_cut_like_their_parameters(config, name, scan_layers):
         if leaf.shape == shape:
             assert sharding.spec == PartitionSpec(*spec), path
             whole += 1
-    for path, leaf in flatten(state).items():
+    for path in flatten(state):
         if path.endswith("mlp/wi_0/kernel") and "/v_row/" in path:
             assert flatten(result)[path].spec[-1] == "fsdp", path  # has embed, lacks mlp
             factored += 1

@@ -19,10 +19,12 @@ TINY = {
     "model.architecture.d_ff": "32",
     "model.architecture.num_encoder_layers": "1",
     "model.architecture.num_decoder_layers": "1",
+    "model.architecture.vocab_size": "384",
     "tokenizer.vocab_size": "300",
     "data.encoder_length": "32",
     "data.decoder_length": "16",
     "data.train.limit": "24",
+    "batch.buckets": "((32, 16),)",
     "train.steps": str(STEPS),
     "evaluation.every_steps": "3",
     "evaluation.bootstrap_samples": "20",
@@ -31,6 +33,12 @@ TINY = {
     "generation.max_new_tokens": "8",
     "logging.tensorboard": "False",
 }
+
+
+@pytest.fixture(scope="session")
+def tiny() -> dict[str, str]:
+    """What of configs/quickstart.py:runlocal is changed."""
+    return TINY
 
 
 @pytest.fixture(scope="session")

@@ -73,7 +73,7 @@ def make_batch() -> Callable[..., dict[str, np.ndarray]]:
 
     def make(
         config: T5Config,
-        rows: int = 4,
+        rows: int = 8,
         encoder_length: int = 6,
         decoder_length: int = 5,
         seed: int = 0,

@@ -63,7 +63,7 @@ def test_the_loss_curve_is_torchs(family_config, random_params, make_batch, adam
     batches = [make_batch(family_config, rows=6, seed=i) for i in range(BATCHES)]
     ours = our_losses(family_config, params, batches, adamw)
     theirs = torch_losses(tmp_path / "model", batches, family_config.tie_word_embeddings)
-    np.testing.assert_allclose(ours, theirs, rtol=1e-3)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4)  # measured: 4e-6
     assert np.mean(ours[-BATCHES:]) < 0.8 * np.mean(
         ours[:BATCHES]
     )  # it learned, so there was a curve to follow

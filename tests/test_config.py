@@ -1,0 +1,286 @@
+"""Configs: found, loaded, changed by flags, and checked to the letter."""
+
+import functools
+import pathlib
+import re
+
+import pytest
+from ml_collections import ConfigDict
+
+from t5x_lite import config as config_module
+from t5x_lite.config import check_config, find_config_file, load_config, shipped_configs
+from t5x_lite.config_fields import TASKS, Field
+from t5x_lite.errors import InputError
+
+QUICKSTART = "quickstart.py:runlocal"
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a config file whose `get_config` has this body."""
+
+    def write(body, signature="get_config()"):
+        file = tmp_path / "own.py"
+        lines = "\n".join(f"    {line}" for line in body.splitlines())
+        file.write_text(f"from t5x_lite.config import load_config\n\ndef {signature}:\n{lines}\n")
+        return file
+
+    return write
+
+
+def refuses(message):
+    return pytest.raises(InputError, match=message)
+
+
+# Finding and loading
+
+
+def test_a_config_is_found_by_path_and_by_the_name_of_one_that_ships(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shipped = find_config_file("quickstart.py")
+    assert shipped == find_config_file("configs/quickstart.py") == find_config_file(str(shipped))
+    assert shipped in shipped_configs()
+    with refuses("there is no file elsewhere/quickstart.py; with the package come .*quickstart.py"):
+        find_config_file("elsewhere/quickstart.py")
+    own = tmp_path / "quickstart.py"
+    own.write_text("")
+    assert find_config_file("quickstart.py").samefile(own)
+
+
+def test_a_wheel_has_the_configs_inside(tmp_path, monkeypatch):
+    """pyproject.toml puts them there; without a checkout beside it, they are found there."""
+    import tomllib
+
+    repository = pathlib.Path(__file__).resolve().parent.parent
+    pyproject = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))
+    wheel = pyproject["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["force-include"] == {"configs": "t5x_lite/configs"}
+    inside, beside = config_module._FOLDERS
+    assert inside.relative_to(repository) == pathlib.Path("t5x_lite/configs")
+    assert beside == repository / "configs"
+    installed = tmp_path / "t5x_lite" / "configs"
+    installed.mkdir(parents=True)
+    (installed / "only_here.py").write_text("")
+    monkeypatch.setattr(config_module, "_FOLDERS", (installed, tmp_path / "configs"))
+    assert find_config_file("only_here.py") == installed / "only_here.py"
+
+
+def test_a_config_comes_locked():
+    config = load_config(QUICKSTART, {})
+    assert config.is_locked and config.task == "finetune"
+    with pytest.raises(AttributeError):
+        config.train.stepz = 3
+
+
+@pytest.mark.parametrize(
+    "body, message",
+    [
+        ("return 1 +", r"own.py:4: invalid syntax"),
+        ("import no_such_module", r"own.py:4: ModuleNotFoundError: No module named 'no_such_module'"),
+        ("x = 1\nraise ValueError('give a folder')", r"own.py:5: give a folder$"),
+        ("return {}['a']", r"own.py:4: KeyError: 'a'"),
+        ("return load_config('nope.py', {})", r"own.py:4: --config: there is no file nope.py"),
+        ("pass", r"own.py: get_config must return an ml_collections.ConfigDict, got None"),
+    ],
+)  # fmt: skip
+def test_a_file_that_fails_is_named_with_its_line(write, body, message):
+    with refuses(message) as error:
+        load_config(str(write(body)), {})
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_without_get_config_or_with_another_argument(write, tmp_path):
+    with refuses(r"own.py: TypeError: get_config\(\) takes 0 positional arguments but 1 was given"):
+        load_config(f"{write('pass')}:runlocal", {})
+    (tmp_path / "empty.py").write_text("")
+    with refuses(r"empty.py: AttributeError: .*get_config"):
+        load_config(str(tmp_path / "empty.py"), {})
+
+
+def test_what_follows_the_first_colon_is_the_argument(write):
+    file = write("raise ValueError(arg)", "get_config(arg='none')")
+    for spec, argument in ((f"{file}:a:b,c=1", "a:b,c=1"), (f"{file}:", ""), (str(file), "none")):
+        with refuses(rf"own.py:4: {re.escape(argument)}$"):
+            load_config(spec, {})
+
+
+def test_an_edited_file_is_read_anew_and_leaves_nothing_beside_it(write, tmp_path):
+    for text in ("one", "two"):
+        with refuses(text):
+            load_config(str(write(f"raise ValueError('{text}')")), {})
+    assert [path.name for path in tmp_path.iterdir()] == ["own.py"]
+
+
+# Changing fields
+
+
+@pytest.mark.parametrize(
+    "field, text, value",
+    [
+        ("train.steps", "7", 7),
+        ("optimizer.b1", "0", 0.0),
+        ("schedule.learning_rate", "1e-4", 1e-4),
+        ("batch.pack", "true", True),
+        ("batch.pack", "False", False),
+        ("batch.buckets", "((64, 32), (128, 64))", ((64, 32), (128, 64))),
+        ("batch.buckets", "4", 4),
+        ("optimizer.no_weight_decay", "['.*/scale']", (".*/scale",)),
+        ("data.template", "123 {dialogue}", "123 {dialogue}"),
+        ("data.train.split", "", ""),
+        ("data.train.columns.dialogue", "text", "text"),
+        ("data.train.columns.topic", "subject", "subject"),
+        ("generation.num_beams", "4", 4),
+        ("generation.do_sample", "True", True),
+        ("generation.early_stopping", "never", "never"),
+        ("model.architecture.feed_forward_proj", "gated-gelu", "gated-gelu"),
+        ("mesh.fsdp", "-1", -1),
+    ],
+)
+def test_a_flag_changes_a_field(field, text, value):
+    found = load_config(QUICKSTART, {field: text})
+    for name in field.split("."):
+        found = found[name]
+    assert (found, type(found)) == (value, type(value))
+
+
+def test_a_flag_may_hold_a_whole_mapping_and_the_last_one_counts():
+    config = load_config(
+        QUICKSTART,
+        {
+            "generation": "{'num_beams': 2}",
+            "generation.max_new_tokens": "5",
+            "published": "{'a paper': {'rouge1': 0.4}}",
+        },
+    )
+    assert config.generation.to_dict() == {"num_beams": 2, "max_new_tokens": 5}
+    assert config.published["a paper"].rouge1 == 0.4
+
+
+@pytest.mark.parametrize(
+    "field, text, message",
+    [
+        ("train.stepz", "3", "--config.train.stepz: there is no such field; did you mean steps?"),
+        ("trian.steps", "3", "--config.trian: there is no such field; did you mean train?"),
+        ("zzz", "3", "--config.zzz: there is no such field; there are batch, checkpoint, "),
+        ("train.steps", "abc", "--config.train.steps must be a whole number >= 1, got 'abc'"),
+        ("train.steps", "1e3", "--config.train.steps must be a whole number >= 1, got 1000.0"),
+        ("train.steps", "True", "--config.train.steps must be a whole number >= 1, got True"),
+        ("train", "3", "--config.train must be a section with steps, got 3"),
+        ("train", "{'stepz': 3}", "--config.train.stepz: there is no such field"),
+        ("seed.x", "3", "--config.seed.x: seed is not a section, it holds 0"),
+        ("seed", "-1", "--config.seed must be a whole number from 0 to 2**31 - 1, got -1"),
+        ("task", "fine", "--config.task must be one of evaluate, finetune, got 'fine'"),
+        ("data.train.columns", "text", "--config.data.train.columns must be a mapping"),
+        ("data.template", "", "--config.data.template must be a string that is not empty"),
+        ("optimizer.no_weight_decay", "a,b", "--config.optimizer.no_weight_decay must be a tuple"),
+        ("batch.pack", "1", "--config.batch.pack must be True or False, got 1"),
+    ],
+)
+def test_a_flag_that_cannot_be(field, text, message):
+    with refuses(re.escape(message)):
+        load_config(QUICKSTART, {field: text})
+
+
+def test_a_field_that_no_flag_touches_is_blamed_on_the_file(write):
+    file = write(
+        f"config = load_config('{QUICKSTART}', {{}})\n"
+        "config.unlock()\n"
+        "config.mesh.modle = config.mesh.model\n"
+        "return config"
+    )
+    with refuses(r"own.py: config.mesh.modle: there is no such field; did you mean model\?"):
+        load_config(str(file), {"mesh.data": "1"})
+
+
+# Checking
+
+
+def fields_of(known, place=()):
+    for name, expected in known.items():
+        if isinstance(expected, Field):
+            yield (*place, name), expected
+        else:
+            yield from fields_of(expected, (*place, name))
+
+
+SHIPPED_OF_TASK = {"finetune": QUICKSTART, "evaluate": "evaluate.py:runlocal"}
+EVERY_FIELD = [
+    pytest.param(task, path, field, id=f"{task}:{'.'.join(path)}")
+    for task, known in TASKS.items()
+    for path, field in fields_of(known)
+]
+
+
+@functools.cache
+def loaded(task) -> ConfigDict:
+    return load_config(SHIPPED_OF_TASK[task], {})
+
+
+def plain(task) -> dict:
+    return loaded(task).to_dict()
+
+
+def test_every_task_has_its_file_and_a_shipped_config():
+    files = {
+        path.stem for path in (pathlib.Path(config_module.__file__).parent / "tasks").glob("*")
+    }
+    assert set(TASKS) <= files
+    assert set(TASKS) == set(SHIPPED_OF_TASK)
+
+
+@pytest.mark.parametrize("task, path, field", EVERY_FIELD)
+def test_each_field_must_be_there_of_its_type_under_its_name(task, path, field):
+    *sections, name = path
+    dotted = re.escape(".".join(path))
+
+    def changed(change):
+        config = plain(task)
+        section = config
+        for part in sections:
+            section = section[part]
+        change(section)
+        return ConfigDict(config)
+
+    check_config(changed(lambda section: None))
+    with refuses(rf"^config\.{dotted} is missing"):
+        check_config(changed(lambda section: section.pop(name)))
+    for value in (None, float("nan"), object(), -7, 2.5j):
+        with refuses(rf"^config\.{dotted} must be {re.escape(field.expected)}, got "):
+            check_config(changed(lambda section, value=value: section.update({name: value})))
+    with refuses(rf"^config\.{dotted}x: there is no such field; did you mean "):
+        check_config(changed(lambda section: section.update({name + "x": section[name]})))
+
+
+@pytest.mark.parametrize(
+    "path, good, bad",
+    [
+        ("seed", (0, 2**31 - 1), (2**31, True, 1.0)),
+        ("train.steps", (1,), (0, True, 1.0, "1")),
+        ("optimizer.b1", (0, 0.999), (1.0, 1, -0.1, True)),
+        ("optimizer.eps", (0, 1e-8), (float("inf"), "1e-8")),
+        ("schedule.final_fraction", (0, 1, 1.0), (1.1,)),
+        ("mesh.data", (1, 8, -1), (0, -2)),
+        ("batch.buckets", (1, ((8, 8),), [[8, 8], [16, 8]]), (0, (), (8, 8), ((8,),), ((8, 0),))),
+        ("batch.pack", (True, False), (0, 1, "True")),
+        ("optimizer.no_weight_decay", ((), ("a",), ["a"]), ("a", ("a", 1))),
+        ("data.train.columns", ({}, {"a": "b"}), ({"a": 1}, ("a",))),
+        ("published", ({}, {"x": {"rouge1": 1}}), ({"x": 1}, {"x": {"rouge1": 35.9}})),
+        ("model.dtype", ("float16",), ("float64", "bf16")),
+        ("model.param_dtype", ("bfloat16",), ("float16",)),
+        ("evaluation.samples", (0,), (-1,)),
+    ],
+)
+def test_the_bounds_of_fields(path, good, bad):
+    *sections, name = path.split(".")
+    config = ConfigDict(plain("finetune"))
+    section = config
+    for part in sections:
+        section = section[part]
+    with config.ignore_type():
+        for value in good:
+            section[name] = value
+            check_config(config)
+        for value in bad:
+            section[name] = value
+            with refuses(f"^config.{path} must be "):
+                check_config(config)
