@@ -195,6 +195,8 @@ def evaluation_plan(split: Split, config: T5Config, *, tokens: int, row_multiple
     multiple = row_multiple * jax.process_count()
     tokens = max(tokens, lengths[-1][0] * multiple)
     shapes = make_shapes(lengths, size=0, tokens=tokens, row_multiple=multiple)
+    most = -(-len(examples) // multiple) * multiple  # a small split needs no larger batches
+    shapes = tuple(shape._replace(rows=min(shape.rows, most)) for shape in shapes)
     return _plan(examples, shapes, config, seed=None, pack=False)
 
 

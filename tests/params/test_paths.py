@@ -59,6 +59,13 @@ def test_a_pattern_has_to_match_the_whole_path():
         "encoder/layers_0/norm/scale": True,
         "encoder/norm/scale": False,
     }
+    # Not found somewhere in it.
+    tree = {"scale": 0, "norm": {"scale": 0, "scales": 0}}
+    assert flatten(matches_any(["scale"], tree)) == {
+        "norm/scale": False,
+        "norm/scales": False,
+        "scale": True,
+    }
     assert not any(jax.tree.leaves(matches_any([], TREE)))
 
 

@@ -42,10 +42,15 @@ def test_a_finished_run_scored_by_its_folder(finished, score, tmp_path, place):
     assert not (tmp_path / "scores" / "checkpoints").exists()
 
 
-def test_a_random_model_with_published_scores_beside_it(score, tmp_path, caplog):
-    published = {"published": "{'a paper': {'rouge1': 0.4728}}", "data.evaluation.limit": "1"}
+def test_a_random_model_with_published_scores_beside_it(finished, tiny, score, tmp_path, caplog):
+    overrides = {
+        "published": "{'a paper': {'rouge1': 0.4728}}",
+        "data.evaluation.limit": "1",
+        "tokenizer.source": str(finished.folder / "tokenizer"),
+        **{field: value for field, value in tiny.items() if field.startswith("model.")},
+    }
     with caplog.at_level("INFO", logger="t5x_lite"):
-        report = score(published, tmp_path)
+        report = score(overrides, tmp_path)
     assert report["teacher-forced"]["evaluation/tokens"] == 16
     assert "shuffled" not in report["scores"]["evaluation"]["baselines"]  # there is no other row
     assert "a paper" in (tmp_path / "report.md").read_text()
