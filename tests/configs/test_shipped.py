@@ -1,0 +1,65 @@
+"""Every config that ships: its fields are those its task reads, and `runlocal` runs to its report."""
+
+import importlib
+import json
+import pathlib
+
+import pytest
+
+from t5x_lite.config import load_config, shipped_configs
+
+CONFIGS = pytest.mark.parametrize("file", shipped_configs(), ids=lambda file: file.name)
+# A model that compiles in seconds, without the dropout that takes most of them, for as many steps as show all there is.
+SMALLER = {
+    "model.architecture.d_model": "16",
+    "model.architecture.d_kv": "8",
+    "model.architecture.d_ff": "32",
+    "model.architecture.num_encoder_layers": "1",
+    "model.architecture.num_decoder_layers": "1",
+    "model.architecture.dropout_rate": "0.0",
+    "train.steps": "2",
+    "schedule.warmup_steps": "1",
+    "batch.buckets": "1",
+    "batch.size": "8",  # the tests' 8 devices share a batch
+    "batch.tokens": "0",
+}
+
+
+@CONFIGS
+@pytest.mark.parametrize("argument", ["", ":runlocal"])
+def test_fields_are_those_of_the_task(file: pathlib.Path, argument: str):
+    config = load_config(f"{file}{argument}", {})
+    assert importlib.util.find_spec(f"t5x_lite.tasks.{config.task}")
+
+
+@CONFIGS
+def test_an_unknown_argument_is_no_silent_default(file: pathlib.Path):
+    """Arguments are words the config knows, or a path."""
+    config = load_config(file.name, {})
+    other = None
+    try:
+        other = load_config(f"{file}:no_such_word", {})
+    except ValueError as error:
+        assert "no_such_word" in str(error)
+    else:
+        assert "no_such_word" in json.dumps(other.to_dict()) and other.to_dict() != config.to_dict()
+
+
+# tests/tasks runs the others.
+@pytest.mark.parametrize(
+    "file",
+    [file for file in shipped_configs() if file.stem not in ("quickstart", "evaluate")],
+    ids=lambda file: file.name,
+)
+def test_runlocal_runs(file: pathlib.Path, tmp_path: pathlib.Path):
+    overrides = dict(SMALLER)
+    runlocal = load_config(f"{file}:runlocal", {})
+    if runlocal.data.denoising.steps:
+        overrides["data.denoising.steps"] = "1"
+    config = load_config(f"{file}:runlocal", overrides)
+    assert all(rows.source == "bundled" for rows in config.data.values() if hasattr(rows, "source"))
+    importlib.import_module(f"t5x_lite.tasks.{config.task}").run(config, str(tmp_path))
+    for name in ("config.json", "report.md", "report.html", "samples.jsonl"):
+        assert (tmp_path / name).stat().st_size
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["scores"]["evaluation"]["rows"] == config.data.evaluation.limit
