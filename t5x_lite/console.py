@@ -112,7 +112,7 @@ def _bar(total: int | None, description: str, unit: str, initial: int) -> Bar:
     return tqdm.tqdm(
         total=total,
         desc=description,
-        unit=f" {unit}",
+        unit=unit,
         initial=initial,
         dynamic_ncols=True,
         mininterval=0.2,

@@ -37,10 +37,10 @@ def make_optimizer(
       "adamw": Loshchilov & Hutter 2019; equal to `torch.optim.AdamW`.
       "rms_adamw": AdamW whose update is scaled by the RMS of each matrix (at least 1e-3), as Adafactor does;
         nanoT5 (arXiv:2309.02373) found it the best for T5 from scratch. Learning rates are relative: about 0.01.
-      "adafactor": Shazeer & Stern 2018, scaled by parameter RMS, factored second moments; `b2` is its
-        decay exponent's bound and `b1` > 0 adds a momentum.
-      "muon": momentum orthogonalized by Newton-Schulz (Jordan 2024) for matrices inside the layers, AdamW for
-        embeddings, the output kernel, norms and position biases.
+      "adafactor": Shazeer & Stern 2018, scaled by parameter RMS, second moments of matrices factored where
+        both axes have 128 elements; `b1` > 0 adds a momentum, `b2` and `eps` are not used (it has its own).
+      "muon": momentum orthogonalized by Newton-Schulz (Jordan 2024) for matrices inside the layers, AdamW with
+        Nesterov momentum for embeddings, the output kernel, norms and position biases.
     b1, b2, eps: of Adam.
     weight_decay: decoupled, times the learning rate; not on paths that match one of `no_weight_decay`.
     clip_norm: global gradient norm to clip to; 0 = none.

@@ -35,10 +35,8 @@ def run(config: ConfigDict, workdir: str) -> None:
     check_generation(config)
     check_training(config, mesh)
     check_texts(config.data, ("train", "evaluation"))
-    train_rows, evaluation_rows = (
-        read_rows(config.data, "train"),
-        read_rows(config.data, "evaluation"),
-    )
+    train_rows = read_rows(config.data, "train")
+    evaluation_rows = read_rows(config.data, "evaluation")
     warn_of_shared_rows(evaluation_rows, train_rows, config.data.cut_field)
     folder = open_workdir(workdir, config)
     with on_mesh(mesh):
