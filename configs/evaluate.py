@@ -60,8 +60,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 # As the model was trained.
                 "template": "{dialogue}",
                 "target": "{summary}",
-                "encoder_length": 64 if tiny else 256,
-                "decoder_length": 16 if tiny else 64,
+                "encoder_length": 64 if tiny else 288,
+                "decoder_length": 16 if tiny else 112,
                 "truncation": "oldest_turns",
                 "cut_field": "dialogue",
             },
@@ -72,7 +72,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "bootstrap_samples": 200 if tiny else 2000,
                 "samples": 3,
             },
-            "generation": {"max_new_tokens": 16 if tiny else 64},
+            "generation": {"max_new_tokens": 16 if tiny else 112},
             "published": {},
         }
     )
