@@ -33,10 +33,10 @@ with console.progress(4, "training", "step", initial=1) as bar:
 def lines(monkeypatch, caplog):
     """The log of a program without a terminal, whose clock this test sets: lines.clock[0] = seconds."""
     monkeypatch.setenv("T5X_LITE_PROGRESS", "1")
-    monkeypatch.setattr(console.sys, "stderr", open(os.devnull, "w"))  # noqa: SIM115
     clock = [0.0]
     monkeypatch.setattr(console.time, "monotonic", lambda: clock[0])
-    with caplog.at_level(logging.INFO, logger="t5x_lite"):
+    with open(os.devnull, "w") as nowhere, caplog.at_level(logging.INFO, logger="t5x_lite"):
+        monkeypatch.setattr(console.sys, "stderr", nowhere)
         caplog.clock = clock
         yield caplog
 
