@@ -7,9 +7,9 @@ near_duplicates_vs_train.json ({"dev": {id: id of the train row}}).
 Hardware: 2 CPU cores, 4 GB; 45 to 50 minutes. What comes out: report.md with ROUGE beside the baselines.
 An open recipe: its first run stayed below them (the embedding's rate multiplier of 40 is too much for a run this long).
 
-800 steps of span corruption on the training texts come first: they teach the model English and to look into its
-input. Then come 3,600 steps (about 5 epochs) of summaries. The last 400 training rows are left out: the decoding
-settings were chosen on them, not on dev.
+800 steps of span corruption on the training texts come first: they are meant to teach it English and to look into
+its input. Then come 3,600 steps (about 5 epochs) of summaries. The last 400 training rows are left out: choose decoding
+settings on them, not on dev.
 """
 
 import ml_collections

@@ -5,7 +5,7 @@
 With other data: --config.data.train.source=train.jsonl --config.data.evaluation.source=dev.jsonl, and the names of
 their columns in config.data.train.columns. With another model: --config.model.source and --config.tokenizer.source,
 a hub id or a directory.
-Hardware: FLAN-T5-base trains in bfloat16 on one TPU v3-8 or larger, or one GPU of 24 GB. Not timed yet.
+Hardware: meant for one TPU VM or one GPU. Neither timed nor tried on one yet: watch its memory.
 What comes out: report.md with ROUGE of the 500 validation dialogues beside the baselines.
 """
 

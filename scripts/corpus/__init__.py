@@ -1,1 +1,1 @@
-"""The bundled corpus: hand-written material, one module a group of situations, and its engine."""
+"""The bundled corpus: its written material, one module a group of situations, and its engine."""

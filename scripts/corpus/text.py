@@ -1,4 +1,4 @@
-"""Seeded choices and the small markup language of the hand-written material."""
+"""Seeded choices and the small markup language of the written material."""
 
 import random
 import re

@@ -41,11 +41,6 @@ class Interval:
     low: float
     high: float
 
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether zero lies outside: for a difference, whether the two differ at this confidence."""
-        return self.low > 0 or self.high < 0
-
 
 def bootstrap_mean(
     values: np.ndarray, bootstrap: Bootstrap, clusters: np.ndarray | None = None

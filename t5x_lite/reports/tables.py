@@ -6,7 +6,7 @@ import dataclasses
 import html
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 Rows = Sequence[Sequence[object]]
 
@@ -48,21 +48,6 @@ class Picture:
 Block = Heading | Paragraph | Table | Picture
 
 
-def text_table(header: Sequence[str], rows: Rows) -> str:
-    """Columns aligned by spaces, numbers to the right, a rule under the header. Newlines in cells become spaces.
-
-    >>> print(text_table(["name", "count"], [["a", 5], ["bb", 12]]))
-    name  count
-    ----  -----
-    a         5
-    bb       12
-    """
-    cells, right, widths = _layout(header, rows, lambda text: " ".join(text.split()))
-    lines = [_joined(row, right, widths, "  ").rstrip() for row in cells]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(lines)
-
-
 def markdown_table(header: Sequence[str], rows: Rows) -> str:
     """A GitHub Markdown table that is aligned in its source too; cells are escaped (`escape_markdown`).
 
@@ -71,8 +56,8 @@ def markdown_table(header: Sequence[str], rows: Rows) -> str:
     |------|------:|
     | a\\|b |     5 |
     """
-    cells, right, widths = _layout(header, rows, escape_markdown)
-    lines = [f"| {_joined(row, right, widths, ' | ')} |" for row in cells]
+    cells, right, widths = _layout(header, rows)
+    lines = [f"| {_joined(row, right, widths)} |" for row in cells]
     rule = ("-" * (w + 1) + ":" if r else "-" * (w + 2) for r, w in zip(right, widths, strict=True))
     lines.insert(1, f"|{'|'.join(rule)}|")
     return "\n".join(lines)
@@ -132,10 +117,8 @@ def _numeric_columns(header: Sequence[str], rows: Rows) -> list[bool]:
     ]
 
 
-def _layout(
-    header: Sequence[str], rows: Rows, escape: Callable[[str], str]
-) -> tuple[list[list[str]], list[bool], list[int]]:
-    cells = [[escape(_text(cell)) for cell in row] for row in [header, *rows]]
+def _layout(header: Sequence[str], rows: Rows) -> tuple[list[list[str]], list[bool], list[int]]:
+    cells = [[escape_markdown(_text(cell)) for cell in row] for row in [header, *rows]]
     # A long text does not stretch its column: nothing stands to the right of it that would need to line up.
     widths = [
         max([3, *(width for cell in column if (width := _width(cell)) <= _WIDEST)])
@@ -144,14 +127,12 @@ def _layout(
     return cells, _numeric_columns(header, rows), widths
 
 
-def _joined(
-    row: Sequence[str], right: Sequence[bool], widths: Sequence[int], separator: str
-) -> str:
+def _joined(row: Sequence[str], right: Sequence[bool], widths: Sequence[int]) -> str:
     padded = []
     for cell, r, width in zip(row, right, widths, strict=True):
         space = " " * (width - _width(cell))
         padded.append(space + cell if r else cell + space)
-    return separator.join(padded)
+    return " | ".join(padded)
 
 
 def _width(text: str) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from t5x_lite.reports.metrics import MetricsWriter
 from t5x_lite.reports.plots import PANELS, Panel, plot_metrics
 from t5x_lite.reports.report import write_report
-from t5x_lite.reports.tables import html_table, markdown_table, text_table
+from t5x_lite.reports.tables import html_table, markdown_table
 
 INTERVAL = {"mean": 0.4214, "low": 0.41, "high": 0.43}
 DOWN = {"mean": -0.02, "low": -0.03, "high": -0.01}
@@ -143,16 +143,8 @@ def test_plots_draw_every_panel_that_has_data():
 
 def test_tables_align_and_escape():
     header, rows = ["name", "n"], [["a|b", 1000], ["日本", None], ["x\ny", 2]]
-    assert text_table(header, rows).splitlines() == [
-        "name      n",
-        "----  -----",
-        "a|b   1,000",
-        "日本      –",
-        "x y       2",
-    ]
     lines = markdown_table(header, rows).splitlines()
     assert lines[1] == "|--------|------:|" and lines[2] == "| a\\|b   | 1,000 |"
     assert lines[4] == "| x<br>y |     2 |"
     assert "<td>a|b</td><td class=number>1,000</td>" in html_table(header, rows)
-    assert text_table(["a"], []) == "a\n---"
     assert markdown_table(["flag", "share"], [[True, 0.25]]).endswith("| yes  |  0.25 |")
