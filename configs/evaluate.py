@@ -37,6 +37,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "param_dtype": "float32",
                 "attention": "auto",
             },
+            # {"method": "load", "source": "runs/lora/adapter"} scores the model with a saved adapter.
+            "adapter": {"method": "none"},
             "tokenizer": {
                 "source": "train" if tiny else "model",  # the one that comes with the model
                 # The rest is read when it is trained.

@@ -71,6 +71,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                     "encoder_length": 128,
                     "noise_density": 0.15,
                     "mean_span_length": 3.0,
+                    "target": "spans",
                 },
                 "template": "finetune",
                 "target": "{summary}",
@@ -79,6 +80,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "truncation": "oldest_turns",
                 "cut_field": "dialogue",
             },
+            "adapter": {"method": "none"},
             "batch": {
                 "size": 8 if tiny else 32,
                 "tokens": 0,
@@ -87,7 +89,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "pack": False,
                 "accumulation": 1,
             },
-            "train": {"steps": 20 if tiny else 1200},
+            "train": {
+                "steps": 20 if tiny else 1200,
+                "trainable": "full",
+                "frozen_dtype": "float32",
+            },
             "loss": {"label_smoothing": 0.0, "z_loss": 0.0, "chunk": 32},
             "optimizer": {
                 "name": "adamw",

@@ -62,6 +62,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                     "encoder_length": 128,
                     "noise_density": 0.15,
                     "mean_span_length": 3.0,
+                    "target": "spans",
                 },
                 "template": "{dialogue}",
                 "target": "{summary}",
@@ -70,6 +71,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "truncation": "oldest_turns",
                 "cut_field": "dialogue",
             },
+            "adapter": {"method": "none"},
             "batch": {
                 "size": 8 if tiny else 0,
                 "tokens": 0 if tiny else 4096,
@@ -78,7 +80,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "pack": False,
                 "accumulation": 1,
             },
-            "train": {"steps": 20 if tiny else 800},
+            "train": {
+                "steps": 20 if tiny else 800,
+                "trainable": "full",
+                "frozen_dtype": "float32",
+            },
             "loss": {"label_smoothing": 0.0, "z_loss": 0.0, "chunk": 0},
             "optimizer": {
                 "name": "muon",

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,9 +21,13 @@ from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.errors import InputError
 from t5x_lite.interop.hf import load_hf, save_hf
 from t5x_lite.interop.hub import model_directory
+from t5x_lite.interop.peft import is_adapter, load_adapter, read_config, save_adapter
+from t5x_lite.interop.t5x import is_t5x, open_t5x
 from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.init import Params
 from t5x_lite.models.t5 import T5
+from t5x_lite.params.adapters import Adapter, variables
+from t5x_lite.params.lora import merge
 
 _LENGTH_MULTIPLE = 64  # inputs are padded to multiples of this, so that few lengths are compiled
 _ENCODER_INPUT = "encoder_input_tokens"
@@ -32,7 +37,9 @@ _LOGITS_INPUTS = (
 
 
 class Pretrained:
-    """A model with its tokenizer. `config`, `params` (canonical tree) and `tokenizer` are plain attributes."""
+    """A model with its tokenizer. `config`, `params` (canonical tree) and `tokenizer` are plain attributes; so are
+    `adapters`, by name, and `adapter`, the name of the one that acts (None: the base alone).
+    """
 
     def __init__(
         self,
@@ -41,11 +48,16 @@ class Pretrained:
         tokenizer: Vocabulary,
         execution: Execution,
         settings: GenerationSettings,
+        source: str = "",
     ):
+        """source: where the base is to be had, for the adapters that are saved; "" if nowhere."""
         self.config = config
         self.params = params
         self.tokenizer = tokenizer
         self.settings = settings
+        self.source = source
+        self.adapters: dict[str, Adapter] = {}
+        self.adapter: str | None = None
         self._model = T5(config, execution)
         self._generator = Generator(config, execution)
         self._logits = jax.jit(self._model.apply)
@@ -87,6 +99,7 @@ class Pretrained:
             encoder_input_tokens,
             self.settings.updated(settings),
             jax.random.key(seed),
+            adapters=self._acting(),
         )
         return np.asarray(output.tokens)
 
@@ -123,10 +136,65 @@ class Pretrained:
             None if batch.get(name) is None else jnp.asarray(batch[name], jnp.int32)
             for name in _LOGITS_INPUTS
         )
-        return self._logits({"params": self.params}, *arrays)
+        return self._logits(variables(self.params, self._acting()), *arrays)
+
+    def load_adapter(self, directory: str | os.PathLike[str], name: str = "default") -> None:
+        """Puts a saved adapter (peft's format: LoRA, rsLoRA, DoRA, prompt tuning) beside the model, and lets it act.
+
+        Args:
+          directory: of the adapter, or the workdir of the run that trained it.
+          name: under which `set_adapter` finds it again; one of the same name is replaced.
+
+        Raises:
+          InputError: there is no adapter, it is of a kind that is not read, or it was trained on another base.
+        """
+        adapter = load_adapter(_adapter_directory(directory) or directory, self.config, self.params)
+        self.adapters[name] = Adapter(adapter.settings, jax.tree.map(jnp.asarray, adapter.tree))
+        self.adapter = name
+
+    def set_adapter(self, name: str | None) -> None:
+        """Chooses the adapter that acts from now on; None: the base alone.
+
+        Raises:
+          InputError: no adapter of this name.
+        """
+        if name is not None and name not in self.adapters:
+            loaded = ", ".join(self.adapters) or "none"
+            raise InputError(f"adapter {name!r}: there is none of this name; loaded: {loaded}")
+        self.adapter = name
+
+    def save_adapter(self, directory: str | os.PathLike[str]) -> None:
+        """Writes the adapter that acts, in peft's format.
+
+        Raises:
+          InputError: none acts, or the directory cannot be written.
+        """
+        save_adapter(directory, self.config, self.params, self._chosen(), self.source)
+
+    def merge_adapter(self) -> None:
+        """Makes the LoRA adapter that acts part of `params`, for decoding without its cost and for `save_pretrained`.
+
+        The adapters are gone afterwards: they belong to the base that no longer is.
+
+        Raises:
+          InputError: none acts, or it is a soft prompt, which is no part of the weights.
+        """
+        self.params = merge(self.params, self._chosen().tree)
+        self.adapters, self.adapter = {}, None
+
+    def _chosen(self) -> Adapter:
+        if self.adapter is None:
+            raise InputError("no adapter acts: load_adapter(directory), or set_adapter(name)")
+        return self.adapters[self.adapter]
+
+    def _acting(self) -> Params | None:
+        return None if self.adapter is None else self.adapters[self.adapter].tree
 
     def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
-        """Writes a Hugging Face directory (safetensors, configs, tokenizer) that transformers and this loader read."""
+        """Writes a Hugging Face directory (safetensors, configs, tokenizer) that transformers and this loader read.
+
+        Adapters do not go along: see `save_adapter` and `merge_adapter`.
+        """
         save_hf(directory, self.config, self.params, self.tokenizer)
 
 
@@ -135,20 +203,60 @@ def load_pretrained(
     *,
     dtype: str = "float32",
     param_dtype: str | None = None,
+    tokenizer: str | os.PathLike[str] | None = None,
 ) -> Pretrained:
-    """Loads a T5 and its tokenizer.
+    """Loads a T5 (mT5, ByT5, UMT5) and its tokenizer.
 
     Args:
       source: a Hugging Face id, with "@revision" if wanted ("google/flan-t5-base"), a directory in its format, or the
-        workdir of a training run.
+        workdir of a training run, or a t5x checkpoint (a file or directory). The workdir of a run that trained an
+        adapter, or the adapter's directory, gives its base with the adapter acting.
       dtype: compute type: "float32", "bfloat16" or "float16".
       param_dtype: type of the weights; None keeps the file's.
+      tokenizer: a directory or hub id; None takes the one beside the model, which a t5x checkpoint does not have.
 
     Raises:
-      InputError: no such model, no network for a hub id, or files that are no T5.
+      InputError: no such model, no network for a hub id, files that are no T5, or no tokenizer.
     """
-    directory = model_directory(source)
-    config, params = load_hf(directory, param_dtype=param_dtype)
-    file = directory / "generation_config.json"
-    settings = GenerationSettings.from_file(file) if file.is_file() else GenerationSettings()
-    return Pretrained(config, params, load_vocabulary(directory), Execution(dtype=dtype), settings)
+    settings = GenerationSettings()
+    adapter = _adapter_directory(source)
+    if adapter is not None:
+        source = _base_of(adapter)
+    if is_t5x(source):
+        if tokenizer is None:
+            raise InputError(
+                f"{source}: a t5x checkpoint comes without a tokenizer; give load_pretrained(...,"
+                " tokenizer=DIRECTORY or hub id)"
+            )
+        opened = open_t5x(source)
+        config, params = opened.config, opened.read(param_dtype)
+    else:
+        directory = model_directory(source)
+        config, params = load_hf(directory, param_dtype=param_dtype)
+        tokenizer = tokenizer or directory
+        file = directory / "generation_config.json"
+        settings = GenerationSettings.from_file(file) if file.is_file() else settings
+    vocabulary = load_vocabulary(tokenizer)
+    t5 = Pretrained(config, params, vocabulary, Execution(dtype=dtype), settings, os.fspath(source))
+    if adapter is not None:
+        t5.load_adapter(adapter)
+    return t5
+
+
+def _adapter_directory(source: str | os.PathLike[str]) -> pathlib.Path | None:
+    """The directory of the adapter that `source` is, or as a workdir has; None where there is none."""
+    local = pathlib.Path(source).expanduser()
+    return next((place for place in (local, local / "adapter") if is_adapter(place)), None)
+
+
+def _base_of(adapter: pathlib.Path) -> str:
+    """Where the base of a saved adapter is: beside it, in the workdir of its run, or where its config says."""
+    beside = adapter.parent / "model"
+    if adapter.name == "adapter" and (beside / "config.json").is_file():
+        return str(beside)
+    name = read_config(adapter).get("base_model_name_or_path")
+    if not name:
+        raise InputError(
+            f"{adapter}: an adapter that does not say what its base is; load that, then load_adapter({str(adapter)!r})"
+        )
+    return str(name)

@@ -13,7 +13,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from t5x_lite.config_fields import SEED, TASKS, Field
+from t5x_lite.config_fields import SEED, TASKS, Field, Named
 from t5x_lite.errors import InputError
 
 _PACKAGE = pathlib.Path(__file__).resolve().parent
@@ -105,6 +105,11 @@ def _check(
         if isinstance(expected, Field):
             if not expected.accepts(value):
                 raise InputError(f"{field} must be {expected.expected}, got {_plain(value)!r}")
+        elif isinstance(expected, Named):
+            if not isinstance(value, ConfigDict):
+                raise InputError(f"{field} must be a section of named sections, got {value!r}")
+            sections = dict.fromkeys(value, expected.fields)
+            _check(value, sections, f"{place}{name}.", origin)
         elif isinstance(value, ConfigDict):
             _check(value, expected, f"{place}{name}.", origin)
         else:

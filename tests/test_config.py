@@ -3,6 +3,7 @@
 import functools
 import pathlib
 import re
+from collections.abc import Mapping
 
 import pytest
 from ml_collections import ConfigDict
@@ -161,15 +162,27 @@ def test_a_flag_may_hold_a_whole_mapping_and_the_last_one_counts():
     [
         ("train.stepz", "3", "--config.train.stepz: there is no such field; did you mean steps?"),
         ("trian.steps", "3", "--config.trian: there is no such field; did you mean train?"),
-        ("zzz", "3", "--config.zzz: there is no such field; there are batch, checkpoint, "),
+        (
+            "zzz",
+            "3",
+            "--config.zzz: there is no such field; there are adapter, batch, checkpoint, ",
+        ),
         ("train.steps", "abc", "--config.train.steps must be a whole number >= 1, got 'abc'"),
         ("train.steps", "1e3", "--config.train.steps must be a whole number >= 1, got 1000.0"),
         ("train.steps", "True", "--config.train.steps must be a whole number >= 1, got True"),
-        ("train", "3", "--config.train must be a section with steps, got 3"),
+        (
+            "train",
+            "3",
+            "--config.train must be a section with steps, trainable, frozen_dtype, got 3",
+        ),
         ("train", "{'stepz': 3}", "--config.train.stepz: there is no such field"),
         ("seed.x", "3", "--config.seed.x: seed is not a section, it holds 0"),
         ("seed", "-1", "--config.seed must be a whole number from 0 to 2**31 - 1, got -1"),
-        ("task", "fine", "--config.task must be one of evaluate, finetune, got 'fine'"),
+        (
+            "task",
+            "fine",
+            "--config.task must be one of classifier, evaluate, finetune, mixture, ppo, prompt, reward, got 'fine'",
+        ),
         ("data.train.columns", "text", "--config.data.train.columns must be a mapping"),
         ("data.template", "", "--config.data.template must be a string that is not empty"),
         ("optimizer.no_weight_decay", "a,b", "--config.optimizer.no_weight_decay must be a tuple"),
@@ -199,11 +212,19 @@ def fields_of(known, place=()):
     for name, expected in known.items():
         if isinstance(expected, Field):
             yield (*place, name), expected
-        else:
+        elif isinstance(expected, Mapping):  # the names in a `Named` section are the user's own
             yield from fields_of(expected, (*place, name))
 
 
-SHIPPED_OF_TASK = {"finetune": QUICKSTART, "evaluate": "evaluate.py:runlocal"}
+SHIPPED_OF_TASK = {
+    "finetune": QUICKSTART,
+    "evaluate": "evaluate.py:runlocal",
+    "mixture": "nano.py:runlocal",
+    "prompt": "lab1_prompting.py:runlocal",
+    "classifier": "classifier.py:runlocal",
+    "reward": "reward.py:runlocal",
+    "ppo": "lab3_ppo.py:runlocal",
+}
 EVERY_FIELD = [
     pytest.param(task, path, field, id=f"{task}:{'.'.join(path)}")
     for task, known in TASKS.items()

@@ -18,7 +18,15 @@ from t5x_lite.console import log
 from t5x_lite.data.hub import is_offline
 from t5x_lite.errors import InputError
 
-BUNDLED = pathlib.Path(__file__).parent / "bundled" / "dialogues.jsonl"
+_FOLDER = pathlib.Path(__file__).parent / "bundled"
+BUNDLED = _FOLDER / "dialogues.jsonl"
+# The files of the bundled corpus, by the names that configs call them.
+_BUNDLED = {
+    "bundled": BUNDLED,
+    "bundled/preferences": _FOLDER / "preferences.jsonl.gz",
+    "bundled/rude": _FOLDER / "rude.jsonl.gz",
+    "bundled/toxicity": _FOLDER / "toxicity.jsonl.gz",
+}
 
 _FILE = re.compile(r"\.(jsonl|json|csv|parquet)(\.gz)?$")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
@@ -39,8 +47,9 @@ def load_rows(
     slow starts.
 
     Args:
-      source: "bundled"; a file (.jsonl, .json, .csv, .parquet; text files also .gz; local or
-        gs://); or a Hugging Face dataset id ("knkarthick/dialogsum", with "@revision" if wanted).
+      source: "bundled" (or "bundled/preferences", "bundled/rude", "bundled/toxicity"); a file
+        (.jsonl, .json, .csv, .parquet; text files also .gz; local or gs://); or a Hugging Face
+        dataset id ("knkarthick/dialogsum", with "@revision" if wanted).
       split: of a dataset id, the split's name (slices such as "train[:10%]" work). Of a file, the
         rows whose "split" column says so, as in the bundled corpus; "" takes all rows.
       columns: template field -> column, e.g. {"dialogue": "dialogue", "summary": "summary"}. None
@@ -96,7 +105,7 @@ def is_file(source: str) -> bool:
     """Whether `source` means a file (or the bundled corpus) rather than a Hugging Face dataset
     id.
     """
-    return source == "bundled" or _FILE.search(source) is not None or not _HUB_ID.fullmatch(source)
+    return source in _BUNDLED or _FILE.search(source) is not None or not _HUB_ID.fullmatch(source)
 
 
 def warn_of_shared_rows(
@@ -150,7 +159,7 @@ def _row(place: str, record: Any, columns: Mapping[str, str], id_column: str, nu
 
 def _file_records(source: str, split: str) -> Iterator[tuple[str, Any]]:
     """(place, record) of every row of the split; the place reads "file:line"."""
-    path = str(BUNDLED) if source == "bundled" else source
+    path = str(_BUNDLED.get(source, source))
     if (match := _FILE.search(path)) is None:
         raise InputError(
             f"data.source: {source!r} is neither a file ending in .jsonl, .json, .csv or .parquet"

@@ -5,6 +5,11 @@ by a sentinel.
     inputs   Thank you <extra_id_0> me to your party <extra_id_1> week </s>
     targets  <extra_id_0> for inviting <extra_id_1> last </s>
 
+    or, with target "text", <the whole text> </s>
+
+The second target is BERT's as Raffel et al. 2020 (table 3) and BART (Lewis et al. 2020) have it: most of
+it is to be copied, so a small model learns within minutes to look into its input.
+
 Source: Raffel et al. 2020, section 3.1.4; google-research/text-to-text-transfer-transformer,
 t5/data/preprocessors.py (`random_spans_noise_mask`, `noise_span_to_unique_sentinel`). Like the
 original, a mask starts with kept tokens and ends with noise, and targets have no closing sentinel.
@@ -21,6 +26,8 @@ from t5x_lite.data.features import Ragged
 from t5x_lite.data.templates import find_template
 from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.errors import InputError
+
+TARGETS = ("spans", "text")
 
 
 def noise_counts(length: int, noise_density: float, mean_span_length: float) -> tuple[int, int]:
@@ -67,6 +74,7 @@ class SpanCorruption:
       seed: of the masks.
       noise_density: fraction of the tokens that are noise (T5: 0.15).
       mean_span_length: mean length of a noise span, in tokens (T5: 3.0).
+      target: "spans", T5's, or "text", the whole text.
       sentinel_ids, eos_id: of the vocabulary.
 
     Raises:
@@ -80,13 +88,15 @@ class SpanCorruption:
         seed: int,
         noise_density: float,
         mean_span_length: float,
+        target: str,
         sentinel_ids: Sequence[int],
         eos_id: int,
     ):
-        _check(noise_density, mean_span_length)
+        _check(noise_density, mean_span_length, target)
         self.texts = texts
         self._seed = seed
         self._settings = noise_density, mean_span_length
+        self._whole_text = target == "text"
         self._sentinel_ids = np.asarray(sentinel_ids, np.int32)
         self._eos = np.array([eos_id], np.int32)
         lengths = texts.lengths
@@ -101,7 +111,7 @@ class SpanCorruption:
                 f" {len(sentinel_ids)}; shorten data.encoder_length or train a tokenizer with more"
             )
         self.encoder_lengths = lengths - noise + spans + 1
-        self.decoder_lengths = noise + spans + 1
+        self.decoder_lengths = (lengths if self._whole_text else noise + spans) + 1
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -113,7 +123,8 @@ class SpanCorruption:
         tokens = self.texts[index]
         rng = np.random.default_rng((self._seed, epoch, index))
         mask = random_spans_noise_mask(len(tokens), rng, *self._settings)
-        inputs, targets = corrupt(tokens, mask, self._sentinel_ids)
+        inputs, spans = corrupt(tokens, mask, self._sentinel_ids)
+        targets = np.asarray(tokens, np.int32) if self._whole_text else spans
         return np.concatenate([inputs, self._eos]), np.concatenate([targets, self._eos])
 
 
@@ -125,6 +136,7 @@ def make_span_corruption(
     encoder_length: int,
     noise_density: float,
     mean_span_length: float,
+    target: str,
     seed: int,
     name: str,
 ) -> SpanCorruption:
@@ -137,12 +149,12 @@ def make_span_corruption(
     Args:
       rows, vocabulary, template, name: as for `features.make_examples`.
       encoder_length: most tokens of an input, sentinels and eos included.
-      noise_density, mean_span_length, seed: as for `SpanCorruption`.
+      noise_density, mean_span_length, target, seed: as for `SpanCorruption`.
 
     Raises:
       InputError: as `SpanCorruption`; an encoder_length too short for any text; no text left.
     """
-    _check(noise_density, mean_span_length)
+    _check(noise_density, mean_span_length, target)
 
     def input_length(tokens: int) -> int:
         noise, spans = noise_counts(tokens, noise_density, mean_span_length)
@@ -176,12 +188,15 @@ def make_span_corruption(
         seed=seed,
         noise_density=noise_density,
         mean_span_length=mean_span_length,
+        target=target,
         sentinel_ids=vocabulary.sentinel_ids,
         eos_id=vocabulary.eos_id,
     )
 
 
-def _check(noise_density: float, mean_span_length: float) -> None:
+def _check(noise_density: float, mean_span_length: float, target: str) -> None:
+    if target not in TARGETS:
+        raise InputError(f"data.denoising.target must be one of {TARGETS}, got {target!r}")
     if not 0 < noise_density < 1 or mean_span_length < 1:
         raise InputError(
             "data: noise_density must lie between 0 and 1 and mean_span_length be at least 1"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from t5x_lite.data.hub import is_offline
+from t5x_lite.data.sentencepiece_files import from_sentencepiece
 from t5x_lite.errors import InputError
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 # An embedding table in multiples of 128 rows shards and tiles evenly (T5's own: 32,128).
 _PADDED_MULTIPLE = 128
+_BYT5 = "ByT5Tokenizer"
 
 
 class Vocabulary:
@@ -25,6 +28,14 @@ class Vocabulary:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, source: str = "tokenizer"):
+        self._set_special_tokens(tokenizer, source)
+        self._backend = tokenizer.backend_tokenizer
+        # T5's published tokenizer.json truncates at 1,024 tokens without a word; our policies are
+        # in features.py.
+        self._backend.no_truncation()
+        self._backend.no_padding()
+
+    def _set_special_tokens(self, tokenizer: PreTrainedTokenizerBase, source: str) -> None:
         for name in ("pad", "eos", "unk"):
             if getattr(tokenizer, f"{name}_token_id", None) is None:
                 raise InputError(
@@ -35,11 +46,6 @@ class Vocabulary:
         self.eos_id: int = tokenizer.eos_token_id
         self.unk_id: int = tokenizer.unk_token_id
         self.size: int = len(tokenizer)
-        self._backend = tokenizer.backend_tokenizer
-        # T5's published tokenizer.json truncates at 1,024 tokens without a word; our policies are
-        # in features.py.
-        self._backend.no_truncation()
-        self._backend.no_padding()
 
     @property
     def padded_size(self) -> int:
@@ -54,8 +60,10 @@ class Vocabulary:
         are none).
         """
         found = self._backend.get_vocab(with_added_tokens=True)
+        # mT5 has them among its pieces, and there a word starts with "▁".
+        prefix = "" if "<extra_id_0>" in found else "▁"
         ids: list[int] = []
-        while (name := f"<extra_id_{len(ids)}>") in found:
+        while (name := f"{prefix}<extra_id_{len(ids)}>") in found:
             ids.append(found[name])
         return ids
 
@@ -81,13 +89,12 @@ class Vocabulary:
         encode. Ids at or over `size`, which a padded embedding table lets a model produce, stand
         for no text.
         """
-        kept = []
-        for sequence in sequences:
-            ids = [int(token) for token in sequence]
-            if self.eos_id in ids:
-                ids = ids[: ids.index(self.eos_id)]
-            kept.append(ids)
+        kept = [self._up_to_eos(sequence) for sequence in sequences]
         return self._backend.decode_batch(kept, skip_special_tokens=True)
+
+    def _up_to_eos(self, sequence: Iterable[int]) -> list[int]:
+        ids = [int(token) for token in sequence]
+        return ids[: ids.index(self.eos_id)] if self.eos_id in ids else ids
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Writes the tokenizer's files to `directory`, as `load_vocabulary` and transformers'
@@ -99,8 +106,11 @@ class Vocabulary:
 def load_vocabulary(source: str | os.PathLike[str], revision: str | None = None) -> Vocabulary:
     """Loads a tokenizer from a local directory (offline) or from a Hugging Face id.
 
-    A directory needs `tokenizer.json` or `spiece.model`. Without `tokenizer_config.json` beside it,
-    the special tokens are those that T5 has, and a `spiece.model` gets T5's 100 sentinels.
+    A directory needs `tokenizer.json`, `spiece.model`, or (ByT5, which has neither) a
+    `tokenizer_config.json` that names ByT5Tokenizer. Without `tokenizer_config.json` beside it,
+    the special tokens are those that T5 has, and a `spiece.model` without sentinels among its
+    pieces (mT5's has them) gets T5's 100. A `spiece.model` that spells what it does not know in
+    bytes (mT5, UMT5) does so here, too; transformers' conversions to `tokenizer.json` lost that.
 
     Args:
       source: a directory or a hub id ("google/flan-t5-base", "google/flan-t5-base@main").
@@ -131,33 +141,52 @@ def load_vocabulary(source: str | os.PathLike[str], revision: str | None = None)
             f" ({_first_line(error)}); check the id and the network, or give a local directory"
             " with tokenizer.json or spiece.model"
         ) from error
-    return Vocabulary(tokenizer, name)
+    return _vocabulary(tokenizer, name)
+
+
+def _vocabulary(tokenizer: PreTrainedTokenizerBase, source: str) -> Vocabulary:
+    from t5x_lite.data.byte_vocabulary import ByteVocabulary
+
+    if type(tokenizer).__name__ == _BYT5:
+        return ByteVocabulary(tokenizer, source)
+    return Vocabulary(tokenizer, source)
 
 
 def _from_directory(folder: pathlib.Path) -> Vocabulary:
     has_json, has_spiece = (
         (folder / name).is_file() for name in ("tokenizer.json", "spiece.model")
     )
-    if not (has_json or has_spiece):
-        raise InputError(f"tokenizer.source: {folder} has neither tokenizer.json nor spiece.model")
     import transformers
 
     try:
-        if (folder / "tokenizer_config.json").is_file():
+        settings = _settings(folder)
+        if not (has_json or has_spiece):
+            if settings.get("tokenizer_class") != _BYT5:
+                raise InputError(
+                    f"tokenizer.source: {folder} has neither tokenizer.json nor spiece.model"
+                )
+            tokenizer = transformers.ByT5Tokenizer.from_pretrained(str(folder))
+        elif has_json and settings:
             tokenizer = transformers.AutoTokenizer.from_pretrained(
                 str(folder), local_files_only=True
             )
         elif has_json:
             tokenizer = _bare_json(folder / "tokenizer.json")
         else:
-            tokenizer = transformers.T5TokenizerFast.from_pretrained(
-                str(folder), local_files_only=True
-            )
+            tokenizer = from_sentencepiece(folder, settings)
+    except InputError:
+        raise
     except Exception as error:  # the Rust parser raises a bare Exception
         raise InputError(
             f"tokenizer.source: cannot read the tokenizer files in {folder} ({_first_line(error)})"
         ) from error
-    return Vocabulary(tokenizer, str(folder))
+    return _vocabulary(tokenizer, str(folder))
+
+
+def _settings(folder: pathlib.Path) -> dict[str, Any]:
+    """What tokenizer_config.json says, empty where there is none."""
+    file = folder / "tokenizer_config.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def _bare_json(path: pathlib.Path) -> PreTrainedTokenizerBase:

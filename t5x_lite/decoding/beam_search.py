@@ -13,7 +13,8 @@ import jax.numpy as jnp
 
 from t5x_lite.decoding.cache import Cache, reorder
 from t5x_lite.decoding.processors import process
-from t5x_lite.decoding.sampling import Decoded, NextLogits
+from t5x_lite.decoding.sampling import Decoded, NextLogits, is_eos
+from t5x_lite.decoding.stop_strings import advance_stops
 from t5x_lite.decoding.structure import Structure, Values
 
 # Added to the scores of what may not be chosen. Finite as in transformers: the order among such
@@ -25,7 +26,7 @@ class _State(NamedTuple):
     step: jax.Array
     running: dict[
         str, Any
-    ]  # tokens [batch, beam, 1 + capacity], scores [batch, beam], logprobs [.., capacity]|None
+    ]  # tokens [batch, beam, 1 + capacity], scores, stop_state [batch, beam]; if asked for, both logprobs
     finished: dict[str, Any]  # the same, and lengths [batch, beam], full [batch, beam]
     improvable: jax.Array  # bool [batch]: a running beam may still beat a finished one
     exhausted: jax.Array  # bool []: no candidate can grow any further
@@ -37,6 +38,7 @@ def beam_search(
     cache: Cache,
     structure: Structure,
     values: Values,
+    input_keys: jax.Array | None,
     *,
     with_logprobs: bool,
 ) -> Decoded:
@@ -46,7 +48,9 @@ def beam_search(
       next_logits: one step of the model.
       cache: empty, with rows = batch x beams.
       values: one value a row (`Values.per_row`).
-      with_logprobs: also return each token's log-probability before any processor.
+      input_keys: a key an input (`row_keys` with one row an input) to draw the continuations in place of taking the
+        best; None for none.
+      with_logprobs: also return each token's log-probabilities.
     """
     beams = structure.num_beams
     batch = len(values.max_new_tokens) // beams
@@ -66,23 +70,33 @@ def beam_search(
         unprocessed = jax.nn.log_softmax(logits)
         scores = process(unprocessed, rows, step, structure, values)
 
-        # Twice as many candidates as beams: even if the better half all end, the other half runs on.
-        scores, sources, tokens = _candidates(scores.reshape(batch, beams, -1), running["scores"])
+        # More candidates than beams: even if many of them end, as many as there are beams run on.
+        scores = scores.reshape(batch, beams, -1)
+        noise = None if input_keys is None else _gumbel(input_keys, step, scores.shape)
+        totals, sources, tokens = _candidates(
+            scores, running["scores"], structure.candidates, noise
+        )
+        stop_state, stopped = advance_stops(
+            values.stop_table, _take(running["stop_state"], sources), tokens
+        )
         candidates = {
             "tokens": _write(_take(running["tokens"], sources), tokens, step + 1),
-            "scores": scores,
+            "scores": totals,
+            "stop_state": stop_state,
         }
         if with_logprobs:
-            new = unprocessed.reshape(batch, beams, -1)[jnp.arange(batch)[:, None], sources, tokens]
-            candidates["logprobs"] = _write(_take(running["logprobs"], sources), new, step)
-        ended = (tokens == structure.eos_token_id) | (step + 1 >= max_new_tokens)[:, None]
+            at = (jnp.arange(batch)[:, None], sources, tokens)
+            for name, added in (
+                ("logprobs", unprocessed.reshape(batch, beams, -1)),
+                ("processed_logprobs", scores),
+            ):
+                candidates[name] = _write(_take(running[name], sources), added[at], step)
+        ended = is_eos(tokens, structure) | stopped | (step + 1 >= max_new_tokens)[:, None]
 
-        still_running = candidates | {"scores": scores + ended * EXCLUDED}
+        still_running = candidates | {"scores": totals + ended * EXCLUDED}
         best = jax.lax.top_k(still_running["scores"], beams)[1]
         running = _take(still_running, best)
-        finished = _finish(
-            state, candidates, ended, length_penalty, structure.early_stopping is True
-        )
+        finished = _finish(state, candidates, ended, length_penalty, structure)
         return _State(
             step=step + 1,
             running=running,
@@ -114,6 +128,7 @@ def beam_search(
         lengths=returned["lengths"],
         scores=returned["scores"],
         logprobs=returned.get("logprobs"),
+        processed_logprobs=returned.get("processed_logprobs"),
         steps=state.step,
     )
 
@@ -124,15 +139,21 @@ def _start(structure: Structure, batch: int, cache: Cache, *, with_logprobs: boo
     tokens = tokens.at[:, :, 0].set(structure.decoder_start_token_id)
     none_yet = jnp.full(shape, EXCLUDED, jnp.float32)
     # All beams start alike, so the first step may choose from the first beam alone.
-    running = {"tokens": tokens, "scores": none_yet.at[:, 0].set(0.0)}
+    running = {
+        "tokens": tokens,
+        "scores": none_yet.at[:, 0].set(0.0),
+        "stop_state": jnp.zeros(shape, jnp.int32),
+    }
     finished = {
         "tokens": tokens,
         "scores": none_yet,
+        "stop_state": running["stop_state"],
         "lengths": jnp.zeros(shape, jnp.int32),
         "full": jnp.zeros(shape, bool),
     }
     if with_logprobs:
-        running["logprobs"] = finished["logprobs"] = jnp.zeros((*shape, structure.capacity))
+        for name in ("logprobs", "processed_logprobs"):
+            running[name] = finished[name] = jnp.zeros((*shape, structure.capacity))
     return _State(
         step=jnp.int32(0),
         running=running,
@@ -144,23 +165,35 @@ def _start(structure: Structure, batch: int, cache: Cache, *, with_logprobs: boo
 
 
 def _candidates(
-    scores: jax.Array, running_scores: jax.Array
+    scores: jax.Array, running_scores: jax.Array, count: int, noise: jax.Array | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The best 2 x beams continuations of each input, best first.
+    """The `count` best continuations of each input, best first; with `noise`, as many drawn ones, as drawn.
 
     Args:
       scores: float32 [batch, beam, vocab], of the next token.
       running_scores: float32 [batch, beam].
+      noise: Gumbel noise as `scores`. The largest sums of log-probability and noise are draws without replacement in
+        proportion to probability (Kool et al. 2019, arXiv:1903.06059): what torch.multinomial draws in transformers.
 
     Returns:
-      accumulated scores, beams continued, tokens: each [batch, 2 x beams].
+      accumulated scores, beams continued, tokens: each [batch, count].
     """
-    batch, beams, _ = scores.shape
+    batch, _, vocab = scores.shape
+    totals = scores + running_scores[:, :, None]
+    ranking = totals if noise is None else totals + noise
     # First within each beam: the vocabulary, perhaps sharded, is never merged with the beams.
-    totals, tokens = jax.lax.top_k(scores + running_scores[:, :, None], 2 * beams)
-    best, places = jax.lax.top_k(totals.reshape(batch, -1), 2 * beams)
+    best, tokens = jax.lax.top_k(ranking, count)
+    best, places = jax.lax.top_k(best.reshape(batch, -1), count)
     tokens = jnp.take_along_axis(tokens.reshape(batch, -1), places, axis=1)
-    return best, places // (2 * beams), tokens
+    sources = places // count
+    if noise is not None:
+        best = totals[jnp.arange(batch)[:, None], sources, tokens]
+    return best, sources, tokens
+
+
+def _gumbel(input_keys: jax.Array, step: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(input_keys, step)
+    return jax.vmap(lambda key: jax.random.gumbel(key, shape[1:]))(keys)
 
 
 def _finish(
@@ -168,15 +201,15 @@ def _finish(
     candidates: dict[str, Any],
     ended: jax.Array,
     length_penalty: jax.Array,
-    stop_when_full: bool,
+    structure: Structure,
 ) -> dict[str, Any]:
     """The best finished hypotheses, those that end now among them."""
-    beams = ended.shape[1] // 2
+    beams = structure.num_beams
     length = state.step + 1
-    # A candidate that ends counts if it is among the `beams` best; the others are only there to run on.
-    ends_now = ended & (jnp.arange(2 * beams) < beams)[None]
+    # A candidate that ends counts if it is among the first `beams`; the others are only there to run on.
+    ends_now = ended & (jnp.arange(ended.shape[1]) < beams)[None]
     closed = ~state.improvable
-    if stop_when_full:
+    if structure.early_stopping is True:
         closed |= jnp.all(state.finished["full"], axis=1)
     scores = candidates["scores"] / _length_norm(length, length_penalty)[:, None]
     scores = scores + closed[:, None] * EXCLUDED + ~ends_now * EXCLUDED

@@ -10,6 +10,8 @@ Tokens of exactly equal score are kept or removed together, where transformers' 
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -30,13 +32,21 @@ def process(
     Returns:
       float32 [row, vocab], removed tokens at -inf.
     """
+    if values.encoder_repetition_penalty is not None:
+        penalty = values.encoder_repetition_penalty
+        pad = structure.pad_token_id
+        scores = encoder_repetition_penalty(scores, values.encoder_tokens, pad, penalty)
     if values.repetition_penalty is not None:
         scores = repetition_penalty(scores, tokens, step, values.repetition_penalty)
     if structure.no_repeat_ngram_size:
         scores = no_repeat_ngram(scores, tokens, step, structure.no_repeat_ngram_size)
+    if structure.encoder_no_repeat_ngram_size:
+        n, pad = structure.encoder_no_repeat_ngram_size, structure.pad_token_id
+        scores = encoder_no_repeat_ngram(scores, tokens, step, values.encoder_tokens, pad, n)
     if values.bad_words is not None:
         scores = bad_words(scores, tokens, step, values.bad_words)
-    scores = _ban(scores, structure.eos_token_id, step < values.min_new_tokens)
+    for eos in structure.eos_token_ids:
+        scores = _ban(scores, eos, step < values.min_new_tokens)
     if values.forced_first is not None:
         scores = _force(scores, values.forced_first, step == 0)
     if values.forced_last is not None:
@@ -46,49 +56,58 @@ def process(
     if values.begin_suppressed is not None:
         begin = 0 if values.forced_first is None else 1
         scores = jnp.where(values.begin_suppressed[None] & (step == begin), -jnp.inf, scores)
-    return warp(scores, values) if structure.do_sample else scores
+    return warp(scores, values, structure.least_kept) if structure.do_sample else scores
 
 
-def warp(scores: jax.Array, values: Values) -> jax.Array:
-    """The processors of sampling alone, in transformers' order: temperature, top_k, top_p, min_p, typical_p."""
+def warp(scores: jax.Array, values: Values, least: int) -> jax.Array:
+    """The processors of sampling alone, in transformers' order: temperature, top_k, top_p, min_p, typical_p.
+
+    Each keeps at least the `least` tokens it ranks first.
+    """
     scores = scores / values.temperature[:, None]
     # Settings at "off" must not cost 32 passes over the vocabulary, nor a compilation when they are turned on.
-    scores = jax.lax.cond(jnp.any(values.top_k > 0), top_k, lambda s, _: s, scores, values.top_k)
-    scores = jax.lax.cond(jnp.any(values.top_p < 1), top_p, lambda s, _: s, scores, values.top_p)
+    for values_of, is_on, keep in (
+        (values.top_k, jnp.any(values.top_k > 0), top_k),
+        (values.top_p, jnp.any(values.top_p < 1), top_p),
+    ):
+        filtered = functools.partial(keep, least=least)
+        scores = jax.lax.cond(is_on, filtered, lambda s, _: s, scores, values_of)
     if values.min_p is not None:
-        scores = min_p(scores, values.min_p)
+        scores = min_p(scores, values.min_p, least)
     if values.typical_p is not None:
-        scores = typical_p(scores, values.typical_p)
+        scores = typical_p(scores, values.typical_p, least)
     return scores
 
 
-def top_k(scores: jax.Array, k: jax.Array) -> jax.Array:
+def top_k(scores: jax.Array, k: jax.Array, least: int = 1) -> jax.Array:
     """Keeps the `k` [row] best tokens of each row (and those equal to the last of them); 0 keeps all.
 
     >>> top_k(jnp.array([[1.0, 3.0, 2.0]]), jnp.array([2]))
     Array([[-inf,   3.,   2.]], dtype=float32)
     """
-    budget = jnp.where(k > 0, k, scores.shape[-1]).astype(jnp.float32)
+    budget = jnp.where(k > 0, jnp.maximum(k, least), scores.shape[-1]).astype(jnp.float32)
     return jnp.where(_keep_top(scores, jnp.ones_like(scores), budget), scores, -jnp.inf)
 
 
-def top_p(scores: jax.Array, p: jax.Array) -> jax.Array:
+def top_p(scores: jax.Array, p: jax.Array, least: int = 1) -> jax.Array:
     """Keeps each row's smallest set of best tokens whose probabilities reach `p` [row]; 1 keeps all.
 
     Source: Holtzman et al. 2020 (arXiv:1904.09751), nucleus sampling.
     """
     budget = jnp.where(p < 1, p, jnp.inf)
-    return jnp.where(_keep_top(scores, jax.nn.softmax(scores), budget), scores, -jnp.inf)
+    kept = _keep_top(scores, jax.nn.softmax(scores), budget) | _first(scores, least)
+    return jnp.where(kept, scores, -jnp.inf)
 
 
-def min_p(scores: jax.Array, p: jax.Array) -> jax.Array:
+def min_p(scores: jax.Array, p: jax.Array, least: int = 1) -> jax.Array:
     """Keeps tokens of at least `p` [row] times the probability of the row's best. Source: arXiv:2407.01082."""
     probabilities = jax.nn.softmax(scores)
     best = jnp.max(probabilities, axis=-1, keepdims=True)
-    return jnp.where(probabilities < p[:, None] * best, -jnp.inf, scores)
+    kept = (probabilities >= p[:, None] * best) | _first(scores, least)
+    return jnp.where(kept, scores, -jnp.inf)
 
 
-def typical_p(scores: jax.Array, p: jax.Array) -> jax.Array:
+def typical_p(scores: jax.Array, p: jax.Array, least: int = 1) -> jax.Array:
     """Keeps the tokens whose information is nearest to the entropy until they hold probability `p` [row]; 1 keeps all.
 
     Source: Meister et al. 2022 (arXiv:2202.00666).
@@ -99,7 +118,8 @@ def typical_p(scores: jax.Array, p: jax.Array) -> jax.Array:
     entropy = -jnp.sum(terms, axis=-1, keepdims=True)
     closeness = -jnp.abs(log_probabilities + entropy)
     budget = jnp.where(p < 1, p, jnp.inf)
-    return jnp.where(_keep_top(closeness, probabilities, budget), scores, -jnp.inf)
+    kept = _keep_top(closeness, probabilities, budget) | _first(closeness, least)
+    return jnp.where(kept, scores, -jnp.inf)
 
 
 def repetition_penalty(
@@ -111,8 +131,23 @@ def repetition_penalty(
     Source: Keskar et al. 2019 (arXiv:1909.05858).
     """
     seen = _scatter(tokens, jnp.arange(tokens.shape[1])[None] <= step, scores)
+    return _penalized(scores, seen, penalty)
+
+
+def encoder_repetition_penalty(
+    scores: jax.Array, encoder_tokens: jax.Array, pad: int, penalty: jax.Array
+) -> jax.Array:
+    """Favors the tokens of `encoder_tokens` [row, encoder_length] for a `penalty` [row] above 1: the opposite of
+    `repetition_penalty`, as transformers has it ("hallucination penalty").
+
+    Unlike there, pads are no tokens of the input: a row's output must not depend on the others of its batch.
+    """
+    return _penalized(scores, _scatter(encoder_tokens, encoder_tokens != pad, scores), 1 / penalty)
+
+
+def _penalized(scores: jax.Array, where: jax.Array, penalty: jax.Array) -> jax.Array:
     penalized = jnp.where(scores < 0, scores * penalty[:, None], scores / penalty[:, None])
-    return jnp.where(seen, penalized, scores)
+    return jnp.where(where, penalized, scores)
 
 
 def no_repeat_ngram(scores: jax.Array, tokens: jax.Array, step: jax.Array, n: int) -> jax.Array:
@@ -120,14 +155,50 @@ def no_repeat_ngram(scores: jax.Array, tokens: jax.Array, step: jax.Array, n: in
 
     Source: Paulus et al. 2018 (arXiv:1705.04304).
     """
-    windows = max(tokens.shape[1] - n + 1, 0)
-    last = jnp.arange(windows) + n - 1  # position of each window's last token
-    complete = jnp.broadcast_to(last[None] <= step, (tokens.shape[0], windows))
-    # The last n - 1 tokens; near the start of a row the slice is clamped, and no window is complete yet.
+    # A window counts if its last token is generated. Near the start of a row none is complete yet.
+    inside = jnp.arange(tokens.shape[1])[None] <= step
+    return _ban_ngrams(scores, tokens, step, tokens, inside, n)
+
+
+def encoder_no_repeat_ngram(
+    scores: jax.Array,
+    tokens: jax.Array,
+    step: jax.Array,
+    encoder_tokens: jax.Array,
+    pad: int,
+    n: int,
+) -> jax.Array:
+    """Removes every token that would complete an n-gram of `encoder_tokens` [row, encoder_length].
+
+    Unlike in transformers, n-grams with a pad in them do not count: the decoder starts with a pad, and left padding
+    would ban the first token of the input.
+    """
+    inside = encoder_tokens != pad
+    whole = inside[:, n - 1 :]
+    for offset in range(n - 1):
+        whole &= inside[:, offset : offset + whole.shape[1]]
+    inside = jnp.pad(whole, ((0, 0), (n - 1, 0)))
+    banned = _ban_ngrams(scores, tokens, step, encoder_tokens, inside, n)
+    # Shorter than n - 1 tokens, the row cannot complete one.
+    return jnp.where(step + 2 >= n, banned, scores)
+
+
+def _ban_ngrams(
+    scores: jax.Array,
+    tokens: jax.Array,
+    step: jax.Array,
+    source: jax.Array,
+    inside: jax.Array,
+    n: int,
+) -> jax.Array:
+    """Bans what completes an n-gram of `source` whose last position is in `inside` [row, length] (or [1, length])."""
+    windows = max(source.shape[1] - n + 1, 0)
+    complete = jnp.broadcast_to(inside[:, n - 1 :], (tokens.shape[0], windows))
+    # The last n - 1 tokens; near the start of a row the slice is clamped.
     prefix = jax.lax.dynamic_slice_in_dim(tokens, step + 2 - n, n - 1, axis=1)
     for offset in range(n - 1):
-        complete &= tokens[:, offset : offset + windows] == prefix[:, offset, None]
-    return jnp.where(_scatter(tokens[:, n - 1 :], complete, scores), -jnp.inf, scores)
+        complete &= source[:, offset : offset + windows] == prefix[:, offset, None]
+    return jnp.where(_scatter(source[:, n - 1 :], complete, scores), -jnp.inf, scores)
 
 
 def bad_words(scores: jax.Array, tokens: jax.Array, step: jax.Array, words: jax.Array) -> jax.Array:
@@ -159,6 +230,14 @@ def _scatter(tokens: jax.Array, where: jax.Array, scores: jax.Array) -> jax.Arra
     return (
         jnp.zeros((rows, vocab), bool).at[jnp.arange(rows)[:, None], targets].set(True, mode="drop")
     )
+
+
+def _first(ranking: jax.Array, count: int) -> jax.Array:
+    """bool [row, vocab]: the `count` tokens that rank first (and those equal to the last of them)."""
+    if count == 1:
+        return ranking == jnp.max(ranking, axis=-1, keepdims=True)
+    budget = jnp.full(ranking.shape[0], count, jnp.float32)
+    return _keep_top(ranking, jnp.ones_like(ranking), budget)
 
 
 def _keep_top(scores: jax.Array, weights: jax.Array, budget: jax.Array) -> jax.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 
 from t5x_lite.decoding.cache import Cache
 from t5x_lite.decoding.processors import process
+from t5x_lite.decoding.stop_strings import advance_stops
 from t5x_lite.decoding.structure import Structure, Values
 
 # (decoder input tokens [row], position [], cache) -> (logits of the next token, float32 [row, vocab]; the new cache)
@@ -22,18 +24,22 @@ class Decoded(NamedTuple):
     tokens: jax.Array  # int32 [row, capacity]: without the start token, with eos, then pads
     lengths: jax.Array  # int32 [row]: tokens up to and with eos
     scores: jax.Array | None  # float32 [row]: beam scores
-    logprobs: (
-        jax.Array | None
-    )  # float32 [row, capacity]: of each token before any processor; 0 behind the end
+    # float32 [row, capacity], of each token; 0 behind the end, None unless asked for.
+    logprobs: jax.Array | None  # under the model, before any processor
+    processed_logprobs: jax.Array | None  # under what was drawn from, or added to a beam's score
     steps: jax.Array  # int32 []: iterations of the loop
 
 
-class _State(NamedTuple):
+class State(NamedTuple):
+    """Where a loop is: what `resume` takes and gives."""
+
     step: jax.Array
     tokens: jax.Array  # int32 [row, 1 + capacity], from the start token on
     lengths: jax.Array
     done: jax.Array  # bool [row]
+    stop_state: jax.Array  # int32 [row], of `stop_strings`
     logprobs: jax.Array | None
+    processed_logprobs: jax.Array | None
     cache: Cache
 
 
@@ -53,14 +59,52 @@ def sample(
       cache: empty, with rows = batch x rows_per_input.
       values: one value a row (`Values.per_row`).
       row_keys: a key a row (see `row_keys`) to sample; None for greedy decoding.
-      with_logprobs: also return each token's log-probability, which costs a pass over the vocabulary a step.
+      with_logprobs: also return each token's log-probabilities, which cost two passes over the vocabulary a step.
     """
     rows = len(values.max_new_tokens)
+    state = begin(cache, structure, rows, with_logprobs=with_logprobs)
+    until = jnp.int32(structure.capacity)
+    state = resume(next_logits, state, until, structure, values, row_keys)
+    return Decoded(
+        tokens=state.tokens[:, 1:],
+        lengths=state.lengths,
+        scores=None,
+        logprobs=state.logprobs,
+        processed_logprobs=state.processed_logprobs,
+        steps=state.step,
+    )
 
-    def unfinished(state: _State) -> jax.Array:
-        return (state.step < structure.capacity) & ~jnp.all(state.done)
 
-    def advance(state: _State) -> _State:
+def begin(cache: Cache, structure: Structure, rows: int, *, with_logprobs: bool) -> State:
+    """The state before the first token of `rows` rows."""
+    none_yet = jnp.zeros((rows, structure.capacity)) if with_logprobs else None
+    start = jnp.full((rows, 1 + structure.capacity), structure.pad_token_id, jnp.int32)
+    return State(
+        step=jnp.int32(0),
+        tokens=start.at[:, 0].set(structure.decoder_start_token_id),
+        lengths=jnp.zeros(rows, jnp.int32),
+        done=jnp.zeros(rows, bool),
+        stop_state=jnp.zeros(rows, jnp.int32),
+        logprobs=none_yet,
+        processed_logprobs=none_yet,
+        cache=cache,
+    )
+
+
+def resume(
+    next_logits: NextLogits,
+    state: State,
+    until: jax.Array,
+    structure: Structure,
+    values: Values,
+    row_keys: jax.Array | None,
+) -> State:
+    """Goes on until step `until` (int32 [], at most the capacity), or until every row is done."""
+
+    def unfinished(state: State) -> jax.Array:
+        return (state.step < until) & ~jnp.all(state.done)
+
+    def advance(state: State) -> State:
         inputs = jax.lax.dynamic_index_in_dim(state.tokens, state.step, axis=1, keepdims=False)
         logits, cache = next_logits(inputs, state.step, state.cache)
         scores = process(logits, state.tokens, state.step, structure, values)
@@ -70,35 +114,33 @@ def sample(
         else:
             chosen = jnp.argmax(scores, axis=-1)
         chosen = jnp.where(state.done, structure.pad_token_id, chosen.astype(jnp.int32))
-        logprobs = state.logprobs
-        if logprobs is not None:
-            logprob = jnp.take_along_axis(logits, chosen[:, None], axis=1)[:, 0]
-            logprob = jnp.where(state.done, 0.0, logprob - jax.nn.logsumexp(logits, axis=1))
-            logprobs = _write(logprobs, logprob, state.step)
-        ended = (chosen == structure.eos_token_id) | (state.step + 1 >= values.max_new_tokens)
-        return _State(
+
+        def write_logprob(logprobs: jax.Array | None, scores: jax.Array) -> jax.Array | None:
+            if logprobs is None:
+                return None
+            logprob = jnp.take_along_axis(scores, chosen[:, None], axis=1)[:, 0]
+            logprob = jnp.where(state.done, 0.0, logprob - jax.nn.logsumexp(scores, axis=1))
+            return _write(logprobs, logprob, state.step)
+
+        stop_state, stopped = advance_stops(values.stop_table, state.stop_state, chosen)
+        ended = is_eos(chosen, structure) | stopped | (state.step + 1 >= values.max_new_tokens)
+        return State(
             step=state.step + 1,
             tokens=_write(state.tokens, chosen, state.step + 1),
             lengths=state.lengths + ~state.done,
             done=state.done | ended,
-            logprobs=logprobs,
+            stop_state=stop_state,
+            logprobs=write_logprob(state.logprobs, logits),
+            processed_logprobs=write_logprob(state.processed_logprobs, scores),
             cache=cache,
         )
 
-    start = jnp.full((rows, 1 + structure.capacity), structure.pad_token_id, jnp.int32)
-    state = jax.lax.while_loop(
-        unfinished,
-        advance,
-        _State(
-            step=jnp.int32(0),
-            tokens=start.at[:, 0].set(structure.decoder_start_token_id),
-            lengths=jnp.zeros(rows, jnp.int32),
-            done=jnp.zeros(rows, bool),
-            logprobs=jnp.zeros((rows, structure.capacity)) if with_logprobs else None,
-            cache=cache,
-        ),
-    )
-    return Decoded(state.tokens[:, 1:], state.lengths, None, state.logprobs, state.step)
+    return jax.lax.while_loop(unfinished, advance, state)
+
+
+def is_eos(tokens: jax.Array, structure: Structure) -> jax.Array:
+    """bool: which of the tokens (any shape) end a row."""
+    return functools.reduce(jnp.logical_or, (tokens == eos for eos in structure.eos_token_ids))
 
 
 def row_keys(rng: jax.Array, row_ids: jax.Array, rows_per_input: int) -> jax.Array:

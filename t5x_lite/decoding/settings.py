@@ -23,9 +23,6 @@ _METADATA = ("transformers_version", "_from_model_config", "_commit_hash")
 # GenerationConfig's fields that are not supported, with the value at which each has no effect
 # (a `generation_config.json` may spell those out).
 _UNSUPPORTED: dict[str, Any] = {
-    "encoder_repetition_penalty": 1.0,
-    "encoder_no_repeat_ngram_size": 0,
-    "stop_strings": None,
     "max_time": None,
     "top_h": None,
     "epsilon_cutoff": 0.0,
@@ -112,7 +109,9 @@ class GenerationSettings:
     early_stopping: bool | str = False
     num_return_sequences: int = 1
     repetition_penalty: PerRow = 1.0  # [row], 1: off
+    encoder_repetition_penalty: PerRow = 1.0  # [row], 1: off
     no_repeat_ngram_size: int = 0
+    encoder_no_repeat_ngram_size: int = 0
     bad_words_ids: Sequence[Sequence[int]] | None = None
     suppress_tokens: Sequence[int] | None = None
     begin_suppress_tokens: Sequence[int] | None = None
@@ -122,7 +121,8 @@ class GenerationSettings:
     bos_token_id: int | None = (
         None  # T5 has none: accepted, since checkpoints name it, and not used
     )
-    eos_token_id: int | None = None
+    eos_token_id: int | Sequence[int] | None = None  # several: each of them ends a row
+    stop_strings: str | Sequence[str] | None = None  # a row ends with the token that completes one
     decoder_start_token_id: int | None = None
 
     def __post_init__(self) -> None:
@@ -186,14 +186,19 @@ class GenerationSettings:
             return self.min_new_tokens, most
         return np.maximum(np.asarray(self.min_length) - 1, 0), most
 
+    def stop_texts(self) -> tuple[str, ...]:
+        """The stop strings; empty without any."""
+        if isinstance(self.stop_strings, str):
+            return (self.stop_strings,)
+        return tuple(self.stop_strings or ())
+
     def _check_values(self) -> None:
         if not isinstance(self.do_sample, bool):
             raise _bad("do_sample", self.do_sample, "true or false")
         for name in ("num_beams", "num_return_sequences"):
             _check_number(name, getattr(self, name), integer=True, scalar=True, low=1)
-        _check_number(
-            "no_repeat_ngram_size", self.no_repeat_ngram_size, integer=True, scalar=True, low=0
-        )
+        for name in ("no_repeat_ngram_size", "encoder_no_repeat_ngram_size"):
+            _check_number(name, getattr(self, name), integer=True, scalar=True, low=0)
         for name, low in (("max_new_tokens", 1), ("max_length", 2), ("min_new_tokens", 0)):
             if getattr(self, name) is not None:
                 _check_number(name, getattr(self, name), integer=True, low=low)
@@ -204,6 +209,7 @@ class GenerationSettings:
         _check_number("typical_p", self.typical_p, above=0, high=1)
         _check_number("min_p", self.min_p, low=0, high=1)
         _check_number("repetition_penalty", self.repetition_penalty, above=0)
+        _check_number("encoder_repetition_penalty", self.encoder_repetition_penalty, above=0)
         _check_number("length_penalty", self.length_penalty)
         if not isinstance(self.early_stopping, bool) and self.early_stopping != "never":
             raise _bad("early_stopping", self.early_stopping, 'true, false or "never"')
@@ -215,11 +221,19 @@ class GenerationSettings:
                 _check_ids("bad_words_ids", word)
                 if not len(word):
                     raise _bad("bad_words_ids", word, "words of at least one token id")
+        texts = self.stop_texts()
+        if not all(isinstance(text, str) and text for text in texts):
+            raise _bad("stop_strings", self.stop_strings, "texts that are not empty")
         for field in dataclasses.fields(self):
-            if field.name.endswith("_token_id") and getattr(self, field.name) is not None:
-                _check_number(
-                    field.name, getattr(self, field.name), integer=True, scalar=True, low=0
-                )
+            value = getattr(self, field.name)
+            if not field.name.endswith("_token_id") or value is None:
+                continue
+            if field.name == "eos_token_id" and isinstance(value, Sequence | np.ndarray):
+                _check_ids(field.name, value)
+                if not len(value):
+                    raise _bad(field.name, value, "at least one token id")
+            else:
+                _check_number(field.name, value, integer=True, scalar=True, low=0)
 
     def _check_contradictions(self) -> None:
         if self.max_new_tokens is not None and self.max_length is not None:
@@ -234,10 +248,6 @@ class GenerationSettings:
         if np.any(np.asarray(fewest) > np.asarray(most)):
             raise InputError(
                 f"generation: at least {fewest} and at most {most} new tokens asked for; raise max_new_tokens"
-            )
-        if self.do_sample and self.num_beams > 1:
-            raise InputError(
-                "generation.do_sample with num_beams > 1 (beam sampling) is not supported; turn one of them off"
             )
         unused = {} if self.do_sample else {name: "do_sample=True" for name in _SAMPLING_ONLY}
         unused |= {} if self.num_beams > 1 else {name: "num_beams > 1" for name in _BEAMS_ONLY}

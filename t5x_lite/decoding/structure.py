@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.decoding.settings import GenerationSettings
+from t5x_lite.decoding.stop_strings import stop_table
 from t5x_lite.errors import InputError
 from t5x_lite.models.config import T5Config
 
@@ -32,13 +34,24 @@ class Structure:
     num_return_sequences: int
     early_stopping: bool | str
     no_repeat_ngram_size: int
+    encoder_no_repeat_ngram_size: int
     pad_token_id: int
-    eos_token_id: int
+    eos_token_ids: tuple[int, ...]
     decoder_start_token_id: int
 
     @property
     def rows_per_input(self) -> int:
         return self.num_beams if self.num_beams > 1 else self.num_return_sequences
+
+    @property
+    def candidates(self) -> int:
+        """Continuations that beams choose from: enough that `num_beams` run on even if the others all end."""
+        return max(2, 1 + len(self.eos_token_ids)) * self.num_beams
+
+    @property
+    def least_kept(self) -> int:
+        """Tokens that the filters of sampling leave at least: beams need one beside each eos."""
+        return 1 if self.num_beams == 1 else 1 + len(self.eos_token_ids)
 
 
 class Values(NamedTuple):
@@ -56,12 +69,16 @@ class Values(NamedTuple):
     min_p: Any = None  # float32 [row]
     typical_p: Any = None  # float32 [row]
     repetition_penalty: Any = None  # float32 [row]
+    encoder_repetition_penalty: Any = None  # float32 [row]
     length_penalty: Any = None  # float32 [row]; None unless beams
     suppressed: Any = None  # bool [vocab]
     begin_suppressed: Any = None  # bool [vocab]
     bad_words: Any = None  # int32 [words, longest], padded with -1 on the left
     forced_first: Any = None  # int32 []
     forced_last: Any = None  # int32 []
+    stop_table: Any = None  # int32 [state, vocab], of `stop_strings.stop_table`
+    # int32 [row, encoder_length]: what the encoder's penalties read. Put in while tracing, and only for them.
+    encoder_tokens: Any = None
 
     def per_row(self, rows_per_input: int) -> Values:
         """The values of each decoded row: every [row] array repeated for the rows of its input."""
@@ -74,15 +91,24 @@ class Values(NamedTuple):
 
 
 _PER_ROW = (
-    "max_new_tokens min_new_tokens temperature top_k top_p min_p typical_p repetition_penalty length_penalty"
+    "max_new_tokens min_new_tokens temperature top_k top_p min_p typical_p repetition_penalty"
+    " encoder_repetition_penalty length_penalty encoder_tokens"
 ).split()
 
 
-def prepare(settings: GenerationSettings, config: T5Config, batch: int) -> tuple[Structure, Values]:
+def prepare(
+    settings: GenerationSettings,
+    config: T5Config,
+    batch: int,
+    vocabulary: Vocabulary | None = None,
+) -> tuple[Structure, Values]:
     """Splits settings for a batch of `batch` encoder inputs into a static structure and arrays (numpy).
 
+    `vocabulary` says what text a token is, for stop strings.
+
     Raises:
-      InputError: an array setting of another length than the batch, or a token id outside the vocabulary.
+      InputError: an array setting of another length than the batch, a token id outside the vocabulary, stop strings
+        without a vocabulary or that it cannot spell.
     """
 
     def column(name: str, value: Any, dtype: Any) -> np.ndarray:
@@ -111,18 +137,19 @@ def prepare(settings: GenerationSettings, config: T5Config, batch: int) -> tuple
         early_stopping=settings.early_stopping,
         no_repeat_ngram_size=int(settings.no_repeat_ngram_size),
         pad_token_id=token("pad_token_id", config.pad_token_id),
-        eos_token_id=token("eos_token_id", config.eos_token_id),
+        encoder_no_repeat_ngram_size=int(settings.encoder_no_repeat_ngram_size),
+        eos_token_ids=_eos_ids(settings, config),
         decoder_start_token_id=token("decoder_start_token_id", config.decoder_start_token_id),
     )
-    if 2 * structure.num_beams > config.vocab_size:
+    if structure.num_beams > 1 and structure.candidates > config.vocab_size:
         raise InputError(
-            f"generation.num_beams = {structure.num_beams}: expected at most half of the vocabulary's "
-            f"{config.vocab_size} tokens"
+            f"generation.num_beams = {structure.num_beams}: they choose from {structure.candidates} tokens, but the "
+            f"vocabulary has {config.vocab_size}"
         )
     sampling = settings.do_sample
     forced_first = token("forced_bos_token_id", None)
     forced_last = token("forced_eos_token_id", None)
-    bad_words = _without_eos(settings.bad_words_ids or (), structure.eos_token_id)
+    bad_words = _without_eos(settings.bad_words_ids or (), structure.eos_token_ids)
     _check_ids("bad_words_ids", [t for word in bad_words for t in word], config.vocab_size)
     values = Values(
         max_new_tokens=column("max_new_tokens", most, np.int32),
@@ -133,6 +160,7 @@ def prepare(settings: GenerationSettings, config: T5Config, batch: int) -> tuple
         min_p=optional("min_p", 0) if sampling else None,
         typical_p=optional("typical_p", 1) if sampling else None,
         repetition_penalty=optional("repetition_penalty", 1),
+        encoder_repetition_penalty=optional("encoder_repetition_penalty", 1),
         length_penalty=(
             column("length_penalty", settings.length_penalty, np.float32)
             if structure.num_beams > 1
@@ -145,13 +173,34 @@ def prepare(settings: GenerationSettings, config: T5Config, batch: int) -> tuple
         bad_words=_left_padded(bad_words) if bad_words else None,
         forced_first=None if forced_first is None else np.int32(forced_first),
         forced_last=None if forced_last is None else np.int32(forced_last),
+        stop_table=_stop_table(settings, config, vocabulary),
     )
     return structure, values
 
 
-def _without_eos(words: Sequence[Sequence[int]], eos_token_id: int) -> list[list[int]]:
+def _eos_ids(settings: GenerationSettings, config: T5Config) -> tuple[int, ...]:
+    given = config.eos_token_id if settings.eos_token_id is None else settings.eos_token_id
+    ids = tuple(dict.fromkeys(int(token) for token in np.atleast_1d(given)))
+    _check_ids("eos_token_id", ids, config.vocab_size)
+    return ids
+
+
+def _stop_table(
+    settings: GenerationSettings, config: T5Config, vocabulary: Vocabulary | None
+) -> np.ndarray | None:
+    texts = settings.stop_texts()
+    if not texts:
+        return None
+    if vocabulary is None:
+        raise InputError(
+            "generation.stop_strings: the texts of tokens are needed; give the Generator a vocabulary"
+        )
+    return stop_table(texts, vocabulary, config.vocab_size)
+
+
+def _without_eos(words: Sequence[Sequence[int]], eos_token_ids: Sequence[int]) -> list[list[int]]:
     # As in transformers: eos cannot be a bad word of its own (a row could never end).
-    return [list(word) for word in words if list(word) != [eos_token_id]]
+    return [list(w) for w in words if len(w) != 1 or w[0] not in eos_token_ids]
 
 
 def _left_padded(words: list[list[int]]) -> np.ndarray:

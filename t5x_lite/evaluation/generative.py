@@ -32,25 +32,32 @@ def generate_texts(
     rows: int,
     *,
     on_text: Callable[[int, str], None] | None = None,
+    done: Mapping[int, str] | None = None,
 ) -> list[str]:
     """One output text for each of the rows 0..rows-1, in that order, whatever the order of the batches.
 
     `batches` yields (indices int [batch], batch): the row numbers, -1 for padding rows, and a batch with
     `encoder_input_tokens`. `decode` gets both; the indices let a sampler fold the row into its rng, so that a row's
     sample does not depend on its batch. On several hosts `decode` returns all rows of the global batch on each.
-    `on_text(row, text)` is called as outputs appear.
+    `on_text(row, text)` is called as outputs appear. `done` are rows that an earlier run decoded: batches of such rows
+    alone are not decoded again, and the others keep their shape, so that a resumed run decodes what one that was never
+    stopped does.
 
     Raises:
         InputError: a row that is outside the range, comes twice or never (the plan and the data differ).
     """
+    known = done or {}
     texts: list[str | None] = [None] * rows
-    with progress(rows, "generating", "row") as bar:
+    with progress(rows, "generating", "row", initial=len(known)) as bar:
         for indices, batch in batches:
             indices = np.asarray(indices)
+            wanted = [row for row in indices.tolist() if row >= 0 and row not in known]
+            if known and not wanted:
+                continue
             tokens = np.asarray(decode(batch["encoder_input_tokens"], indices))
             outputs = vocabulary.decode(tokens.tolist())
             for row, output in zip(indices.tolist(), outputs, strict=True):
-                if row < 0:
+                if row < 0 or row in known:
                     continue
                 if row >= rows or texts[row] is not None:
                     raise InputError(
@@ -59,7 +66,9 @@ def generate_texts(
                 texts[row] = output.strip()
                 if on_text is not None:
                     on_text(row, output.strip())
-            bar.update(int((indices >= 0).sum()))
+            bar.update(len(wanted))
+    for row, text in known.items():
+        texts[row] = text
     missing = [row for row, text in enumerate(texts) if text is None]
     if missing:
         raise InputError(
@@ -119,6 +128,67 @@ class SamplesFile:
         # Written beside and renamed, so that a kill here leaves the unscored file rather than half of this one.
         fresh = self._path.with_name(self._path.name + ".new")
         fresh.write_bytes("".join(lines).encode())
+        fresh.replace(self._path)
+
+
+class Predictions:
+    """A file of predictions that a killed run goes on with: a line {"row", "id", "prompt", "output"} for each row, as
+    soon as its output exists, and each row once.
+
+    "prompt" is a digest of what the row was asked with. Lines of another digest, broken lines (a kill in the middle of
+    one) and second lines of a row are dropped when the file is opened; `done` {row: output} is the rest. `finish` puts
+    the rows in order. `ids` and `digests` are by row number. Only process 0 writes. On `gs://`, where objects cannot
+    grow, the file appears at `finish`, and a killed run starts again.
+    """
+
+    def __init__(self, path: epath.PathLike, ids: Mapping[int, str], digests: Mapping[int, str]):
+        self._path = epath.Path(path)
+        self._ids, self._digests = ids, digests
+        self._lines: dict[int, str] = {}
+        self.done: dict[int, str] = {}
+        for line in self._path.read_text().split("\n") if self._path.exists() else ():
+            self._take(line)
+        self._stream = None
+        if jax.process_index() == 0:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            if "://" not in str(path):
+                self._rewrite()
+                self._stream = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 (until finish)
+
+    def write(self, row: int, output: str) -> None:
+        """Adds the output of one row."""
+        record = {
+            "row": row,
+            "id": self._ids[row],
+            "prompt": self._digests[row],
+            "output": output,
+        }
+        self.done[row], self._lines[row] = output, _line(record)
+        if self._stream is not None:
+            self._stream.write(self._lines[row])
+            self._stream.flush()
+
+    def finish(self) -> None:
+        """Rewrites the file in the order of the rows."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+        if jax.process_index() == 0:
+            self._rewrite()
+
+    def _take(self, line: str) -> None:
+        try:
+            record = json.loads(line)
+            row, digest, output = record["row"], record["prompt"], record["output"]
+        except (ValueError, TypeError, KeyError):
+            return
+        known = isinstance(row, int) and isinstance(output, str)
+        if known and row not in self.done and digest == self._digests.get(row):
+            self.done[row], self._lines[row] = output, _line(record)
+
+    def _rewrite(self) -> None:
+        fresh = self._path.with_name(self._path.name + ".new")
+        fresh.write_bytes("".join(self._lines[row] for row in sorted(self._lines)).encode())
         fresh.replace(self._path)
 
 

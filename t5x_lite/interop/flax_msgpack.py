@@ -19,16 +19,17 @@ import numpy as np
 from t5x_lite.errors import InputError
 from t5x_lite.interop.tensors import DTYPES, Tensor, damage_is_named
 
-_NDARRAY = 1  # flax.serialization's extension code of an array
+_ARRAYS = (1, 3)  # flax.serialization's extension codes of an array and of a numpy scalar
 _CHUNKED = "__msgpack_chunked_array__"
 _DAMAGE = (ValueError, IndexError, KeyError, TypeError, struct.error, msgpack.UnpackException)
 
 # First byte -> (format of the length, bytes between the length and the data).
 _MAPS = {0xDE: ">H", 0xDF: ">I"}
+_LISTS = {0xDC: ">H", 0xDD: ">I"}
 _TEXTS = {0xD9: ">B", 0xDA: ">H", 0xDB: ">I"}
 _EXTENSIONS = {0xC7: ">B", 0xC8: ">H", 0xC9: ">I"}
 _FIXED_EXTENSIONS = {0xD4: 1, 0xD5: 2, 0xD6: 4, 0xD7: 8, 0xD8: 16}
-_SCALARS = {0xC0: 0, 0xC2: 0, 0xC3: 0, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8} | {
+_SCALARS = {0xC0: 0, 0xC2: 0, 0xC3: 0, 0xCA: 4, 0xCB: 8, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8} | {
     0xD0: 1,
     0xD1: 2,
     0xD2: 4,
@@ -43,21 +44,46 @@ def open_flax_msgpack(path: pathlib.Path) -> dict[str, Tensor]:
       InputError: the file is unreadable, truncated or damaged, or holds anything but float arrays.
     """
     with damage_is_named(path, *_DAMAGE):
+        return dict(_tensors(path, read_tree(path), ()))
+
+
+def read_tree(path: pathlib.Path) -> dict[str, Any]:
+    """The map of maps that a file of flax's msgpack format holds; its arrays are memoryviews, for `array`.
+
+    Raises:
+      InputError: the file is unreadable, truncated or damaged.
+    """
+    with damage_is_named(path, *_DAMAGE):
         with path.open("rb") as file:
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         tree, end = _walk(data, 0)
         if not isinstance(tree, dict) or end != len(data):
             raise ValueError("ends too early or too late, or is no map")
-        return dict(_tensors(path, tree, ()))
+        return tree
+
+
+def is_array(node: Any) -> bool:
+    """Whether a node of `read_tree` is an array, whole or in chunks."""
+    return isinstance(node, memoryview) or (isinstance(node, dict) and _CHUNKED in node)
+
+
+def array(path: pathlib.Path, where: tuple[str, ...], node: Any) -> Tensor:
+    """An array of `read_tree`, found at the keys `where`.
+
+    Raises:
+      InputError: it is damaged, no array, or not of floats.
+    """
+    with damage_is_named(path, *_DAMAGE):
+        return _chunked(path, where, node) if isinstance(node, dict) else _array(path, where, node)
 
 
 def _tensors(path: pathlib.Path, tree: dict, prefix: tuple[str, ...]) -> Any:
     for key, node in tree.items():
         here = (*prefix, key)
-        if isinstance(node, dict) and _CHUNKED not in node:
+        if isinstance(node, dict) and not is_array(node):
             yield from _tensors(path, node, here)
             continue
-        tensor = _chunked(path, here, node) if isinstance(node, dict) else _array(path, here, node)
+        tensor = array(path, here, node)
         name = ".".join((*prefix, "weight"))
         if key == "kernel":
             yield name, Tensor(tensor.shape[::-1], tensor.dtype, _transposed(tensor.read))
@@ -112,6 +138,13 @@ def _walk(data: mmap.mmap, at: int) -> tuple[Any, int]:
             key, at = _walk(data, at)
             tree[key], at = _walk(data, at)
         return tree, at
+    if first >> 4 == 0x9 or first in _LISTS:
+        size, at = (first & 0xF, at + 1) if first >> 4 == 0x9 else _length(data, at, _LISTS[first])
+        items = []
+        for _ in range(size):
+            item, at = _walk(data, at)
+            items.append(item)
+        return items, at
     if first >> 5 == 0b101 or first in _TEXTS:
         size, at = (
             (first & 0x1F, at + 1) if first >> 5 == 0b101 else _length(data, at, _TEXTS[first])
@@ -122,7 +155,7 @@ def _walk(data: mmap.mmap, at: int) -> tuple[Any, int]:
             size, at = _length(data, at, _EXTENSIONS[first])
         else:
             size, at = _FIXED_EXTENSIONS[first], at + 1
-        if data[at] != _NDARRAY:
+        if data[at] not in _ARRAYS:
             raise ValueError(f"extension {data[at]} is no array")
         return memoryview(data)[at + 1 : at + 1 + size], at + 1 + size
     size = 0 if first < 0x80 else _SCALARS.get(first)  # type: ignore[assignment]

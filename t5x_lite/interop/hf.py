@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import pathlib
@@ -20,6 +19,7 @@ from t5x_lite.errors import InputError
 from t5x_lite.interop import hf_config
 from t5x_lite.interop.hub import model_directory
 from t5x_lite.interop.names import EMBEDDING_COPIES, HEAD, SHARED, UNUSED, Entry, name_table
+from t5x_lite.interop.opened import OpenedModel, Params, Stored, converted, differences
 from t5x_lite.interop.tensors import (
     DTYPES,
     Tensor,
@@ -30,53 +30,16 @@ from t5x_lite.interop.tensors import (
 from t5x_lite.interop.weight_files import FORMATS, open_weights
 from t5x_lite.models.config import T5Config
 
-Params = dict[str, Any]
 DEFAULT_SHARD_BYTES = 5 * 10**9  # as transformers 4 and 5 write
 _STAGING = ".partial-export"
-_NAMES_SHOWN = 8
 
 
 class _Saves(Protocol):
     def save(self, directory: str | os.PathLike[str]) -> None: ...
 
 
-@dataclasses.dataclass(frozen=True)
-class OpenedModel:
-    """A model whose files are known to be those of its `config`, and whose weights have yet to be read."""
-
-    config: T5Config
-    _directory: pathlib.Path
-    _table: tuple[Entry, ...]
-    _tensors: Mapping[str, Tensor]
-
-    def read(self, param_dtype: str | None, shardings: Params | None = None) -> Params:
-        """The canonical unrolled parameter tree (nested dicts of jax arrays).
-
-        Weights are read one tensor at a time, each straight into its sharding: no process ever holds more than its
-        shards and one tensor.
-
-        Args:
-          param_dtype: "float32", "bfloat16" or "float16"; None keeps the type of each tensor in the file.
-          shardings: a tree like the parameters with a `jax.sharding.Sharding` a leaf; None puts all on the default
-            device.
-
-        Raises:
-          InputError: a file that cannot be read, or values that the type cannot hold.
-        """
-        placed = traverse_util.flatten_dict(shardings, sep="/") if shardings else {}
-        params = {}
-        with progress(len(self._table), f"loading {self._directory.name}", "tensor") as bar:
-            for entry in self._table:
-                array = entry.to_canonical(self._tensors[entry.hf_name].read())
-                array = _converted(array, param_dtype, f"{self._directory}: {entry.hf_name}")
-                # Waiting for the transfer keeps the host at one tensor.
-                params[entry.path] = _place(array, placed.get(entry.path)).block_until_ready()
-                bar.update()
-        return traverse_util.unflatten_dict(params, sep="/")
-
-
 def open_hf(source: str | os.PathLike[str], revision: str | None = None) -> OpenedModel:
-    """Opens a T5 in Hugging Face's format and checks its files, without reading the weights.
+    """Opens a model of the T5 family in Hugging Face's format and checks its files, without reading the weights.
 
     Args:
       source: a local directory, or a hub id with or without "@revision".
@@ -98,7 +61,11 @@ def open_hf(source: str | os.PathLike[str], revision: str | None = None) -> Open
         tensors.pop(HEAD, None)
     table = name_table(config)
     _check(directory, table, tensors)
-    return OpenedModel(config, directory, table, tensors)
+    return OpenedModel(
+        config,
+        directory,
+        {entry.path: _stored(entry, tensors[entry.hf_name]) for entry in table},
+    )
 
 
 def load_hf(
@@ -157,7 +124,7 @@ def save_hf(
     have = {path: tuple(leaf.shape) for path, leaf in flat.items()}
     want = {entry.path: entry.shape for entry in table}
     if have != want:
-        raise InputError(f"save_hf: {_differences(want, have, 'the parameters given')}")
+        raise InputError(f"save_hf: {differences(want, have, 'the parameters given')}")
     tensors = {entry.hf_name: _to_tensor(entry, flat[entry.path], dtype) for entry in table}
     if jax.process_index() != 0:
         for tensor in tensors.values():
@@ -170,6 +137,13 @@ def save_hf(
         raise InputError(
             f"{target}: cannot write the export ({error.strerror or error}); free space or choose another place"
         ) from error
+
+
+def _stored(entry: Entry, tensor: Tensor) -> Stored:
+    return Stored(
+        entry.hf_name,
+        Tensor(entry.shape, tensor.dtype, lambda: entry.to_canonical(tensor.read())),
+    )
 
 
 def _without_copies(directory: pathlib.Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -211,46 +185,7 @@ def _check(
     want = {entry.hf_name: entry.hf_shape for entry in table}
     have = {name: tensor.shape for name, tensor in tensors.items()}
     if want != have:
-        raise InputError(f"{directory}: {_differences(want, have, 'the checkpoint')}")
-
-
-def _differences(want: Mapping[str, tuple], have: Mapping[str, tuple], where: str) -> str:
-    """One line that says how the shapes of the model differ from those found."""
-    shapes = [
-        f"{name} {want[name]} against {have[name]}"
-        for name in want
-        if name in have and want[name] != have[name]
-    ]
-    parts = []
-    for title, names in (
-        ("only in the model", [name for name in want if name not in have]),
-        (f"only in {where}", [name for name in have if name not in want]),
-        (f"other shapes (the model's against {where}'s)", shapes),
-    ):
-        if names:
-            more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-            parts.append(f"{title}: {', '.join(names[:_NAMES_SHOWN])}{more}")
-    return "; ".join(parts)
-
-
-def _converted(array: np.ndarray, dtype: str | None, where: str) -> np.ndarray:
-    if dtype is None:
-        if array.dtype == np.float64:  # jax would make it float32 without a word
-            raise InputError(f"{where} is float64; say which param_dtype to convert it to")
-        return array
-    if dtype not in DTYPES or dtype == "float64":
-        raise InputError(f"dtype {dtype!r}: expected float32, bfloat16 or float16")
-    with np.errstate(over="ignore"):
-        converted = array.astype(DTYPES[dtype])
-    if dtype == "float16" and not np.array_equal(np.isfinite(array), np.isfinite(converted)):
-        raise InputError(f"{where} has values beyond float16's range; choose bfloat16 or float32")
-    return converted
-
-
-def _place(array: np.ndarray, sharding: jax.sharding.Sharding | None) -> jax.Array:
-    if sharding is None:
-        return jax.device_put(array)
-    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+        raise InputError(f"{directory}: {differences(want, have, 'the checkpoint')}")
 
 
 def _to_tensor(entry: Entry, parameter: Any, dtype: str | None) -> Tensor:
@@ -259,7 +194,7 @@ def _to_tensor(entry: Entry, parameter: Any, dtype: str | None) -> Tensor:
             array = multihost_utils.process_allgather(parameter, tiled=True)
         else:
             array = np.asarray(parameter)
-        return _converted(entry.to_hf(array), dtype, entry.path)
+        return converted(entry.to_hf(array), dtype, entry.path)
 
     return Tensor(entry.hf_shape, DTYPES[dtype or parameter.dtype.name], read)
 

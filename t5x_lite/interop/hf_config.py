@@ -4,6 +4,10 @@ The trap: `tie_word_embeddings` cannot be believed. transformers 4 used it both 
 embedding" and for "scale the decoder's output by d_model**-0.5". transformers 5 writes it as true for every T5, untied
 ones included, with the scaling in `scale_decoder_outputs`. So the weights decide what is tied (see `interop.hf`), and
 the scaling is `scale_decoder_outputs` where there is one, else transformers 4's rule.
+
+Its relatives have traps of their own. transformers 5 scales no mT5 and has no field that would say so: nor do we. It
+scales every UMT5, also the published ones, whose config.json says tie_word_embeddings: false and which were trained (by
+T5X) and are run (by transformers 4) without scaling: we follow the file.
 """
 
 from __future__ import annotations
@@ -15,8 +19,13 @@ from typing import Any
 
 from t5x_lite.console import log
 from t5x_lite.errors import InputError
-from t5x_lite.models.config import T5Config
+from t5x_lite.models.config import MODEL_TYPES, T5Config
 
+_ARCHITECTURES = {
+    "t5": "T5ForConditionalGeneration",
+    "mt5": "MT5ForConditionalGeneration",
+    "umt5": "UMT5ForConditionalGeneration",
+}
 _REQUIRED = ("vocab_size", "d_model", "d_kv", "d_ff", "num_heads")
 _OPTIONAL = (  # absent from some early files: the defaults of T5Config are T5's
     "relative_attention_num_buckets",
@@ -42,7 +51,7 @@ _FEED_FORWARD_TO_HF = {ours: theirs for theirs, ours in _FEED_FORWARD_FROM_HF.it
 
 
 def read_config(directory: pathlib.Path) -> dict[str, Any]:
-    """The fields of `directory`/config.json, known to describe a T5.
+    """The fields of `directory`/config.json, known to describe a model of the T5 family.
 
     Raises:
       InputError: no such file, not JSON, or a model of another type.
@@ -58,10 +67,11 @@ def read_config(directory: pathlib.Path) -> dict[str, Any]:
         raise InputError(f"{path}: not valid JSON ({error})") from error
     if not isinstance(fields, dict):
         raise InputError(f"{path}: expected a JSON object, found a {type(fields).__name__}")
-    if fields.get("model_type") != "t5":
+    if fields.get("model_type") not in MODEL_TYPES:
         names = ", ".join(fields.get("architectures") or ["no architecture named"])
         raise InputError(
-            f"{path}: model_type is {fields.get('model_type')!r} ({names}); expected 't5'"
+            f"{path}: model_type is {fields.get('model_type')!r} ({names});"
+            f" expected {', '.join(map(repr, MODEL_TYPES))}"
         )
     return fields
 
@@ -99,15 +109,20 @@ def config_from_hf(fields: Mapping[str, Any], *, separate_head: bool, where: str
         num_decoder_layers=fields.get("num_decoder_layers") or fields["num_layers"],
         feed_forward_proj=_FEED_FORWARD_FROM_HF[feed_forward],
         tie_word_embeddings=not separate_head,
-        scale_decoder_outputs=says_tied(fields) if scale is None else bool(scale),
+        scale_decoder_outputs=_says_scaled(fields) if scale is None else bool(scale),
         eos_token_id=eos,
         decoder_start_token_id=optional.get("pad_token_id", 0) if start is None else start,
+        model_type=fields["model_type"],
     )
 
 
 def says_tied(fields: Mapping[str, Any]) -> bool:
     """What config.json says of tied embeddings, which is transformers 4's rule for the scaling too (absent: tied)."""
     return fields.get("tie_word_embeddings") is not False
+
+
+def _says_scaled(fields: Mapping[str, Any]) -> bool:
+    return fields["model_type"] != "mt5" and says_tied(fields)
 
 
 def config_to_hf(config: T5Config, dtype: str) -> dict[str, Any]:
@@ -125,7 +140,7 @@ def config_to_hf(config: T5Config, dtype: str) -> dict[str, Any]:
     feed_forward = _FEED_FORWARD_TO_HF[config.feed_forward_proj]
     activation = feed_forward.removeprefix("gated-")
     return {
-        "architectures": ["T5ForConditionalGeneration"],
+        "architectures": [_ARCHITECTURES[config.model_type]],
         "d_ff": config.d_ff,
         "d_kv": config.d_kv,
         "d_model": config.d_model,
@@ -138,7 +153,7 @@ def config_to_hf(config: T5Config, dtype: str) -> dict[str, Any]:
         "is_encoder_decoder": True,
         "is_gated_act": config.is_gated,
         "layer_norm_epsilon": config.layer_norm_epsilon,
-        "model_type": "t5",
+        "model_type": config.model_type,
         "num_decoder_layers": config.num_decoder_layers,
         "num_heads": config.num_heads,
         "num_layers": config.num_encoder_layers,

@@ -57,7 +57,7 @@ def name_table(config: T5Config) -> tuple[Entry, ...]:
             yield from _attention(f"{block}.0.SelfAttention", f"{ours}/attention", config)
             yield _norm(f"{block}.1.layer_norm", f"{ours}/pre_mlp_layer_norm", embed)
             yield from _mlp(f"{block}.1.DenseReluDense", f"{ours}/mlp", config)
-        yield _relative_position_bias("encoder", config)
+        yield from _relative_position_biases("encoder", config.num_encoder_layers, config)
         yield _norm("encoder.final_layer_norm", "encoder/encoder_norm", embed)
         for layer in range(config.num_decoder_layers):
             block, ours = f"decoder.block.{layer}.layer", f"decoder/layers_{layer}"
@@ -69,7 +69,7 @@ def name_table(config: T5Config) -> tuple[Entry, ...]:
             )
             yield _norm(f"{block}.2.layer_norm", f"{ours}/pre_mlp_layer_norm", embed)
             yield from _mlp(f"{block}.2.DenseReluDense", f"{ours}/mlp", config)
-        yield _relative_position_bias("decoder", config)
+        yield from _relative_position_biases("decoder", config.num_decoder_layers, config)
         yield _norm("decoder.final_layer_norm", "decoder/decoder_norm", embed)
         if not config.tie_word_embeddings:
             yield _linear(HEAD, "decoder/logits_dense", embed, vocab)
@@ -87,12 +87,14 @@ def _norm(hf_name: str, path: str, embed: int) -> Entry:
     return Entry(f"{hf_name}.weight", f"{path}/scale", (embed,), (embed,), False)
 
 
-def _relative_position_bias(stack: str, config: T5Config) -> Entry:
+def _relative_position_biases(stack: str, layers: int, config: T5Config) -> Iterator[Entry]:
     buckets, heads = config.relative_attention_num_buckets, config.num_heads
-    # Hugging Face keeps the bias in the first block; it serves all blocks of the stack.
-    hf_name = f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
-    path = f"{stack}/relpos_bias/rel_embedding"
-    return Entry(hf_name, path, (buckets, heads), (heads, buckets), True)
+    # Where all layers share a bias, Hugging Face keeps it in the first block.
+    for layer in range(layers if config.has_bias_per_layer else 1):
+        hf_name = f"{stack}.block.{layer}.layer.0.SelfAttention.relative_attention_bias.weight"
+        owner = f"{stack}/layers_{layer}" if config.has_bias_per_layer else stack
+        path = f"{owner}/relpos_bias/rel_embedding"
+        yield Entry(hf_name, path, (buckets, heads), (heads, buckets), True)
 
 
 def _attention(hf_name: str, path: str, config: T5Config) -> Iterator[Entry]:

@@ -25,6 +25,8 @@ DTYPES: Mapping[str, np.dtype] = {
 }
 _SAFETENSORS_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _SAFETENSORS_NAMES = {ours: theirs for theirs, ours in _SAFETENSORS_DTYPES.items()}
+# Whole numbers that older transformers saved beside the weights of encoders: 0, 1, 2, ... No weights, and not read.
+BUFFERS = ("position_ids",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +60,7 @@ def open_safetensors(path: pathlib.Path) -> dict[str, Tensor]:
     """
     with damage_is_named(path, safetensors.SafetensorError):
         file = safetensors.safe_open(path, framework="numpy")
-        names = list(file.keys())
+        names = [name for name in file.keys() if not name.endswith(BUFFERS)]  # noqa: SIM118 (no mapping)
 
     def tensor(name: str) -> Tensor:
         piece = file.get_slice(name)
@@ -70,17 +72,31 @@ def open_safetensors(path: pathlib.Path) -> dict[str, Tensor]:
     return {name: tensor(name) for name in names}
 
 
-def write_safetensors(path: Any, tensors: Mapping[str, Tensor]) -> None:
+def safetensors_metadata(path: pathlib.Path) -> dict[str, str]:
+    """The free texts in a safetensors file's header, by name.
+
+    Raises:
+      InputError: the file is unreadable, truncated or damaged.
+    """
+    with damage_is_named(path, safetensors.SafetensorError):
+        return dict(safetensors.safe_open(path, framework="numpy").metadata() or {})
+
+
+def write_safetensors(
+    path: Any, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
     """Writes `tensors` as one safetensors file, reading each only when its turn has come.
 
     Args:
       path: a pathlib or epath path; written in place, so give it a temporary name.
       tensors: by name. What `read` returns must have the stated shape and type.
+      metadata: further texts for the header.
 
     Raises:
       OSError: the disk is full, say.
     """
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}  # transformers 4 insists on it
+    # transformers 4 insists on the format.
+    header: dict[str, Any] = {"__metadata__": {"format": "pt", **(metadata or {})}}
     end = 0
     for name, tensor in tensors.items():
         start, end = end, end + nbytes(tensor)

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from t5x_lite.errors import InputError
-from t5x_lite.interop.tensors import DTYPES, Tensor, damage_is_named
+from t5x_lite.interop.tensors import BUFFERS, DTYPES, Tensor, damage_is_named
 
 _STORAGES = {
     "DoubleStorage": "float64",
@@ -27,6 +27,7 @@ _STORAGES = {
     "HalfStorage": "float16",
     "BFloat16Storage": "bfloat16",
 }
+_INTEGERS = {"LongStorage": np.dtype(np.int64)}  # of buffers: skipped over, never read
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _DAMAGE = (
     # What unpickling a damaged stream has been seen to raise.
@@ -83,6 +84,8 @@ class _TensorUnpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"unknown persistent id {kind!r}")
         if len(pid) > 5 and pid[5] is not None:
             raise pickle.UnpicklingError("views of storages are not read")
+        if storage_type.name in _INTEGERS:
+            return _Storage(_INTEGERS[storage_type.name], key, length)
         if storage_type.name not in _STORAGES:
             raise InputError(
                 f"{self._path}: holds a torch.{storage_type.name}; weights must be floats"
@@ -101,7 +104,11 @@ def open_torch_bin(path: pathlib.Path) -> dict[str, Tensor]:
         state, read = opener(path)
         if not isinstance(state, dict):
             raise ValueError(f"holds a {type(state).__name__}, not a state dict")
-        return {name: _tensor(path, name, view, read) for name, view in state.items()}
+        return {
+            name: _tensor(path, name, view, read)
+            for name, view in state.items()
+            if not name.endswith(BUFFERS)
+        }
 
 
 # Reads `count` bytes at `offset` of the storage with this key.
@@ -112,6 +119,8 @@ def _tensor(path: pathlib.Path, name: str, view: Any, read: _Read) -> Tensor:
     if not isinstance(view, _View):
         raise InputError(f"{path}: {name} is a {type(view).__name__}, not a tensor")
     dtype = view.storage.dtype
+    if dtype in _INTEGERS.values():
+        raise InputError(f"{path}: holds a torch.LongStorage; weights must be floats ({name})")
     last = sum((size - 1) * stride for size, stride in zip(view.shape, view.strides, strict=True))
     elements = last + 1 if all(view.shape) else 0
     if min((0, view.offset, *view.shape, *view.strides)) < 0 or (

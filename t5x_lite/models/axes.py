@@ -9,7 +9,7 @@ import jax
 from flax import linen as nn
 
 
-def named(init: Callable[..., Any], *names: str) -> Callable[..., Any]:
+def named(init: Callable[..., Any], *names: str | None) -> Callable[..., Any]:
     """An initializer whose parameter carries the logical names of its axes."""
     # Typed Any: within a module `self.param` hands out the array, not flax's box around it.
     return nn.with_logical_partitioning(init, names)

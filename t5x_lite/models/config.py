@@ -9,18 +9,23 @@ from t5x_lite.errors import InputError
 ACTIVATIONS = ("relu", "gelu", "silu")
 DTYPES = ("float32", "bfloat16", "float16")
 REMAT_POLICIES = ("none", "dots", "full")
+MODEL_TYPES = ("t5", "mt5", "umt5")
 ATTENTIONS = ("auto", "einsum", "blocked")
 
 
 @dataclasses.dataclass(frozen=True)
 class T5Config:
-    """The architecture of a T5 1.0 or T5 1.1 / FLAN-T5 model, in the names of its Hugging Face `config.json`.
+    """The architecture of a model of the T5 family, in the names of its Hugging Face `config.json`.
 
     `feed_forward_proj` is an activation, or "gated-" and an activation: "relu" is T5 1.0, "gated-gelu" T5 1.1.
     T5 1.0 ties the output projection to the embedding and scales the decoder's output by d_model**-0.5;
     the two are separate fields because checkpoints in the wild mix them.
 
-    Source: Raffel et al. 2020 (arXiv:1910.10683); T5 1.1: Shazeer 2020 (arXiv:2002.05202).
+    `model_type` is "t5" (T5 1.0, T5 1.1, FLAN-T5, ByT5), "mt5" (T5 1.1 by another name) or "umt5", in which every layer
+    has a relative position bias of its own.
+
+    Source: Raffel et al. 2020 (arXiv:1910.10683); T5 1.1: Shazeer 2020 (arXiv:2002.05202); mT5: Xue et al. 2021
+    (arXiv:2010.11934); ByT5: Xue et al. 2022 (arXiv:2105.13626); UMT5: Chung et al. 2023 (arXiv:2304.09151).
     """
 
     vocab_size: int
@@ -50,6 +55,10 @@ class T5Config:
             value = getattr(self, field)
             if not isinstance(value, int) or value < 1:
                 raise InputError(f"model.{field} must be a whole number above 0, got {value!r}")
+        if self.model_type not in MODEL_TYPES:
+            raise InputError(
+                f"model.model_type must be one of {MODEL_TYPES}, got {self.model_type!r}"
+            )
         if self.activation not in ACTIVATIONS:
             raise InputError(
                 f"model.feed_forward_proj must be one of {ACTIVATIONS}, or 'gated-' and one of them,"
@@ -73,6 +82,11 @@ class T5Config:
     def is_gated(self) -> bool:
         """Whether the feed-forward layer is gated (T5 1.1's GEGLU): two input kernels, wi_0 and wi_1."""
         return self.feed_forward_proj.startswith("gated-")
+
+    @property
+    def has_bias_per_layer(self) -> bool:
+        """Whether every layer has a relative position bias of its own, in place of one for its stack."""
+        return self.model_type == "umt5"
 
     @property
     def activation(self) -> str:

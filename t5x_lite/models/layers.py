@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from t5x_lite.models.adapters import adapt, adapter_of, input_mask
 from t5x_lite.models.axes import constrain, named
 from t5x_lite.models.config import Execution, T5Config
 
@@ -73,7 +74,8 @@ class RMSNorm(nn.Module):
 
 
 class Projection(nn.Module):
-    """A kernel of any rank, contracted over its leading axes with the trailing axes of the input; no bias."""
+    """A kernel of any rank, contracted over its leading axes with the trailing axes of the input; no bias. And its
+    adapter, where the caller's `adapters` collection has one."""
 
     kernel_shape: Sequence[int]
     kernel_axes: Sequence[str]
@@ -89,7 +91,11 @@ class Projection(nn.Module):
             named(nn.initializers.normal(self.stddev), *self.kernel_axes),
             tuple(self.kernel_shape),
         )
-        return jnp.tensordot(x.astype(self.dtype), kernel.astype(self.dtype), axes=self.contracted)
+        x = x.astype(self.dtype)
+        y = jnp.tensordot(x, kernel.astype(self.dtype), axes=self.contracted)
+        if adapted := adapter_of(self):
+            y = adapt(y, x, kernel, adapted, input_mask(self, adapted, x))
+        return y
 
 
 class FeedForward(nn.Module):

@@ -46,7 +46,7 @@ def distance_buckets(
 
 
 class RelativePositionBias(nn.Module):
-    """The bias of one stack, computed once and shared by its layers."""
+    """The bias of one stack, computed once and shared by its layers (in UMT5: of one layer)."""
 
     config: T5Config
     bidirectional: bool

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from t5x_lite.models.adapters import output_kernel
 from t5x_lite.models.attention import Attention, KeyValues
 from t5x_lite.models.axes import named
 from t5x_lite.models.config import Execution, T5Config
@@ -28,16 +29,23 @@ class EncoderLayer(nn.Module):
 
     def setup(self) -> None:
         parts = (self.config, self.execution)
+        if self.config.has_bias_per_layer:
+            self.relpos_bias = RelativePositionBias(self.config, bidirectional=True)
         self.pre_attention_layer_norm = RMSNorm(*parts)
         self.attention = Attention(*parts)
         self.pre_mlp_layer_norm = RMSNorm(*parts)
         self.mlp = FeedForward(*parts)
 
     def __call__(
-        self, x: jax.Array, bias: jax.Array, segment_ids: jax.Array
+        self, x: jax.Array, bias: jax.Array | None, segment_ids: jax.Array
     ) -> tuple[jax.Array, None]:
-        """[batch, length, embed] -> (the same, None): the second is what `nn.scan` would stack."""
+        """[batch, length, embed] -> (the same, None): the second is what `nn.scan` would stack.
+
+        bias: of the stack; None where each layer has its own.
+        """
         rate = self.config.dropout_rate
+        if bias is None:
+            bias = self.relpos_bias(x.shape[1], x.shape[1])
         h = self.pre_attention_layer_norm(x)
         x = x + drop(self, self.attention(h, h, bias, segment_ids, segment_ids), rate)
         x = x + drop(self, self.mlp(self.pre_mlp_layer_norm(x)), rate)
@@ -52,6 +60,8 @@ class DecoderLayer(nn.Module):
 
     def setup(self) -> None:
         parts = (self.config, self.execution)
+        if self.config.has_bias_per_layer:
+            self.relpos_bias = RelativePositionBias(self.config, bidirectional=False)
         self.pre_self_attention_layer_norm = RMSNorm(*parts)
         self.self_attention = Attention(*parts)
         self.pre_cross_attention_layer_norm = RMSNorm(*parts)
@@ -63,12 +73,14 @@ class DecoderLayer(nn.Module):
         self,
         x: jax.Array,
         encoded: jax.Array,
-        bias: jax.Array,
+        bias: jax.Array | None,
         segment_ids: jax.Array | None,
         encoder_segment_ids: jax.Array,
     ) -> tuple[jax.Array, None]:
-        """[batch, length, embed] -> (the same, None)."""
+        """[batch, length, embed] -> (the same, None); a `bias` of None as in `EncoderLayer`."""
         rate = self.config.dropout_rate
+        if bias is None:
+            bias = self.relpos_bias(x.shape[1], x.shape[1])
         h = self.pre_self_attention_layer_norm(x)
         h = self.self_attention(h, h, bias, segment_ids, segment_ids, causal=True)
         x = x + drop(self, h, rate)
@@ -84,7 +96,7 @@ class DecoderLayer(nn.Module):
         position: jax.Array,
         cache: KeyValues,
         cross: KeyValues,
-        bias: jax.Array,
+        bias: jax.Array | None,
         encoder_mask: jax.Array,
     ) -> tuple[jax.Array, KeyValues]:
         """One new position [rows, 1, embed] against its cache -> (the same, the cache with this position in it)."""
@@ -97,6 +109,8 @@ class DecoderLayer(nn.Module):
             for name in cache
         }
         max_length = cache["key"].shape[2]
+        if bias is None:
+            bias = self.relpos_bias.step(position, max_length)
         seen = (jnp.arange(max_length) <= position)[None, None, :]
         x = x + self.self_attention.step(h, cache, bias, seen)
         h = self.pre_cross_attention_layer_norm(x)
@@ -136,7 +150,8 @@ class Encoder(nn.Module):
     execution: Execution
 
     def setup(self) -> None:
-        self.relpos_bias = RelativePositionBias(self.config, bidirectional=True)
+        if not self.config.has_bias_per_layer:
+            self.relpos_bias = RelativePositionBias(self.config, bidirectional=True)
         self.layers = _layers(
             EncoderLayer, self.config, self.execution, self.config.num_encoder_layers, inputs=2
         )
@@ -145,7 +160,7 @@ class Encoder(nn.Module):
     def __call__(self, x: jax.Array, segment_ids: jax.Array) -> jax.Array:
         """[batch, length, embed], int32 [batch, length] -> [batch, length, embed]."""
         rate, length = self.config.dropout_rate, x.shape[1]
-        bias = self.relpos_bias(length, length)
+        bias = None if self.config.has_bias_per_layer else self.relpos_bias(length, length)
         x = _run(self.layers, drop(self, x, rate), bias, segment_ids)
         return drop(self, self.encoder_norm(x), rate)
 
@@ -158,7 +173,8 @@ class Decoder(nn.Module):
 
     def setup(self) -> None:
         config = self.config
-        self.relpos_bias = RelativePositionBias(config, bidirectional=False)
+        if not config.has_bias_per_layer:
+            self.relpos_bias = RelativePositionBias(config, bidirectional=False)
         self.layers = _layers(
             DecoderLayer, config, self.execution, config.num_decoder_layers, inputs=4
         )
@@ -175,7 +191,7 @@ class Decoder(nn.Module):
     ) -> jax.Array:
         """[batch, length, embed] -> [batch, length, embed], final norm applied."""
         rate, length = self.config.dropout_rate, x.shape[1]
-        bias = self.relpos_bias(length, length)
+        bias = None if self.config.has_bias_per_layer else self.relpos_bias(length, length)
         x = drop(self, x, rate)
         x = _run(self.layers, x, encoded, bias, segment_ids, encoder_segment_ids)
         return drop(self, self.decoder_norm(x), rate)
@@ -193,7 +209,9 @@ class Decoder(nn.Module):
         encoder_segment_ids: jax.Array,
     ) -> tuple[jax.Array, tuple[KeyValues, ...]]:
         """One position [rows, 1, embed] -> (hidden [rows, 1, embed], new cache)."""
-        bias = self.relpos_bias.step(position, cache[0]["key"].shape[2])
+        bias = None
+        if not self.config.has_bias_per_layer:
+            bias = self.relpos_bias.step(position, cache[0]["key"].shape[2])
         encoder_mask = (encoder_segment_ids != 0)[:, None, :]
         new = []
         for layer, layer_cache, layer_cross in zip(self.layers, cache, cross, strict=True):
@@ -215,3 +233,7 @@ class LogitsKernel(nn.Module):
             named(nn.initializers.normal(stddev), "embed", "vocab"),
             shape,
         )
+
+    def with_adapter(self, rows: int | None) -> Any:
+        """What `models.t5.project` takes; see `models.adapters.output_kernel`."""
+        return output_kernel(self, self.kernel, rows)

@@ -1,23 +1,30 @@
 """T5: encode, decode, project; and decoding one position at a time.
 
 Every method is called through Linen: `model.apply({"params": params}, tokens, method="encode")`. Dropout acts
-where the call gives a `dropout` rng: `model.apply(variables, ..., rngs={"dropout": rng})`.
+where the call gives a `dropout` rng: `model.apply(variables, ..., rngs={"dropout": rng})`. With `{"params": params,
+"adapters": adapters}` the adapters act (`params.adapters.variables` makes either). A soft prompt among them stands
+before the encodings: callers' segment ids are those of their tokens, here they get those of the prompt.
 
 Sources: Raffel et al. 2020 (arXiv:1910.10683), Shazeer 2020 (arXiv:2002.05202); parameter names of T5X.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from t5x_lite.models.adapters import adapt, prepend, prepend_ids
 from t5x_lite.models.attention import KeyValues
 from t5x_lite.models.axes import constrain
 from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.layers import Embedding
 from t5x_lite.models.masks import segment_ids_from_tokens
 from t5x_lite.models.stacks import Decoder, Encoder
+from t5x_lite.params.partition import ADAPTERS
+from t5x_lite.params.soft_prompts import SOFT_PROMPT
 
 
 class T5(nn.Module):
@@ -34,7 +41,7 @@ class T5(nn.Module):
     def encode(
         self, encoder_input_tokens: jax.Array, encoder_segment_ids: jax.Array | None = None
     ) -> jax.Array:
-        """[batch, length] -> encodings [batch, length, embed].
+        """[batch, length] -> encodings [batch, length, embed]; with a soft prompt the length is that of both.
 
         encoder_segment_ids: [batch, length], 0 = masked; None: every token but the pad is of segment 1.
         """
@@ -42,7 +49,10 @@ class T5(nn.Module):
             encoder_segment_ids = segment_ids_from_tokens(
                 encoder_input_tokens, self.config.pad_token_id
             )
-        return self.encoder(self.token_embedder(encoder_input_tokens), encoder_segment_ids)
+        x = self.token_embedder(encoder_input_tokens)
+        if (prompt := self._soft_prompt()) is not None:
+            x = constrain(prepend(prompt, x), "batch", "length", "embed")
+        return self.encoder(x, self._encoded_ids(encoder_segment_ids))
 
     def decode(
         self,
@@ -58,17 +68,21 @@ class T5(nn.Module):
         causality, and its loss by the weights).
         """
         x = self.token_embedder(decoder_input_tokens)
-        return self.decoder(x, encoded, decoder_segment_ids, encoder_segment_ids)
+        return self.decoder(x, encoded, decoder_segment_ids, self._encoded_ids(encoder_segment_ids))
 
     def project(self, hidden: jax.Array) -> jax.Array:
         """Hidden states [batch, length, embed] -> logits, float32 [batch, length, vocab]."""
         return project(self.config, self.output_kernel(), hidden)
 
-    def output_kernel(self) -> jax.Array:
-        """The kernel that `project` multiplies with, [embed, vocab]; tied: the embedding, transposed."""
+    def output_kernel(self, rows: int | None = None) -> Any:
+        """What `project` multiplies with: the kernel [embed, vocab] (tied: the embedding, transposed), or with an
+        adapter on it a dict that `project` understands.
+
+        rows: the size of the batch, where the adapter's dropout shall act (and the call gives a `dropout` rng).
+        """
         if self.config.tie_word_embeddings:
             return self.token_embedder.embedding.T
-        return self.decoder.logits_dense.kernel
+        return self.decoder.logits_dense.with_adapter(rows)
 
     def __call__(
         self,
@@ -124,14 +138,25 @@ class T5(nn.Module):
           hidden states [rows, 1, embed], and the cache with this position filled.
         """
         x = self.token_embedder(tokens)
-        return self.decoder.step(x, position, cache, cross, encoder_segment_ids)
+        return self.decoder.step(x, position, cache, cross, self._encoded_ids(encoder_segment_ids))
+
+    def _soft_prompt(self) -> jax.Array | None:
+        """[prompt_length, embed], where the caller's adapters hold one."""
+        if not self.has_variable(ADAPTERS, SOFT_PROMPT):
+            return None
+        return self.get_variable(ADAPTERS, SOFT_PROMPT)
+
+    def _encoded_ids(self, segment_ids: jax.Array) -> jax.Array:
+        """The segment ids of the encodings, from those of the encoder's tokens."""
+        prompt = self._soft_prompt()
+        return segment_ids if prompt is None else prepend_ids(prompt, segment_ids)
 
 
-def project(config: T5Config, kernel: jax.Array, hidden: jax.Array) -> jax.Array:
+def project(config: T5Config, kernel: Any, hidden: jax.Array) -> jax.Array:
     """Logits of hidden states with a given output kernel; the losses call it chunk by chunk.
 
     Args:
-      kernel: [embed, vocab], of `T5.output_kernel`.
+      kernel: [embed, vocab], or its dict with an adapter, of `T5.output_kernel`.
       hidden: [..., embed] in the compute type.
 
     Returns:
@@ -139,7 +164,15 @@ def project(config: T5Config, kernel: jax.Array, hidden: jax.Array) -> jax.Array
     """
     if config.scale_decoder_outputs:
         hidden = hidden * jnp.asarray(config.d_model**-0.5, hidden.dtype)
+    adapted: dict[str, jax.Array] = {}
+    if isinstance(kernel, dict):
+        adapted = dict(kernel)
+        kernel = adapted.pop("kernel")
     logits = jnp.matmul(hidden, kernel.astype(hidden.dtype), preferred_element_type=jnp.float32)
+    if adapted:
+        mask = adapted.pop("mask", None)
+        mask = None if mask is None else mask.astype(hidden.dtype)
+        logits = adapt(logits, hidden, kernel, adapted, mask)
     if logits.ndim == 3:
         logits = constrain(logits, "batch", "length", "vocab")
     return logits

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-Project = Callable[[jax.Array, jax.Array], jax.Array]  # (kernel, hidden) -> float32 logits
+Project = Callable[[Any, jax.Array], jax.Array]  # (kernel, hidden) -> float32 logits
 Sums = dict[str, jax.Array]
 
 
@@ -66,7 +66,7 @@ def _chunks(x: jax.Array, chunk: int) -> jax.Array:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 5))
 def cross_entropy_sums(
     project: Project,
-    kernel: jax.Array,
+    kernel: Any,
     hidden: jax.Array,
     targets: jax.Array,
     weights: jax.Array,
@@ -74,12 +74,14 @@ def cross_entropy_sums(
 ) -> Sums:
     """Weighted sums over all tokens; only sums["loss"] has a gradient (by kernel and hidden).
 
+    Of a kernel that is not differentiated by (a frozen one, or a leaf of it), the gradient is not computed either.
+
     The forward pass of a derivative computes the derivative of each chunk while its logits exist, so that the
     backward pass recomputes nothing (as Liger Kernel, arXiv:2410.10989, does).
 
     Args:
       project: (kernel, hidden) -> float32 logits [batch, chunk, vocab].
-      kernel: whatever `project` takes first.
+      kernel: whatever `project` takes first: an array, or a pytree of them.
       hidden: [batch, length, embed].
       targets: int32 [batch, length].
       weights: float32 [batch, length], 0 for padding.
@@ -87,55 +89,87 @@ def cross_entropy_sums(
     Returns:
       float32 scalars: loss (label smoothing and z-loss in it), nll, correct, weight.
     """
-    return _forward(project, kernel, hidden, targets, weights, settings, with_gradients=False)[0]
+    return _forward(project, kernel, hidden, targets, weights, settings, by=None)[0]
 
 
 def _forward(
     project: Project,
-    kernel: jax.Array,
+    kernel: Any,
     hidden: jax.Array,
     targets: jax.Array,
     weights: jax.Array,
     settings: LossSettings,
-    with_gradients: bool,
-) -> tuple[Sums, tuple[jax.Array, jax.Array] | None]:
+    by: list[bool] | None,
+) -> tuple[Sums, tuple[Any, jax.Array] | None]:
+    """by: for each leaf of `kernel`, whether to differentiate by it; None: no gradients at all."""
     length = hidden.shape[1]
     chunk = min(settings.chunk or length, length)
+    leaves, structure = jax.tree.flatten(kernel)
+    moving = [leaf for leaf, moves in zip(leaves, by or [], strict=False) if moves]
+
+    def with_kernel(values: list[jax.Array], hidden_chunk: jax.Array) -> jax.Array:
+        given = iter(values)
+        merged = [
+            next(given) if moves else leaf for leaf, moves in zip(leaves, by or [], strict=True)
+        ]
+        return project(jax.tree.unflatten(structure, merged), hidden_chunk)
 
     def body(carry: Any, inputs: Any) -> tuple[Any, Any]:
-        sums, kernel_gradient = carry
+        sums, kernel_gradients = carry
         hidden_chunk, targets_chunk, weights_chunk = inputs
-        if with_gradients:
-            logits, pull = jax.vjp(project, kernel, hidden_chunk)
-        else:
+        if by is None:
             logits = project(kernel, hidden_chunk)
+        else:
+            logits, pull = jax.vjp(with_kernel, moving, hidden_chunk)
         chunk_sums, gradient = _token_losses(logits, targets_chunk, weights_chunk, settings)
         sums = jax.tree.map(jnp.add, sums, chunk_sums)
-        if not with_gradients:
-            return (sums, None), None
+        if by is None:
+            return (sums, []), None
         by_kernel, by_hidden = pull(gradient)
-        return (sums, kernel_gradient + by_kernel.astype(jnp.float32)), by_hidden
+        added = jax.tree.map(
+            lambda total, new: total + new.astype(jnp.float32), kernel_gradients, by_kernel
+        )
+        return (sums, added), by_hidden
 
     zeros = {name: jnp.zeros((), jnp.float32) for name in ("loss", "nll", "correct", "weight")}
-    kernel_zeros = jnp.zeros(kernel.shape, jnp.float32) if with_gradients else None
+    kernel_zeros = [jnp.zeros(leaf.shape, jnp.float32) for leaf in moving]
     inputs = tuple(_chunks(x, chunk) for x in (hidden, targets, weights))
     carry: Any = (zeros, kernel_zeros)
     (sums, by_kernel), by_hidden = jax.lax.scan(body, carry, inputs)
-    if not with_gradients:
+    if by is None:
         return sums, None
     by_hidden = jnp.moveaxis(by_hidden, 0, 1).reshape(hidden.shape[0], -1, hidden.shape[2])
-    return sums, (by_kernel.astype(kernel.dtype), by_hidden[:, :length])
+    given = iter(by_kernel)
+    gradients = [
+        next(given).astype(leaf.dtype) if moves else None
+        for leaf, moves in zip(leaves, by, strict=True)
+    ]
+    return sums, (jax.tree.unflatten(structure, gradients), by_hidden[:, :length])
 
 
 def _forward_rule(
     project: Project,
-    kernel: jax.Array,
-    hidden: jax.Array,
-    targets: jax.Array,
-    weights: jax.Array,
+    kernel: Any,
+    hidden: Any,
+    targets: Any,
+    weights: Any,
     settings: LossSettings,
 ) -> tuple:
-    return _forward(project, kernel, hidden, targets, weights, settings, with_gradients=True)
+    # With symbolic zeros each leaf says whether it is differentiated by.
+    leaves, structure = jax.tree.flatten(kernel, is_leaf=_is_primal)
+    return _forward(
+        project,
+        jax.tree.unflatten(structure, [leaf.value for leaf in leaves]),
+        hidden.value,
+        targets.value,
+        weights.value,
+        settings,
+        by=[leaf.perturbed for leaf in leaves],
+    )
+
+
+def _is_primal(leaf: Any) -> bool:
+    return isinstance(leaf, jax.custom_derivatives.CustomVJPPrimal)
 
 
 def _backward_rule(
@@ -143,12 +177,14 @@ def _backward_rule(
 ) -> tuple:
     by_kernel, by_hidden = gradients
     scale = cotangents["loss"]
+    if isinstance(scale, jax.custom_derivatives.SymbolicZero):
+        scale = jnp.zeros((), jnp.float32)
     return (
-        by_kernel * scale.astype(by_kernel.dtype),
+        jax.tree.map(lambda gradient: gradient * scale.astype(gradient.dtype), by_kernel),
         by_hidden * scale.astype(by_hidden.dtype),
         None,
         None,
     )
 
 
-cross_entropy_sums.defvjp(_forward_rule, _backward_rule)
+cross_entropy_sums.defvjp(_forward_rule, _backward_rule, symbolic_zeros=True)

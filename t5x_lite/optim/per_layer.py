@@ -7,26 +7,39 @@ from typing import Any
 import jax
 import optax
 
+from t5x_lite.params.partition import ADAPTERS
 from t5x_lite.params.stacking import STACKS
 
 _REST = "rest"
 
 
 def _split(tree: Any) -> dict[str, Any]:
-    """The tree without its stacked layers, and those by stack; every part keeps its paths from the root."""
-    stacked = [stack for stack in STACKS if "layers" in tree.get(stack, {})]
-    rest = dict(tree)
-    for stack in stacked:
-        rest[stack] = {key: value for key, value in tree[stack].items() if key != "layers"}
-    parts = {stack: {stack: {"layers": tree[stack]["layers"]}} for stack in stacked}
+    """The tree without its stacked layers, and those by stack; every part keeps its paths from the root.
+
+    A stack without arrays (frozen, see `optim.trainable`) stays where it is: there is nothing to map over.
+    """
+    rest, parts = dict(tree), {}
+    for stack in STACKS:
+        if jax.tree.leaves(tree.get(stack, {}).get("layers", {})):
+            rest[stack] = {key: value for key, value in tree[stack].items() if key != "layers"}
+            parts[stack] = {stack: {"layers": tree[stack]["layers"]}}
+    if ADAPTERS in tree:
+        of_adapters = _split(tree[ADAPTERS])
+        rest[ADAPTERS] = of_adapters.pop(_REST)
+        for stack, part in of_adapters.items():
+            parts[f"{ADAPTERS}/{stack}"] = {ADAPTERS: part}
     return {_REST: rest, **parts}
 
 
 def _join(parts: dict[str, Any]) -> Any:
     tree = dict(parts[_REST])
-    for stack, part in parts.items():
-        if stack != _REST:
-            tree[stack] = tree[stack] | part[stack]
+    for name, part in parts.items():
+        if name.startswith(f"{ADAPTERS}/"):
+            stack = name.removeprefix(f"{ADAPTERS}/")
+            adapters = tree[ADAPTERS]
+            tree[ADAPTERS] = adapters | {stack: adapters[stack] | part[ADAPTERS][stack]}
+        elif name != _REST:
+            tree[name] = tree[name] | part[name]
     return tree
 
 

@@ -40,3 +40,14 @@ def unstack(params: Params) -> Params:
         unrolled = {f"layers_{i}": jax.tree.map(lambda x, i=i: x[i], layers) for i in range(count)}
         result[name] = rest | unrolled
     return result
+
+
+def canonical_paths(path: str, leaf: Any) -> list[str]:
+    """The canonical paths of what a leaf holds: itself, or of a stacked leaf one per layer.
+
+    >>> canonical_paths("encoder/layers/mlp/wo/kernel", jax.ShapeDtypeStruct((2, 4, 3), "float32"))
+    ['encoder/layers_0/mlp/wo/kernel', 'encoder/layers_1/mlp/wo/kernel']
+    """
+    if "/layers/" not in path:
+        return [path]
+    return [path.replace("/layers/", f"/layers_{i}/", 1) for i in range(leaf.shape[0])]

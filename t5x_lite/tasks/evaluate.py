@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from t5x_lite.models.config import Execution
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.parallel.shardings import row_multiple
+from t5x_lite.tasks.adaptation import check_loads, load_for
 from t5x_lite.tasks.model import load_model
 from t5x_lite.tasks.outcome import report_outcome
 from t5x_lite.tasks.scoring import check_generation, make_loss, score_split
@@ -18,6 +19,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     """Runs the task. Whatever may be wrong with the input is found before anything is compiled."""
     mesh = make_mesh(config.mesh.to_dict())
     check_generation(config)
+    check_loads(config.adapter)
     check_texts(config.data, ("evaluation",))
     rows = read_rows(config.data, "evaluation")
     folder = open_workdir(workdir, config)
@@ -36,8 +38,9 @@ def run(config: ConfigDict, workdir: str) -> None:
         )
         claim_workdir(folder, config)
         params = loaded.make()
-        loss = make_loss(model, plan, mesh)(params, lambda: False)
+        adapters = load_for(loaded, params, config.adapter, mesh)
+        loss = make_loss(model, plan, mesh)(params, lambda: False, adapters)
         scores, samples = score_split(
-            config, model, params, vocabulary, split, plan, [], mesh, folder
+            config, model, params, vocabulary, split, plan, [], mesh, folder, adapters
         )
     report_outcome(config, folder, params, scores, samples, {"teacher-forced": loss})

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import jax
 from ml_collections import ConfigDict
 
 from t5x_lite.data.sources import warn_of_shared_rows
 from t5x_lite.data.templates import render
 from t5x_lite.interop.hf import save_hf
+from t5x_lite.interop.peft import save_adapter
 from t5x_lite.models.config import Execution
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.parallel.shardings import row_multiple
+from t5x_lite.params.partition import TRAINABLE, separate
 from t5x_lite.params.stacking import is_stacked, unstack
-from t5x_lite.tasks.model import load_model
+from t5x_lite.tasks.adaptation import adaptation_of, check_adaptation, unrolled_adapter
+from t5x_lite.tasks.adapter_guard import check_adapter
+from t5x_lite.tasks.model import RANDOM, load_model
 from t5x_lite.tasks.outcome import report_outcome, training_sections
 from t5x_lite.tasks.scoring import check_generation, score_split
 from t5x_lite.tasks.text import (
@@ -34,6 +39,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     mesh = make_mesh(config.mesh.to_dict())
     check_generation(config)
     check_training(config, mesh)
+    check_adaptation(config)
     check_texts(config.data, ("train", "evaluation"))
     train_rows = read_rows(config.data, "train")
     evaluation_rows = read_rows(config.data, "evaluation")
@@ -52,7 +58,8 @@ def run(config: ConfigDict, workdir: str) -> None:
         loaded = load_model(config.model, execution, vocabulary, mesh, config.seed)
         model = loaded.model
         check_generation(config, model.config)
-        state_of(config, loaded, mesh)
+        adaptation = adaptation_of(config, loaded, mesh)
+        state_of(config, loaded, mesh, adaptation)
         rows = row_multiple(mesh, config.batch.accumulation)
         plan, batches = train_plan(config, train_split, vocabulary, model.config, row_multiple=rows)
         evaluation = evaluation_plan(
@@ -63,10 +70,25 @@ def run(config: ConfigDict, workdir: str) -> None:
         )
         claim_workdir(folder, config)
         fingerprint = train_split.fingerprint()
-        state = train(config, loaded, batches, evaluation, fingerprint, mesh, folder)
+        state = train(config, loaded, batches, evaluation, fingerprint, mesh, folder, adaptation)
+        sections = training_sections(config, folder, plan, before=config.data.denoising.steps)
         params = unstack(state.params) if is_stacked(state.params) else state.params
-        with local_copy(folder / "model", with_files=False) as directory:
-            save_hf(directory, model.config, params, vocabulary)
+        labels = (
+            jax.tree.leaves(separate(adaptation.labels)[0]) if adaptation.labels else [TRAINABLE]
+        )
+        base = config.model.source
+        # Frozen weights are where they came from, unless they were drawn for this run.
+        if TRAINABLE in labels or base == RANDOM:
+            with local_copy(folder / "model", with_files=False) as directory:
+                save_hf(directory, model.config, params, vocabulary)
+            base = str(folder / "model")
+        adapters = None
+        if adaptation.settings is not None:
+            sections |= check_adapter(adaptation, model, state, evaluation, mesh)
+            adapter = unrolled_adapter(adaptation, state.adapters)
+            adapters = adapter.tree
+            with local_copy(folder / "adapter", with_files=False) as directory:
+                save_adapter(directory, model.config, params, adapter, base)
         scores, samples = score_split(
             config,
             model,
@@ -77,6 +99,6 @@ def run(config: ConfigDict, workdir: str) -> None:
             [render(config.data.target, row) for row in train_rows],
             mesh,
             folder,
+            adapters,
         )
-    sections = training_sections(config, folder, plan)
     report_outcome(config, folder, params, scores, samples, sections)

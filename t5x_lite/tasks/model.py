@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.errors import InputError
-from t5x_lite.interop.hf import open_hf
+from t5x_lite.interop.pretrained import open_pretrained
 from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.init import Params, abstract_params, init_params, logical_axes
 from t5x_lite.models.t5 import T5
@@ -42,7 +42,8 @@ class Loaded:
 def load_model(
     section: ConfigDict, execution: Execution, vocabulary: Vocabulary, mesh: Mesh, seed: int
 ) -> Loaded:
-    """The model of `model.source`: "random", or a Hugging Face id or directory. Nothing is compiled or read yet.
+    """The model of `model.source`: "random", a Hugging Face id or directory, or a t5x checkpoint. Nothing is compiled
+    or read yet.
 
     Raises:
       InputError: no such model, one of another architecture, or one that fits neither vocabulary nor mesh.
@@ -53,7 +54,7 @@ def load_model(
             _random, config, section.param_dtype, seed
         )
     else:
-        opened = open_hf(section.source)
+        opened = open_pretrained(section.source)
         config = opened.config
         read = functools.partial(opened.read, section.param_dtype)
     if config.vocab_size < vocabulary.size:

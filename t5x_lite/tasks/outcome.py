@@ -18,8 +18,10 @@ from t5x_lite.reports.scores import scores_blocks
 from t5x_lite.reports.tables import Table, markdown_table
 
 
-def training_sections(config: ConfigDict, workdir: epath.Path, plan: Plan) -> dict[str, Any]:
-    """The report's sections on the training: "training" and "data"."""
+def training_sections(
+    config: ConfigDict, workdir: epath.Path, plan: Plan, *, before: int
+) -> dict[str, Any]:
+    """The report's sections on the training: "training" and "data". The first `before` steps were not of the plan."""
     records = read_metrics(workdir)
     steps = [record for record in records if "loss" in record]
     evaluations = [record for record in records if "evaluation/loss" in record]
@@ -28,7 +30,7 @@ def training_sections(config: ConfigDict, workdir: epath.Path, plan: Plan) -> di
     return {
         "training": {
             "steps": config.train.steps,
-            "epochs": (config.train.steps - config.data.denoising.steps) / plan.steps_per_epoch,
+            "epochs": (config.train.steps - before) / plan.steps_per_epoch,
             "minutes in steps": seconds / 60,
             "first loss": steps[0]["loss"],
             "last loss": steps[-1]["loss"],
@@ -68,4 +70,12 @@ def report_outcome(
     log.info(
         "%d rows scored:\n\n%s\n", scores["rows"], markdown_table(table.header, table.rows).rstrip()
     )
+    log.info("report: %s", workdir / "report.md")
+
+
+def log_table(rows: list[dict[str, Any]], workdir: epath.Path) -> None:
+    """Logs a report's list of rows as a table, and where the report is."""
+    header = tuple(rows[0])
+    table = markdown_table(header, [[row[key] for key in header] for row in rows])
+    log.info("scores:\n\n%s\n", table.rstrip())
     log.info("report: %s", workdir / "report.md")

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -36,7 +36,14 @@ from t5x_lite.train.step import Batch, make_eval_step
 _CONFIDENCE = 0.95
 _LEAD_TURNS = 3
 
-Loss = Callable[[Any, Callable[[], bool]], dict[str, float] | None]
+
+class Loss(Protocol):
+    """The loss of a split under parameters, and adapters beside them; None where `stopping()` became true."""
+
+    def __call__(
+        self, params: Any, stopping: Callable[[], bool], adapters: Any = None
+    ) -> dict[str, float] | None:
+        """{"evaluation/loss": ..., ...}."""
 
 
 def check_generation(config: ConfigDict, model: T5Config | None = None) -> GenerationSettings:
@@ -58,19 +65,26 @@ def check_generation(config: ConfigDict, model: T5Config | None = None) -> Gener
 
 
 def make_loss(model: T5, plan: Plan, mesh: Mesh) -> Loss:
-    """Makes `loss(params, stopping)`: {"evaluation/loss": ..., ...} of all rows of the plan (see
+    """Makes `loss(params, stopping, adapters=None)`: {"evaluation/loss": ..., ...} of all rows of the plan (see
     `evaluation.teacher_forced`), or None if `stopping()` becomes true before the end.
     """
     eval_step = jax.jit(make_eval_step(model))
 
-    def loss(params: Any, stopping: Callable[[], bool]) -> dict[str, float] | None:
+    def loss(
+        params: Any, stopping: Callable[[], bool], adapters: Any = None
+    ) -> dict[str, float] | None:
         def batches() -> Iterator[Batch]:
             for step in range(plan.steps_per_epoch):
                 if step and stopping():
                     return
                 yield put_batch(plan.batch(step), mesh)
 
-        result = evaluate_loss(eval_step, params, batches(), total=plan.steps_per_epoch)
+        result = evaluate_loss(
+            lambda params, batch: eval_step(params, batch, adapters or None),
+            params,
+            batches(),
+            total=plan.steps_per_epoch,
+        )
         if stopping():
             return None
         return {f"evaluation/{name}": value for name, value in result.items()}
@@ -88,6 +102,7 @@ def score_split(
     train_targets: list[str],
     mesh: Mesh,
     workdir: epath.Path,
+    adapters: Any = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Generates for every row (samples.jsonl), and scores.
 
@@ -95,6 +110,7 @@ def score_split(
       params: unrolled.
       plan: of the split's examples, unshuffled.
       train_targets: what the constant baseline is searched on; empty leaves it out.
+      adapters: that act beside `params`, unrolled.
 
     Returns:
       The result of `evaluation.comparison.score_outputs` with the published scores beside it, and the first
@@ -107,7 +123,7 @@ def score_split(
         workdir / "samples.jsonl", [row["id"] for row in split.rows], inputs, references
     )
     outputs = generate_texts(
-        _make_decode(config, model, params, vocabulary, mesh),
+        make_decode(config, model, params, vocabulary, mesh, adapters),
         vocabulary,
         ((plan.indices(step), plan.batch(step)) for step in range(plan.steps_per_epoch)),
         len(inputs),
@@ -137,9 +153,17 @@ def score_split(
     return result | {"published": published}, shown[: config.evaluation.samples]
 
 
-def _make_decode(
-    config: ConfigDict, model: T5, params: Any, vocabulary: Vocabulary, mesh: Mesh
+def make_decode(
+    config: ConfigDict,
+    model: T5,
+    params: Any,
+    vocabulary: Vocabulary,
+    mesh: Mesh,
+    adapters: Any = None,
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Makes the `decode(tokens, indices)` of `evaluation.generative.generate_texts`, by the `generation` section and
+    `evaluation.mbr_candidates`.
+    """
     candidates = config.evaluation.mbr_candidates
     settings = check_generation(config)
     if candidates:
@@ -150,7 +174,9 @@ def _make_decode(
 
     def decode(tokens: np.ndarray, indices: np.ndarray) -> np.ndarray:
         put = jax.device_put(tokens, sharding)
-        output = generator.generate(params, put, settings, rng, row_ids=np.maximum(indices, 0))
+        output = generator.generate(
+            params, put, settings, rng, row_ids=np.maximum(indices, 0), adapters=adapters
+        )
         of_row = np.asarray(output.tokens).reshape(len(tokens), settings.num_return_sequences, -1)
         if not candidates:
             return of_row[:, 0]

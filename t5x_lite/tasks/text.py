@@ -22,6 +22,7 @@ from t5x_lite.data.tokenizer_training import train_tokenizer
 from t5x_lite.data.vocabulary import Vocabulary, load_vocabulary
 from t5x_lite.errors import InputError
 from t5x_lite.interop.hub import model_directory
+from t5x_lite.interop.t5x import is_t5x
 from t5x_lite.models.config import T5Config
 from t5x_lite.tasks.workdir import is_claimed, local_copy
 
@@ -87,22 +88,32 @@ def read_rows(data: ConfigDict, name: str) -> list[Row]:
 
 
 def get_vocabulary(config: ConfigDict, rows: list[Row], folder: epath.Path) -> Vocabulary:
+    """`vocabulary_of` all fields of `rows`."""
+    fields = sorted(set(rows[0]) - {"id"}) if rows else []
+    return vocabulary_of(config, [row[field] for field in fields for row in rows], folder)
+
+
+def vocabulary_of(config: ConfigDict, texts: Sequence[str], folder: epath.Path) -> Vocabulary:
     """The tokenizer of `tokenizer.source`: a Hugging Face id or directory, or one of two words.
 
-    "model" takes the tokenizer that comes with `model.source`. "train" trains one on all fields of `rows` into
-    folder/tokenizer; a run that goes on there takes the one it began with.
+    "model" takes the tokenizer that comes with `model.source`. "train" trains one on `texts` into folder/tokenizer; a
+    run that goes on there takes the one it began with.
     """
     section = config.tokenizer
     if section.source != TRAINED:
         if section.source == OF_THE_MODEL:
+            if is_t5x(config.model.source):
+                raise InputError(
+                    f"config.tokenizer.source: {config.model.source} is a t5x checkpoint, which comes"
+                    " without a tokenizer; give a directory or hub id"
+                )
             return load_vocabulary(model_directory(config.model.source))
         return load_vocabulary(section.source)
-    fields = sorted(set(rows[0]) - {"id"})
     with local_copy(folder / "tokenizer", with_files=is_claimed(folder)) as directory:
         if is_claimed(folder) and (directory / "tokenizer_config.json").exists():
             return load_vocabulary(directory)
         return train_tokenizer(
-            [row[field] for field in fields for row in rows],
+            texts,
             directory,
             vocab_size=section.vocab_size,
             algorithm=section.algorithm,
@@ -146,7 +157,7 @@ def train_plan(
     config: ConfigDict, split: Split, vocabulary: Vocabulary, model: T5Config, *, row_multiple: int
 ) -> tuple[Plan, Plan | Curriculum]:
     """The plan of the task's batches, and what the run draws from: that plan, or `data.denoising` before it."""
-    plan = _bucketed(config, split.examples, model, row_multiple=row_multiple)
+    plan = bucketed_plan(config, split.examples, model, row_multiple=row_multiple)
     denoising = config.data.denoising
     if not denoising.steps:
         return plan, plan
@@ -159,17 +170,20 @@ def train_plan(
         encoder_length=denoising.encoder_length,
         noise_density=denoising.noise_density,
         mean_span_length=denoising.mean_span_length,
+        target=denoising.target,
         seed=config.seed,
         name="denoising",
     )
-    first = _bucketed(config, corrupted, model, row_multiple=row_multiple)
+    first = bucketed_plan(config, corrupted, model, row_multiple=row_multiple)
     return plan, Curriculum(first, denoising.steps, plan)
 
 
-def _bucketed(
+def bucketed_plan(
     config: ConfigDict, examples: ExampleSource, model: T5Config, *, row_multiple: int
 ) -> Plan:
-    """Buckets fitted to the lengths, or as the config lists them; one shape, the longest, when packed."""
+    """The plan of a training source by the `batch` section: buckets fitted to the lengths, or as the config lists them;
+    one shape, the longest, when packed.
+    """
     batch = config.batch
     if batch.pack:
         longest = int(examples.encoder_lengths.max()), int(examples.decoder_lengths.max())

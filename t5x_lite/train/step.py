@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,9 @@ import optax
 
 from t5x_lite.models.t5 import T5, project
 from t5x_lite.optim.losses import LossSettings, Sums, cross_entropy_sums
+from t5x_lite.optim.trainable import combine, trainable_part
+from t5x_lite.params.adapters import variables
+from t5x_lite.params.partition import join, separate
 from t5x_lite.train.state import Params, TrainState
 
 Batch = dict[str, jax.Array]
@@ -18,25 +22,32 @@ Metrics = dict[str, jax.Array]
 
 
 def loss_sums(
-    model: T5, params: Params, batch: Batch, rng: jax.Array | None, settings: LossSettings
+    model: T5,
+    params: Params,
+    batch: Batch,
+    rng: jax.Array | None,
+    settings: LossSettings,
+    adapters: Params | None = None,
 ) -> Sums:
     """Teacher-forced loss sums of a batch (see `optim.losses`); dropout acts when `rng` is given.
 
     batch: the keys of a T5 batch, each [batch, length]; segment ids optional.
+    adapters: that act, in the layout of `params`.
     """
-    variables = {"params": params}
-    hidden = model.apply(
-        variables,
+    inputs = variables(params, adapters)
+    rngs = None if rng is None else {"dropout": rng}
+    hidden: Any = model.apply(
+        inputs,
         batch["encoder_input_tokens"],
         batch["decoder_input_tokens"],
         batch.get("encoder_segment_ids"),
         batch.get("decoder_segment_ids"),
-        rngs=None if rng is None else {"dropout": rng},
+        rngs=rngs,
         method="hidden",
     )
     return cross_entropy_sums(
         functools.partial(project, model.config),
-        model.apply(variables, method="output_kernel"),
+        model.apply(inputs, hidden.shape[0], rngs=rngs, method="output_kernel"),
         hidden,
         batch["decoder_target_tokens"],
         batch["decoder_loss_weights"],
@@ -51,6 +62,7 @@ def make_train_step(
     settings: LossSettings,
     *,
     accumulation: int = 1,
+    labels: Params | None = None,
 ) -> Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]:
     """Makes `train_step(state, batch, base_rng) -> (state, metrics)`, to be jitted with the state donated.
 
@@ -59,14 +71,19 @@ def make_train_step(
     is not finite leaves parameters and optimizer as they were (the old buffers are donated, so this has to
     happen inside) and says so in metrics["skipped"].
 
+    labels: of `params.partition.label` for the joined tree of parameters and adapters; the optimizer must then come
+    from `optim.trainable.partition_optimizer`. Frozen leaves get no gradient, no clipping, no norm, and leave as they
+    came. None: every parameter is trained.
+
     Metrics, float32 scalars: loss, nll, accuracy (weighted means), tokens (sum of weights), grad_norm (before
     clipping), param_norm, learning_rate, skipped.
     """
 
     def micro_loss(
-        params: Params, batch: Batch, rng: jax.Array, total: jax.Array
+        part: Params, whole: Params, batch: Batch, rng: jax.Array, total: jax.Array
     ) -> tuple[jax.Array, Sums]:
-        sums = loss_sums(model, params, batch, rng, settings)
+        params, adapters = separate(combine(part, whole))
+        sums = loss_sums(model, params, batch, rng, settings, adapters)
         return sums["loss"] / total, sums
 
     gradient = jax.grad(micro_loss, has_aux=True)
@@ -76,37 +93,44 @@ def make_train_step(
     ) -> tuple[TrainState, Metrics]:
         rng = jax.random.fold_in(base_rng, state.step)
         total = jnp.maximum(batch["decoder_loss_weights"].sum(), 1.0)
+        whole = join(state.params, state.adapters)
+        part = whole if labels is None else trainable_part(whole, labels)
         if accumulation == 1:
-            grads, sums = gradient(state.params, batch, rng, total)
+            grads, sums = gradient(part, whole, batch, rng, total)
         else:
-            grads, sums = _accumulate(gradient, state.params, batch, rng, total, accumulation)
+            grads, sums = _accumulate(gradient, part, whole, batch, rng, total, accumulation)
         grad_norm = optax.tree.norm(grads)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        updates, opt_state = optimizer.update(grads, state.opt_state, part)
+        new_part = optax.apply_updates(part, updates)
         finite = jnp.isfinite(grad_norm) & jnp.isfinite(sums["loss"])
-        params, opt_state = jax.tree.map(
+        new_part, opt_state = jax.tree.map(
             lambda new, old: jnp.where(finite, new, old),
-            (params, opt_state),
-            (state.params, state.opt_state),
+            (new_part, opt_state),
+            (part, state.opt_state),
         )
+        params, adapters = separate(combine(new_part, whole))
         metrics = {
             "loss": sums["loss"] / total,
             "nll": sums["nll"] / total,
             "accuracy": sums["correct"] / total,
             "tokens": sums["weight"],
             "grad_norm": grad_norm,
-            "param_norm": optax.tree.norm(params),
+            "param_norm": optax.tree.norm(new_part),
             "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
             "skipped": 1.0 - finite.astype(jnp.float32),
         }
-        return TrainState(step=state.step + 1, params=params, opt_state=opt_state), metrics
+        new_state = TrainState(
+            step=state.step + 1, params=params, opt_state=opt_state, adapters=adapters
+        )
+        return new_state, metrics
 
     return train_step
 
 
 def _accumulate(
     gradient: Callable,
-    params: Params,
+    part: Params,
+    whole: Params,
     batch: Batch,
     rng: jax.Array,
     total: jax.Array,
@@ -121,24 +145,24 @@ def _accumulate(
 
     def body(carry: tuple, inputs: tuple) -> tuple:
         index, piece = inputs
-        new = gradient(params, piece, jax.random.fold_in(rng, index), total)
+        new = gradient(part, whole, piece, jax.random.fold_in(rng, index), total)
         return jax.tree.map(lambda a, b: a + b.astype(a.dtype), carry, new), None
 
     zeros = jax.tree.map(
         lambda x: jnp.zeros(x.shape, jnp.float32),
-        jax.eval_shape(gradient, params, jax.tree.map(lambda x: x[0], slices), rng, total),
+        jax.eval_shape(gradient, part, whole, jax.tree.map(lambda x: x[0], slices), rng, total),
     )
     (grads, sums), _ = jax.lax.scan(body, zeros, (jnp.arange(accumulation), slices))
     return grads, sums
 
 
-def make_eval_step(model: T5) -> Callable[[Params, Batch], Sums]:
-    """Makes `eval_step(params, batch) -> {"loss_sum", "correct_sum", "weight_sum"}`, to be jitted; no dropout,
-    no smoothing: the sums of plain negative log-likelihoods."""
+def make_eval_step(model: T5) -> Callable[..., Sums]:
+    """Makes `eval_step(params, batch, adapters=None) -> {"loss_sum", "correct_sum", "weight_sum"}`, to be jitted; no
+    dropout, no smoothing: the sums of plain negative log-likelihoods."""
     settings = LossSettings(label_smoothing=0.0, z_loss=0.0, chunk=0)
 
-    def eval_step(params: Params, batch: Batch) -> Sums:
-        sums = loss_sums(model, params, batch, None, settings)
+    def eval_step(params: Params, batch: Batch, adapters: Params | None = None) -> Sums:
+        sums = loss_sums(model, params, batch, None, settings, adapters)
         return {
             "loss_sum": sums["nll"],
             "correct_sum": sums["correct"],

@@ -48,7 +48,15 @@ def test_an_unknown_argument_is_no_silent_default(file: pathlib.Path):
 # tests/tasks runs the others.
 @pytest.mark.parametrize(
     "file",
-    [file for file in shipped_configs() if file.stem not in ("quickstart", "evaluate")],
+    [
+        file
+        for file in shipped_configs()
+        if file.stem
+        not in (
+            *("quickstart", "evaluate", "lab1_prompting", "nano"),
+            *("classifier", "reward", "lab3_ppo"),
+        )
+    ],
     ids=lambda file: file.name,
 )
 def test_runlocal_runs(file: pathlib.Path, tmp_path: pathlib.Path):

@@ -108,6 +108,7 @@ def source(rows, vocabulary):
         encoder_length=40,
         noise_density=0.15,
         mean_span_length=3.0,
+        target="spans",
         seed=5,
         name="pretrain",
     )
@@ -142,6 +143,25 @@ def test_lengths_are_known_ahead_and_content_is_the_text(source, vocabulary):
         assert list(spans) == sentinels[: len(spans)]
 
 
+def test_the_whole_text_as_target(source, rows, vocabulary):
+    whole = make_span_corruption(
+        rows,
+        vocabulary,
+        template="dialogue",
+        encoder_length=40,
+        noise_density=0.15,
+        mean_span_length=3.0,
+        target="text",
+        seed=5,
+        name="pretrain",
+    )
+    for index in range(len(whole)):
+        inputs, targets = whole.example(index, epoch=1)
+        assert inputs.tolist() == source.example(index, epoch=1)[0].tolist()
+        assert targets.tolist() == [*whole.texts[index].tolist(), vocabulary.eos_id]
+        assert len(targets) == whole.decoder_lengths[index]
+
+
 def test_masks_change_with_epoch_index_and_seed_and_repeat_exactly(source):
     def mask(of, epoch, index):
         return of.example(index, epoch)[0].tolist()
@@ -150,7 +170,13 @@ def test_masks_change_with_epoch_index_and_seed_and_repeat_exactly(source):
     assert mask(source, 0, longest) == mask(source, 0, longest)
     assert len({tuple(mask(source, epoch, longest)) for epoch in range(5)}) > 2
     same_text = Ragged.from_lists([list(range(50, 150))] * 2)
-    settings = dict(noise_density=0.15, mean_span_length=3.0, sentinel_ids=SENTINELS, eos_id=1)
+    settings = dict(
+        noise_density=0.15,
+        mean_span_length=3.0,
+        target="spans",
+        sentinel_ids=SENTINELS,
+        eos_id=1,
+    )
     a, b = (SpanCorruption(same_text, seed=seed, **settings) for seed in (1, 2))
     assert mask(a, 0, 0) != mask(a, 0, 1)
     assert mask(a, 0, 0) != mask(b, 0, 0)
@@ -176,6 +202,7 @@ def test_in_the_batch_plan(source, pack):
         (dict(noise_density=0.0), "noise_density must lie between 0 and 1"),
         (dict(noise_density=1.0), "noise_density must lie between 0 and 1"),
         (dict(mean_span_length=0.5), "mean_span_length be at least 1"),
+        (dict(target="all"), "data.denoising.target must be one of .*, got 'all'"),
         (dict(encoder_length=2), "data.encoder_length: 2 is too short"),
         (dict(mean_span_length=1.0, noise_density=0.5, encoder_length=400), "needs .* sentinels"),
     ],
@@ -187,6 +214,7 @@ def test_bad_settings(changes, message, rows, vocabulary):
         encoder_length=40,
         noise_density=0.15,
         mean_span_length=3.0,
+        target="spans",
         seed=0,
         name="pretrain",
     )

@@ -59,6 +59,52 @@ def test_filters_equal_theirs(ours, warper, values):
             np.testing.assert_array_equal(result, theirs(warper(value), scores), err_msg=str(value))
 
 
+@pytest.mark.parametrize("least", [2, 4])
+def test_filters_of_beams_keep_a_few_at_least(least):
+    """Beams need tokens beside eos to run on with."""
+    for seed, scale in enumerate((0.3, 3.0, 30.0)):
+        scores = random_scores(seed, scale)
+        for ours, warper, value in (
+            (processors.top_k, hf.TopKLogitsWarper, 1),
+            (processors.top_p, hf.TopPLogitsWarper, 0.2),
+            (processors.min_p, hf.MinPLogitsWarper, 0.9),
+            (processors.typical_p, hf.TypicalLogitsWarper, 0.05),
+        ):
+            result = np.asarray(ours(scores, column(value, type(value)), least))
+            expected = theirs(warper(value, min_tokens_to_keep=least), scores)
+            np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize("step", [0, 1, 2, 5, 20])
+def test_encoder_processors_equal_theirs(step):
+    """On inputs without pads: theirs count pads as tokens, ours do not."""
+    encoder = random_tokens(50 + step, 0)[:, 1:]
+    tokens, scores = random_tokens(step, step), random_scores(step)
+    for penalty in (0.5, 1.7):
+        np.testing.assert_allclose(
+            processors.encoder_repetition_penalty(scores, encoder, 0, column(penalty)),
+            theirs(
+                hf.EncoderRepetitionPenaltyLogitsProcessor(penalty, torch.tensor(encoder).long()),
+                scores,
+            ),
+            rtol=1e-6,
+        )
+    for n in (1, 2, 3, 4):
+        ours = jax.jit(processors.encoder_no_repeat_ngram, static_argnums=(4, 5))
+        expected = theirs(
+            hf.EncoderNoRepeatNGramLogitsProcessor(n, torch.tensor(encoder).long()),
+            scores,
+            tokens[:, : step + 1],
+        )
+        result = ours(scores, tokens, step, encoder, 0, n)
+        np.testing.assert_array_equal(result, expected)
+        if n < 3 and step:
+            assert np.isneginf(expected).any()
+        for pads in (((0, 0), (3, 0)), ((0, 0), (0, 3))):
+            padded = ours(scores, tokens, step, np.pad(encoder, pads), 0, n)
+            np.testing.assert_array_equal(padded, expected)
+
+
 def test_filters_turned_off_and_by_row():
     scores = random_scores(0)
     np.testing.assert_array_equal(processors.top_k(scores, column(0, np.int32)), scores)
@@ -112,22 +158,29 @@ def test_all_processors_in_their_order(step):
         top_p=0.9,
         min_p=0.01,
         typical_p=0.95,
+        encoder_repetition_penalty=1.2,
         repetition_penalty=1.3,
         no_repeat_ngram_size=2,
+        encoder_no_repeat_ngram_size=3,
         bad_words_ids=[[7], [3, 8]],
+        eos_token_id=[1, 12],
         suppress_tokens=[9, 10],
         begin_suppress_tokens=[11],
     )
     structure, values = prepare(settings, CONFIG, ROWS)
     tokens, scores = random_tokens(step, step), random_scores(step)
-    scores[:, 1] = 6.0  # eos: kept unless min_new_tokens bans it
+    encoder = random_tokens(77, 0)[:, 1:12]
+    values = values._replace(encoder_tokens=jnp.asarray(encoder))
+    scores[:, [1, 12]] = 6.0, 5.5  # eos: kept unless min_new_tokens bans it
     ours = processors.process(jnp.asarray(scores), jnp.asarray(tokens), step, structure, values)
     chain = hf.LogitsProcessorList(
         [
+            hf.EncoderRepetitionPenaltyLogitsProcessor(1.2, torch.tensor(encoder).long()),
             hf.RepetitionPenaltyLogitsProcessor(1.3),
             hf.NoRepeatNGramLogitsProcessor(2),
-            hf.NoBadWordsLogitsProcessor([[7], [3, 8]], eos_token_id=1),
-            hf.MinNewTokensLengthLogitsProcessor(1, 5, eos_token_id=1),
+            hf.EncoderNoRepeatNGramLogitsProcessor(3, torch.tensor(encoder).long()),
+            hf.NoBadWordsLogitsProcessor([[7], [3, 8]], eos_token_id=[1, 12]),
+            hf.MinNewTokensLengthLogitsProcessor(1, 5, eos_token_id=[1, 12]),
             hf.SuppressTokensLogitsProcessor([9, 10]),
             hf.SuppressTokensAtBeginLogitsProcessor([11], begin_index=1),
             hf.TemperatureLogitsWarper(0.7),

@@ -15,8 +15,11 @@ from t5x_lite.errors import InputError
     "mapping, message",
     [
         ({"temprature": 1.0}, "temprature.*did you mean temperature"),
-        ({"stop_strings": ["."]}, "stop_strings.*not supported"),
-        ({"encoder_repetition_penalty": 1.5}, "encoder_repetition_penalty.*not supported"),
+        ({"stop_strings": [""]}, "stop_strings.*texts that are not empty"),
+        ({"stop_strings": [3]}, "stop_strings.*texts that are not empty"),
+        ({"encoder_repetition_penalty": 0.0}, "encoder_repetition_penalty"),
+        ({"encoder_no_repeat_ngram_size": 1.5}, "encoder_no_repeat_ngram_size"),
+        ({"max_time": 3.0}, "max_time = 3.0 is not supported"),
         ({"use_cache": False}, "use_cache.*not supported"),
         ({"do_sample": True, "top_p": 0.0}, "top_p = 0.0: expected a finite number > 0 and <= 1"),
         ({"do_sample": True, "top_p": 1.1}, "top_p"),
@@ -32,7 +35,6 @@ from t5x_lite.errors import InputError
         ({"early_stopping": "never"}, "early_stopping = never has no effect"),
         ({"num_beams": 2, "early_stopping": "soon"}, "early_stopping"),
         ({"num_beams": 0}, "num_beams"),
-        ({"num_beams": 2, "do_sample": True}, "beam sampling"),
         ({"num_beams": 2, "num_return_sequences": 3}, "num_return_sequences = 3 is more than"),
         ({"num_return_sequences": 2}, "num_return_sequences"),
         ({"max_new_tokens": 5, "min_new_tokens": 6}, "at least 6 and at most 5"),
@@ -45,7 +47,9 @@ from t5x_lite.errors import InputError
         ({"bad_words_ids": [[]]}, "bad_words_ids"),
         ({"bad_words_ids": [3]}, "bad_words_ids"),
         ({"suppress_tokens": "3"}, "suppress_tokens"),
-        ({"eos_token_id": [1, 2]}, "eos_token_id"),
+        ({"eos_token_id": [1, -2]}, "eos_token_id"),
+        ({"eos_token_id": []}, "eos_token_id.*at least one"),
+        ({"pad_token_id": [0]}, "pad_token_id"),
     ],
 )
 def test_refused_by_name(mapping, message):
@@ -88,8 +92,8 @@ def test_a_file_and_overrides(tmp_path):
     with pytest.raises(InputError, match="length_penalty"):
         settings.updated({"num_beams": 1, "length_penalty": 0.5})
 
-    file.write_text(json.dumps({"do_sample": True, "temperature": 0.5, "stop_strings": "x"}))
-    with pytest.raises(InputError, match="generation_config.json.*stop_strings"):
+    file.write_text(json.dumps({"do_sample": True, "temperature": 0.5, "guidance_scale": 2.0}))
+    with pytest.raises(InputError, match="generation_config.json.*guidance_scale"):
         GenerationSettings.from_file(file)
     file.write_text("{")
     with pytest.raises(InputError, match="generation_config.json"):

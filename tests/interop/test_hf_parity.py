@@ -9,6 +9,8 @@ import pytest
 import torch
 from flax import traverse_util
 
+from t5x_lite.decoding.generate import Generator
+from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.interop.hf import load_hf
 from t5x_lite.interop.names import name_table
 from t5x_lite.models.config import Execution
@@ -61,9 +63,14 @@ def loaded(oracle):
     return load_hf(oracle.directory, param_dtype="float32")
 
 
+@pytest.fixture(scope="module")
+def any_loaded(any_oracle):
+    return load_hf(any_oracle.directory, param_dtype="float32")
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case)))
-def test_logits_loss_and_gradients_equal_torch(oracle, loaded, case):
-    config, params = loaded
+def test_logits_loss_and_gradients_equal_torch(any_oracle, any_loaded, case):
+    oracle, (config, params) = any_oracle, any_loaded
     encoder, decoder, targets, weights = make_batch(*case)
     expected, expected_loss = torch_outputs(oracle.model, encoder, targets, weights)
     logits, loss, grads = our_outputs(
@@ -86,9 +93,31 @@ def test_logits_loss_and_gradients_equal_torch(oracle, loaded, case):
         assert np.max(np.abs(ours - theirs)) <= bound, entry.path
 
 
-def test_the_head_and_the_scaling_are_the_familys(family, loaded):
-    config, params = loaded
-    tied = family == "t5_1.0"
+def test_greedy_text_is_torchs(any_oracle, any_loaded):
+    """24 tokens of three rows padded on the left, none looping over a token, as random weights would."""
+    config, params = any_loaded
+    encoder = make_batch(9, 5, "left")[0]
+    tokens = torch.tensor(encoder).long()
+    settings = dict(max_new_tokens=24, do_sample=False, num_beams=1, no_repeat_ngram_size=2)
+    with torch.no_grad():
+        # Without its cache, which transformers 5 gives as many layers as the encoder has.
+        expected = any_oracle.model.generate(
+            tokens,
+            attention_mask=(tokens != 0).long(),
+            use_cache=False,
+            eos_token_id=1,
+            pad_token_id=0,
+            **settings,
+        ).numpy()[:, 1:]
+    greedy = GenerationSettings(**settings)
+    ours = np.asarray(Generator(config, Execution()).generate(params, encoder, greedy).tokens)
+    assert len(np.unique(ours)) > 6
+    np.testing.assert_array_equal(ours[:, : expected.shape[1]], expected)
+
+
+def test_the_head_and_the_scaling_are_the_familys(any_family, any_loaded):
+    config, params = any_loaded
+    tied = any_family in ("t5_1.0", "umt5_tied")
     assert (config.tie_word_embeddings, config.scale_decoder_outputs) == (tied, tied)
     assert ("logits_dense" in params["decoder"]) != tied
 

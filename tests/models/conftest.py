@@ -33,6 +33,10 @@ T5_1_1 = dataclasses.replace(
     tie_word_embeddings=False,
     scale_decoder_outputs=False,
 )
+UMT5 = dataclasses.replace(T5_1_1, model_type="umt5")
+# The same parts as T5 1.1 has; ByT5's encoder is three times as deep as its decoder.
+MT5 = dataclasses.replace(T5_1_1, model_type="mt5", vocab_size=67)
+BYT5 = dataclasses.replace(T5_1_1, num_encoder_layers=3, num_decoder_layers=1, vocab_size=384)
 
 
 @pytest.fixture(scope="session")
@@ -40,8 +44,16 @@ def config() -> T5Config:
     return T5_1_0
 
 
-@pytest.fixture(scope="session", params=[T5_1_0, T5_1_1], ids=["t5_1_0", "t5_1_1"])
+@pytest.fixture(scope="session", params=[T5_1_0, T5_1_1, UMT5], ids=["t5_1_0", "t5_1_1", "umt5"])
 def family_config(request: pytest.FixtureRequest) -> T5Config:
+    """Those that are built of different parts."""
+    return request.param
+
+
+@pytest.fixture(
+    params=[T5_1_0, T5_1_1, MT5, BYT5, UMT5], ids=["t5_1_0", "t5_1_1", "mt5", "byt5", "umt5"]
+)
+def every_config(request: pytest.FixtureRequest) -> T5Config:
     return request.param
 
 

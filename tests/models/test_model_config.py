@@ -11,6 +11,7 @@ from t5x_lite.models.config import ACTIVATIONS, Execution
 @pytest.mark.parametrize(
     ("field", "value"),
     [
+        ("model_type", "bart"),
         ("vocab_size", 0),
         ("d_model", -16),
         ("d_kv", 4.0),

@@ -47,8 +47,8 @@ def to_json(entries):
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def test_tree_is_the_golden(family_config, request):
-    entries = table(T5(family_config, Execution()))
+def test_tree_is_the_golden(every_config, request):
+    entries = table(T5(every_config, Execution()))
     file = GOLDENS / f"param_tree_{request.node.callspec.id}.json"
     if os.environ.get("T5X_LITE_WRITE_GOLDENS"):
         file.write_text(to_json(entries))

@@ -1,0 +1,61 @@
+"""ByT5's vocabulary: the bytes of UTF-8."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from t5x_lite.data.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from transformers import ByT5Tokenizer
+
+_OFFSET = 3  # <pad>, </s>, <unk>
+_BYTES = 256
+_LAST_LEAD_BYTE = 0xF4  # of UTF-8
+
+
+class ByteVocabulary(Vocabulary):
+    """Text to bytes plus 3 and back: `<pad>` 0, `</s>` 1, `<unk>` 2, bytes 3 to 258, `<extra_id_N>` above.
+
+    Source: Xue et al. 2022 (arXiv:2105.13626); transformers' ByT5Tokenizer, whose ids these are.
+    """
+
+    def __init__(self, tokenizer: ByT5Tokenizer, source: str = "tokenizer"):
+        self._set_special_tokens(tokenizer, source)
+
+    @property
+    def sentinel_ids(self) -> list[int]:
+        """Those that ByT5 was pretrained with: the ids of the highest bytes, downwards from 258. Only the 11
+        bytes that no UTF-8 text has are taken; then come the tokenizer's own `<extra_id_N>`, which no published
+        model has seen.
+        """
+        unused = [byte + _OFFSET for byte in range(_BYTES - 1, _LAST_LEAD_BYTE, -1)]
+        return unused + sorted(id for id in self.tokenizer.added_tokens_decoder if id >= _OFFSET)
+
+    def encode(self, texts: Sequence[str], *, add_eos: bool) -> list[list[int]]:
+        tail = [self.eos_id] if add_eos else []
+        return [self._ids(text) + tail for text in texts]
+
+    def _ids(self, text: str) -> list[int]:
+        if "<" in text:  # may spell a special token
+            return list(self.tokenizer(text, add_special_tokens=False).input_ids)
+        return [byte + _OFFSET for byte in text.encode("utf-8")]
+
+    def boundaries(self, text: str) -> list[tuple[int, int]]:
+        """The [start, end) character span of each token; all bytes of a character have the character's."""
+        return [
+            (at, at + 1) for at, character in enumerate(text) for _ in character.encode("utf-8")
+        ]
+
+    def decode(self, sequences: Iterable[Iterable[int]]) -> list[str]:
+        """As `Vocabulary.decode`; bytes that are no UTF-8 (a character cut short) stand for no text."""
+        texts = []
+        for ids in map(self._up_to_eos, sequences):
+            data = bytes(token - _OFFSET for token in ids if 0 <= token - _OFFSET < _BYTES)
+            texts.append(data.decode("utf-8", errors="ignore"))
+        return texts
+
+    def save(self, directory: str | os.PathLike[str]) -> None:
+        self.tokenizer.save_pretrained(os.fspath(directory))

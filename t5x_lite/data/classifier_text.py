@@ -1,0 +1,74 @@
+"""Texts for classifiers: a tokenizer with the special tokens that its model was trained with, cut at the end."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from t5x_lite.console import log
+from t5x_lite.data.vocabulary import Vocabulary
+from t5x_lite.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class ClassifierTokenizer:
+    """Text -> token ids with special tokens (RoBERTa's `<s> ... </s>`, T5's `... </s>`), at most `max_length`."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int):
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self._told = False
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of every text. What is too long loses its end, and the log says so once."""
+        if not texts:
+            return []
+        whole = self.tokenizer(list(texts), add_special_tokens=True, truncation=False)["input_ids"]
+        long = sum(len(ids) > self.max_length for ids in whole)
+        if not long:
+            return whole
+        if not self._told:
+            log.warning(
+                "classifier: %d of %d texts have more than %d tokens and lose their end",
+                long,
+                len(texts),
+                self.max_length,
+            )
+            self._told = True
+        return self.tokenizer(
+            list(texts), add_special_tokens=True, truncation=True, max_length=self.max_length
+        )["input_ids"]
+
+    def save(self, directory: str | os.PathLike[str]) -> None:
+        """Writes the tokenizer's files."""
+        self.tokenizer.save_pretrained(os.fspath(directory))
+
+
+def of_vocabulary(vocabulary: Vocabulary, max_length: int) -> ClassifierTokenizer:
+    """The tokenizer of a T5, for its encoder with a head."""
+    return ClassifierTokenizer(vocabulary.tokenizer, max_length)
+
+
+def load_classifier_tokenizer(directory: pathlib.Path, max_length: int) -> ClassifierTokenizer:
+    """The tokenizer that lies beside a classifier.
+
+    Raises:
+      InputError: there is none, or it cannot be read.
+    """
+    import transformers
+
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            str(directory), local_files_only=True
+        )
+    except Exception as error:  # the Rust parser raises a bare Exception
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise InputError(
+            f"{directory}: cannot load the classifier's tokenizer ({reason}); a classifier needs its own,"
+            " tokenizer.json or vocab files beside the weights"
+        ) from error
+    return ClassifierTokenizer(tokenizer, max_length)

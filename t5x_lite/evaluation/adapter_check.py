@@ -1,0 +1,82 @@
+"""Did my adapter learn? What must hold after a run that trained one, and one paragraph that says whether it does."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+from t5x_lite.params.fingerprint import whole
+from t5x_lite.params.overview import count
+from t5x_lite.params.paths import Params, flatten
+from t5x_lite.params.soft_prompts import SOFT_PROMPT
+
+_HASH_SHOWN = 12
+
+
+@dataclasses.dataclass(frozen=True)
+class AdapterCheck:
+    """frozen_before, frozen_after: hashes of the frozen weights. frozen: their number.
+    norms: of each B matrix (of a soft prompt: of the prompt's change), by path; all 0 in an adapter that did nothing.
+    difference: the largest between logits with and without the adapter, on held-out rows.
+    loss_without, loss_with: of the held-out rows, nats a token.
+    """
+
+    frozen_before: str
+    frozen_after: str
+    frozen: int
+    norms: dict[str, float]
+    difference: float
+    loss_without: float
+    loss_with: float
+
+    def failures(self) -> list[str]:
+        """What does not hold, in words; empty when the adapter learned."""
+        dead = [path for path, norm in self.norms.items() if not (math.isfinite(norm) and norm > 0)]
+        found = []
+        if self.frozen_before != self.frozen_after:
+            found.append("the frozen weights are not what they were")
+        if dead or not self.norms:
+            found.append(
+                f"{len(dead)} of {len(self.norms)} trained parts did not move ({', '.join(dead[:3]) or 'none'})"
+            )
+        if not self.difference > 0:
+            found.append("the outputs are those of the base")
+        if not self.loss_with < self.loss_without:
+            found.append(
+                f"the loss on the held-out rows did not fall ({self.loss_without:.4f} without the adapter,"
+                f" {self.loss_with:.4f} with it)"
+            )
+        return found
+
+    def paragraph(self) -> str:
+        """For the report."""
+        if failures := self.failures():
+            return f"The adapter did NOT learn: {'; '.join(failures)}."
+        smallest, largest = min(self.norms.values()), max(self.norms.values())
+        return (
+            f"The adapter learned. The {self.frozen:,} frozen weights are bit for bit what they were (sha256"
+            f" {self.frozen_after[:_HASH_SHOWN]}); all {len(self.norms)} trained parts moved (norms from"
+            f" {smallest:.3g} to {largest:.3g}); the outputs differ from the base's (by up to {self.difference:.3g} in"
+            f" a logit); and the loss on the held-out rows fell from {self.loss_without:.4f} to {self.loss_with:.4f}"
+            " nats a token."
+        )
+
+
+def moved_norms(adapters: Params, begin: Params) -> dict[str, float]:
+    """Norms of the B matrices, which start at zero; of a soft prompt, the norm of its difference from its start."""
+    norms = {}
+    for path, leaf in flatten(adapters).items():
+        if path.endswith("/lora_b"):
+            norms[path] = float(np.linalg.norm(whole(leaf)))
+        elif path == SOFT_PROMPT:
+            norms[path] = float(np.linalg.norm(whole(leaf) - whole(begin[SOFT_PROMPT])))
+    return norms
+
+
+def count_frozen(params: Params, labels: Any, frozen: str) -> int:
+    """The number of frozen parameters."""
+    of = flatten(labels)
+    return count({path: leaf for path, leaf in flatten(params).items() if of[path] == frozen})

@@ -1,0 +1,51 @@
+"""Scores of classifiers and of preference models: accuracy, area under the curve, calibration."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from t5x_lite.errors import InputError
+
+
+def auc(scores: np.ndarray, positive: np.ndarray) -> float:
+    """Area under the ROC curve: the chance that a positive row scores above a negative one, ties counting half.
+
+    >>> auc(np.array([0.1, 0.4, 0.35, 0.8]), np.array([False, False, True, True]))
+    0.75
+
+    Raises:
+      InputError: rows of one class alone, of which there is no curve.
+    """
+    scores, positive = np.asarray(scores, np.float64), np.asarray(positive, bool)
+    if positive.all() or not positive.any():
+        raise InputError("AUC needs rows of both classes; the evaluation rows have one alone")
+    _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]  # ties share the mean of their ranks
+    above = int(positive.sum())
+    return float(
+        (ranks[positive].sum() - above * (above + 1) / 2) / (above * (len(scores) - above))
+    )
+
+
+def calibration(
+    probabilities: np.ndarray, outcomes: np.ndarray, bins: int = 10
+) -> list[dict[str, float]]:
+    """How often what was predicted with a probability came true, by tenths of the probability.
+
+    Returns:
+      a row a bin that has any: low, high (of the bin), rows, predicted and observed (means).
+    """
+    probabilities = np.asarray(probabilities, np.float64)
+    outcomes = np.asarray(outcomes, np.float64)
+    number = np.minimum((probabilities * bins).astype(int), bins - 1)
+    return [
+        {
+            "low": b / bins,
+            "high": (b + 1) / bins,
+            "rows": int((number == b).sum()),
+            "predicted": float(probabilities[number == b].mean()),
+            "observed": float(outcomes[number == b].mean()),
+        }
+        for b in range(bins)
+        if (number == b).any()
+    ]

@@ -1,0 +1,182 @@
+"""adapter_config.json: peft's words for adapters, and ours."""
+
+from __future__ import annotations
+
+import collections
+import math
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from t5x_lite.errors import InputError
+from t5x_lite.models.config import T5Config
+from t5x_lite.params.lora import LoraSettings
+from t5x_lite.params.soft_prompts import SoftPromptSettings
+
+LORA, PROMPT_TUNING = "LORA", "PROMPT_TUNING"
+_TASK = "SEQ_2_SEQ_LM"
+
+# Fields with which an adapter is more than its low-rank factors. A value in the tuple means: not used.
+_REFUSED: Mapping[str, tuple[Any, ...]] = {
+    "bias": ("none",),
+    "modules_to_save": (None, []),
+    "lora_bias": (False,),
+    "fan_in_fan_out": (False,),
+    "layer_replication": (None, []),
+    "use_qalora": (False,),
+    "use_bdlora": (None, False),
+    "trainable_token_indices": (None, []),
+    "target_parameters": (None, []),
+    "alora_invocation_tokens": (None, []),
+    "arrow_config": (None,),
+    "kasa_config": (None,),
+    "monteclora_config": (None,),
+    "velora_config": (None,),
+}
+# Ways to begin that take something away from the base: the adapter then wants that base.
+_CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga", "mica")
+_ALPHA_TOLERANCE = 1e-6
+
+
+def check(fields: Any, file: pathlib.Path) -> None:
+    """Refuses what is not read, by the name of its field; fills in what older peft versions do not write.
+
+    Raises:
+      InputError: another kind of adapter, or a LoRA with parts that are not read.
+    """
+    if not isinstance(fields, dict) or fields.get("peft_type") not in (LORA, PROMPT_TUNING):
+        kind = fields.get("peft_type") if isinstance(fields, dict) else None
+        raise InputError(f"{file}: peft_type must be {LORA} or {PROMPT_TUNING}, got {kind!r}")
+    if fields["peft_type"] == PROMPT_TUNING:
+        if not isinstance(fields.get("num_virtual_tokens"), int):
+            raise InputError(f"{file}: num_virtual_tokens must be a whole number")
+        return
+    for name, unused in _REFUSED.items():
+        if name in fields and fields[name] not in unused:
+            raise InputError(f"{file}: {name} = {fields[name]!r} is not supported")
+    begin = fields.get("init_lora_weights", True)
+    if isinstance(begin, str) and begin.lower().startswith(_CHANGES_BASE):
+        raise InputError(
+            f"{file}: init_lora_weights = {begin!r} changes the base; convert the adapter with peft"
+            " (save_pretrained with path_initial_model_for_weight_conversion)"
+        )
+    for name, default in (
+        ("lora_dropout", 0.0),
+        ("use_rslora", False),
+        ("use_dora", False),
+        ("rank_pattern", {}),
+        ("alpha_pattern", {}),
+    ):
+        fields.setdefault(name, default)
+    if not isinstance(fields.get("lora_alpha"), int | float):
+        raise InputError(f"{file}: lora_alpha must be a number, got {fields.get('lora_alpha')!r}")
+
+
+def scaling(fields: Mapping[str, Any], module: str, rank: int) -> float:
+    """What peft scales the adapter of this module by. A pattern of `alpha_pattern` matches the end of a name."""
+    alphas = (
+        alpha
+        for pattern, alpha in fields["alpha_pattern"].items()
+        if re.match(rf"(.*\.)?({pattern})$", module)
+    )
+    alpha = next(alphas, fields["lora_alpha"])
+    return alpha / (math.sqrt(rank) if fields["use_rslora"] else rank)
+
+
+def lora_from_peft(
+    fields: Mapping[str, Any], ranks: Mapping[str, int], modules: Sequence[str]
+) -> LoraSettings:
+    """The settings of an adapter whose modules (our paths) have these ranks, in a model with all these `modules`."""
+    return LoraSettings(
+        targets=_targets(ranks, modules),
+        alpha=float(fields["lora_alpha"]),
+        dropout=float(fields["lora_dropout"]),
+        rslora=bool(fields["use_rslora"]),
+        dora=bool(fields["use_dora"]),
+    )
+
+
+def _targets(ranks: Mapping[str, int], modules: Sequence[str]) -> tuple[tuple[str, int], ...]:
+    """The shortest rules for these ranks: by the last name where it decides, by the whole path elsewhere."""
+    by_name: dict[str, set[int | None]] = collections.defaultdict(set)
+    for module in modules:
+        by_name[module.rpartition("/")[2]].add(ranks.get(module))
+    names: dict[int, list[str]] = collections.defaultdict(list)
+    rules: list[tuple[str, int]] = []
+    for name, found in by_name.items():
+        (rank, *others) = found
+        if not others and rank is not None:
+            names[rank].append(name)
+        elif others:
+            rules += [
+                (re.escape(module), ranks[module])
+                for module in modules
+                if module.rpartition("/")[2] == name and module in ranks
+            ]
+    return tuple(rules) + tuple((f".*/({'|'.join(group)})", rank) for rank, group in names.items())
+
+
+def lora_to_peft(
+    settings: LoraSettings, found: Mapping[str, tuple[int, float]], modules: Sequence[str]
+) -> dict[str, Any]:
+    """The fields of adapter_config.json.
+
+    Args:
+      found: rank and scaling of each adapted module, by its Hugging Face name.
+      modules: the names of all linear layers of the model.
+    """
+    common = collections.Counter(rank for rank, _ in found.values()).most_common(1)[0][0]
+    alphas = {}
+    for name, (rank, scale) in found.items():
+        if not math.isclose(scale, settings.scaling(rank), rel_tol=_ALPHA_TOLERANCE):
+            alphas[name] = _plain(scale * (math.sqrt(rank) if settings.rslora else rank))
+    short = {name.rpartition(".")[2] for name in found}
+    whole = {name for name in modules if name.rpartition(".")[2] in short} == set(found)
+    return {
+        "peft_type": LORA,
+        "task_type": _TASK,
+        "r": common,
+        "lora_alpha": _plain(settings.alpha),
+        "lora_dropout": settings.dropout,
+        "target_modules": sorted(short if whole else found),
+        "rank_pattern": {name: rank for name, (rank, _) in found.items() if rank != common},
+        "alpha_pattern": alphas,
+        "use_rslora": settings.rslora,
+        "use_dora": settings.dora,
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "init_lora_weights": True,
+        "modules_to_save": None,
+        "inference_mode": True,
+    }
+
+
+def _plain(value: float) -> float | int:
+    """A whole number without its point, as peft's configs have it; others as float32 knows them."""
+    value = float(f"{value:.6g}")
+    return int(value) if value.is_integer() else value
+
+
+def prompt_to_peft(settings: SoftPromptSettings, config: T5Config) -> dict[str, Any]:
+    """The fields of adapter_config.json of a soft prompt before the encoder's input."""
+    return {
+        "peft_type": PROMPT_TUNING,
+        "task_type": _TASK,
+        "num_virtual_tokens": settings.length,
+        "token_dim": config.d_model,
+        "num_transformer_submodules": 1,
+        "num_attention_heads": config.num_heads,
+        "num_layers": config.num_decoder_layers,
+        "prompt_tuning_init": "RANDOM",
+        "prompt_tuning_init_text": None,
+        "tokenizer_name_or_path": None,
+        "inference_mode": True,
+    }
+
+
+def prompt_from_peft(fields: Mapping[str, Any], source: pathlib.Path) -> SoftPromptSettings:
+    """The settings of a prompt; how it began is not known, and no longer matters."""
+    if fields["num_virtual_tokens"] < 1:
+        raise InputError(f"{source}: num_virtual_tokens must be above 0")
+    return SoftPromptSettings(length=fields["num_virtual_tokens"], init_from="normal")

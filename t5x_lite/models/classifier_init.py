@@ -1,0 +1,41 @@
+"""Parameters of a classifier or head: shapes first, then arrays; always as plain nested dicts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+Params = dict[str, Any]
+
+
+def token_example() -> jax.Array:
+    """What a classifier is initialized with: int32 [1, 2]."""
+    return jnp.ones((1, 2), jnp.int32)
+
+
+def hidden_example(d_model: int) -> jax.Array:
+    """What a head on hidden states is initialized with: float32 [1, 1, embed]."""
+    return jnp.zeros((1, 1, d_model))
+
+
+def init_module(module: nn.Module, rng: jax.Array, example: jax.Array) -> Params:
+    """Random float32 parameters of a module that takes one array."""
+    return _values(module.init(rng, example)["params"])
+
+
+def abstract_module(module: nn.Module, example: jax.Array) -> tuple[Params, Params]:
+    """Each parameter's `jax.ShapeDtypeStruct`, and its logical axis names; nothing is computed."""
+    boxed = jax.eval_shape(lambda: module.init(jax.random.key(0), example)["params"])
+    axes = jax.tree.map(lambda leaf: tuple(leaf.names), boxed, is_leaf=_is_box)
+    return _values(boxed), axes
+
+
+def _is_box(leaf: Any) -> bool:
+    return isinstance(leaf, nn.Partitioned)
+
+
+def _values(tree: Any) -> Params:
+    return jax.tree.map(lambda leaf: leaf.value, tree, is_leaf=_is_box)

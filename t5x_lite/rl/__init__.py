@@ -1,0 +1,1 @@
+"""Rewards, rollout, advantages, losses and the loop of reinforcement learning from rewards."""

@@ -1,0 +1,36 @@
+"""Reward functions that ship: `function(rows, responses, **arguments)` -> one number a response."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from t5x_lite.data.sources import Row
+from t5x_lite.evaluation.rouge import score_rows, split_sentences
+
+
+def rouge(
+    rows: Sequence[Row], responses: Sequence[str], *, reference: str, kind: str
+) -> np.ndarray:
+    """ROUGE F-measure against a column of the row ("summary"); kind: "rouge1", "rouge2", "rougeL" or "rougeLsum"."""
+    scores = score_rows(
+        [split_sentences(text) for text in responses],
+        [split_sentences(row[reference]) for row in rows],
+        use_stemmer=True,
+        rouge_types=(kind,),
+    )
+    return scores[kind].astype(np.float32)
+
+
+def length(rows: Sequence[Row], responses: Sequence[str], *, words: int) -> np.ndarray:
+    """Minus the distance to a number of words, as a share of it: 0 at best."""
+    counts = np.array([len(text.split()) for text in responses], np.float32)
+    return -np.abs(counts - words) / np.float32(words)
+
+
+def keywords(rows: Sequence[Row], responses: Sequence[str], *, words: Sequence[str]) -> np.ndarray:
+    """The share of the words (case aside) that a response holds."""
+    wanted = [word.casefold() for word in words]
+    found = [sum(word in text.casefold() for word in wanted) for text in responses]
+    return np.array(found, np.float32) / np.float32(max(len(wanted), 1))

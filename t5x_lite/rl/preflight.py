@@ -1,0 +1,154 @@
+"""Before step 1: is the policy its own reference, and do sampler and scorer agree? If not, why.
+
+KL that starts at 30 or goes negative is the commonest complaint about PPO for encoder-decoders (trl #256, #235, #1340,
+#495); each of its causes is looked for by name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from t5x_lite.console import log
+from t5x_lite.decoding.settings import GenerationSettings
+from t5x_lite.errors import InputError
+from t5x_lite.params.paths import flatten
+
+# Nats a token by which two computations of one log-probability may differ: other shapes round otherwise.
+TOLERANCES = {"float32": 1e-3, "bfloat16": 0.15, "float16": 0.05}
+_NEUTRAL = {
+    "temperature": 1.0,
+    "top_k": 0,
+    "top_p": 1.0,
+    "min_p": 0.0,
+    "typical_p": 1.0,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Preflight:
+    """What was found: numbers in nats, and what speaks against starting ("" for nothing)."""
+
+    kl: float  # mean over sequences of the summed k1
+    largest_reference_gap: float  # a token
+    largest_sampler_gap: float
+    largest_padding_gap: float
+    problems: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+
+def inspect(
+    *,
+    logprobs: np.ndarray,
+    ref_logprobs: np.ndarray,
+    sampler_logprobs: np.ndarray,
+    left_padded_logprobs: np.ndarray,
+    mask: np.ndarray,
+    dtype: str,
+    same_weights: bool,
+    reference: str,
+    settings: GenerationSettings,
+    dropout: bool,
+) -> Preflight:
+    """Compares, token by token, and names the causes.
+
+    Args:
+      logprobs, ref_logprobs, sampler_logprobs: [rows, length] of the same responses: the policy's and the reference's,
+        teacher-forced, and what the sampler saw, before any processor.
+      left_padded_logprobs: the policy's with the prompts' padding on the other side.
+      dtype: the compute type.
+      same_weights: whether the reference has the policy's weights.
+      reference: what the config says of the reference.
+    """
+    counts = mask > 0
+    tolerance = TOLERANCES[dtype]
+
+    def gap(one: np.ndarray, other: np.ndarray) -> float:
+        return float(np.max(np.abs(one - other)[counts], initial=0.0))
+
+    to_reference = gap(logprobs, ref_logprobs)
+    to_sampler = gap(logprobs, sampler_logprobs)
+    to_padding = gap(logprobs, left_padded_logprobs)
+    kl = float(np.where(counts, logprobs - ref_logprobs, 0.0).sum(axis=1).mean())
+    problems, remarks = [], []
+    if to_padding > tolerance:
+        problems.append(
+            f"padding: prompts padded on the other side give log-probabilities {to_padding:.3g} nats apart"
+            " (padding is attended to, or positions count it)"
+        )
+    if not to_reference <= tolerance:
+        why = (
+            "they have the same weights, so the two are computed differently (dropout on, or another compute type)"
+            if same_weights
+            else f"the reference has other weights than the policy (config.reference.source = {reference!r})"
+        )
+        problems.append(
+            f"KL of policy to reference is {kl:.3g} nats a sequence before step 1, up to {to_reference:.3g} a token"
+            f" where rounding allows {tolerance:g}: {why}"
+        )
+    if not to_sampler <= tolerance:
+        causes = "; ".join(_filters(settings)) or "another mask or position in the cache"
+        problems.append(
+            f"sampler and scorer differ by up to {to_sampler:.3g} nats a token where rounding allows {tolerance:g}:"
+            f" the sampler's log-probabilities are processed ({causes}), or its weights are not the policy's"
+        )
+    elif filters := _filters(settings):
+        remarks.append(
+            f"responses are drawn through a filter ({'; '.join(filters)}): they do not come from the distribution whose"
+            " ratios PPO clips"
+        )
+    if dropout:
+        remarks.append(
+            "dropout is on in the updates: ratios start away from 1, and the first minibatch is clipped already"
+        )
+    return Preflight(kl, to_reference, to_sampler, to_padding, tuple(problems), tuple(remarks))
+
+
+def report(found: Preflight, mode: str) -> None:
+    """Says what was found: "fixed" stops on a problem, "parity" warns and goes on.
+
+    Raises:
+      InputError: a problem, in the mode "fixed".
+    """
+    for remark in found.remarks:
+        log.warning("preflight: %s", remark)
+    if not found.problems:
+        log.info(
+            "preflight: KL to the reference %.2g nats, sampler and scorer within %.2g nats a token",
+            found.kl,
+            found.largest_sampler_gap,
+        )
+        return
+    if mode == "fixed":
+        raise InputError(
+            f"preflight: {'; '.join(found.problems)}. Put that right, or set config.mode to 'parity' to go on with it"
+        )
+    for problem in found.problems:
+        log.warning("preflight: %s", problem)
+
+
+def same_leaves(one: object, other: object) -> bool:
+    """Whether two trees hold the same arrays, bit for bit."""
+    ours, theirs = flatten(one), flatten(other)
+    return ours.keys() == theirs.keys() and all(
+        np.array_equal(np.asarray(ours[path]), np.asarray(theirs[path])) for path in ours
+    )
+
+
+def _filters(settings: GenerationSettings) -> Sequence[str]:
+    active = [
+        f"{name} = {getattr(settings, name)}"
+        for name, neutral in _NEUTRAL.items()
+        if np.any(np.asarray(getattr(settings, name)) != neutral)
+    ]
+    fewest, _ = settings.new_tokens()
+    if np.any(np.asarray(fewest) > 0):
+        active.append(f"at least {np.max(fewest)} new tokens")
+    for name in ("bad_words_ids", "suppress_tokens", "begin_suppress_tokens"):
+        if getattr(settings, name):
+            active.append(name)
+    return active

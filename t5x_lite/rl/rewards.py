@@ -1,0 +1,180 @@
+"""Where scores come from: a classifier, a trained reward model, a Python function, or a weighted sum of them.
+
+A reward model has its own tokenizer: responses are decoded to text and encoded again, so that any model can judge.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from t5x_lite.data.sources import Row
+from t5x_lite.data.templates import find_template
+from t5x_lite.errors import InputError
+from t5x_lite.evaluation.text_classifier import TextClassifier
+
+CLASSIFIER, FUNCTION = "classifier", "function"
+_FIELDS = {
+    CLASSIFIER: ("kind", "weight", "source", "label", "output", "text"),
+    FUNCTION: ("kind", "weight", "function", "arguments"),
+}
+OUTPUTS = ("logit", "probability")
+
+
+class Reward(Protocol):
+    """Scores responses: the better, the higher."""
+
+    def __call__(self, rows: Sequence[Row], responses: Sequence[str]) -> np.ndarray:
+        """One finite number a response, float [responses]; rows[i] is what responses[i] was written for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassifierReward:
+    """A logit or probability of a classifier; of a reward model, its one logit.
+
+    text: a template of what it reads: {response}, the row's fields, and {prompt} ({raw_response} has the special
+      tokens that the labs left in).
+    """
+
+    classifier: TextClassifier
+    label: str
+    output: str
+    text: str
+
+    def __call__(self, rows: Sequence[Row], responses: Sequence[str]) -> np.ndarray:
+        template = find_template(self.text)
+        texts = [
+            template.render({"raw_response": response, **row, "response": response})
+            for row, response in zip(rows, responses, strict=True)
+        ]
+        column = self.classifier.index(self.label)
+        if self.output == "logit":
+            return self.classifier.logits(texts)[:, column]
+        return self.classifier.probabilities(texts)[:, column]
+
+
+@dataclasses.dataclass(frozen=True)
+class FunctionReward:
+    """`function(rows, responses, **arguments)`, any Python function."""
+
+    function: Callable[..., Any]
+    arguments: Mapping[str, Any]
+    name: str
+
+    def __call__(self, rows: Sequence[Row], responses: Sequence[str]) -> np.ndarray:
+        scores = np.asarray(self.function(rows, responses, **self.arguments), np.float32)
+        if scores.shape != (len(responses),):
+            raise InputError(
+                f"config.rewards: {self.name} gave the shape {scores.shape} for {len(responses)} responses;"
+                " expected one number a response"
+            )
+        return scores
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightedSum:
+    """sum of weight * reward, in float32."""
+
+    parts: Mapping[str, tuple[float, Reward]]
+
+    def __call__(self, rows: Sequence[Row], responses: Sequence[str]) -> np.ndarray:
+        total = np.zeros(len(responses), np.float32)
+        for weight, reward in self.parts.values():
+            total += np.float32(weight) * np.asarray(reward(rows, responses), np.float32)
+        return total
+
+
+def check_rewards(sections: Mapping[str, Mapping[str, Any]], where: str) -> None:
+    """Refuses what is wrong in a `rewards` section, before a model is read.
+
+    {"clean": {"kind": "classifier", "weight": 1.0, "source": "runs/classifier", "label": "nothate", "output": "logit",
+               "text": "{response}"},
+     "rouge": {"kind": "function", "weight": 0.5, "function": "t5x_lite.rl.functions:rouge", "arguments": {}}}
+
+    Raises:
+      InputError: no reward, an unknown kind or field, a field that is missing, or a function that cannot be imported.
+    """
+    if not sections:
+        raise InputError(f"{where}: name at least one reward")
+    for name, section in sections.items():
+        place = f"{where}.{name}"
+        kind = section.get("kind")
+        if kind not in _FIELDS:
+            raise InputError(f"{place}.kind must be one of {', '.join(_FIELDS)}, got {kind!r}")
+        known = _FIELDS[kind]
+        for title, names in (
+            ("has no field", sorted(set(section) - set(known))),
+            ("needs the field", sorted(set(known) - set(section))),
+        ):
+            if names:
+                raise InputError(
+                    f"{place}: a {kind} {title} {', '.join(names)}; its fields are {', '.join(known)}"
+                )
+        weight = section["weight"]
+        if not isinstance(weight, (int, float)) or isinstance(weight, bool):
+            raise InputError(f"{place}.weight must be a number, got {weight!r}")
+        if kind == FUNCTION:
+            find_function(section["function"], f"{place}.function")
+            continue
+        if section["output"] not in OUTPUTS:
+            raise InputError(f"{place}.output must be one of {OUTPUTS}, got {section['output']!r}")
+        fields = find_template(section["text"]).fields
+        if not {"response", "raw_response"} & set(fields):
+            raise InputError(f"{place}.text: {section['text']!r} has no {{response}}")
+
+
+def make_rewards(
+    sections: Mapping[str, Mapping[str, Any]],
+    load: Callable[[str], TextClassifier],
+    where: str,
+) -> WeightedSum:
+    """The rewards of a checked section; `load` opens a classifier by its source.
+
+    Raises:
+      InputError: a classifier that cannot be loaded, or has no such label.
+    """
+    parts: dict[str, tuple[float, Reward]] = {}
+    for name, section in sections.items():
+        reward: Reward
+        if section["kind"] == FUNCTION:
+            function = find_function(section["function"], f"{where}.{name}.function")
+            reward = FunctionReward(function, dict(section["arguments"]), section["function"])
+        else:
+            classifier = load(section["source"])
+            classifier.index(section["label"])
+            reward = ClassifierReward(
+                classifier, section["label"], section["output"], section["text"]
+            )
+        parts[name] = (float(section["weight"]), reward)
+    return WeightedSum(parts)
+
+
+def find_function(name: str, where: str) -> Callable[..., Any]:
+    """The function "module:name" (an installed module, or a file in the working directory).
+
+    Raises:
+      InputError: it is not written so, cannot be imported, or is no function.
+    """
+    module, colon, attribute = str(name).partition(":")
+    if not (colon and module and attribute):
+        raise InputError(f"{where}: {name!r}; write 'module:function'")
+    folder = str(Path.cwd())
+    added = folder not in sys.path
+    if added:
+        sys.path.insert(0, folder)
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"{where}: cannot import {name!r} ({error})") from error
+    finally:
+        if added:
+            sys.path.remove(folder)
+    if not callable(found):
+        raise InputError(f"{where}: {name!r} is a {type(found).__name__}, not a function")
+    return found

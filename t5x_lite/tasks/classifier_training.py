@@ -1,0 +1,303 @@
+"""What the tasks `classifier` and `reward` share: the model, its batches, and the supervised loop around it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from t5x_lite.checkpoints import Checkpoints
+from t5x_lite.console import log
+from t5x_lite.data.buckets import choose_lengths, make_shapes
+from t5x_lite.data.classifier_text import (
+    ClassifierTokenizer,
+    load_classifier_tokenizer,
+    of_vocabulary,
+)
+from t5x_lite.data.features import Examples
+from t5x_lite.data.plan import Plan
+from t5x_lite.data.prefetch import iterate
+from t5x_lite.data.sources import Row
+from t5x_lite.errors import InputError
+from t5x_lite.interop.classifiers import Classifier, open_classifier
+from t5x_lite.interop.hf import open_hf
+from t5x_lite.interop.hub import model_directory
+from t5x_lite.models.classifier_init import abstract_module, init_module, token_example
+from t5x_lite.models.config import Execution
+from t5x_lite.models.encoder_classifier import EncoderClassifier
+from t5x_lite.models.t5_classifier import SHARED_WITH_T5, T5Classifier
+from t5x_lite.optim.optimizers import make_optimizer
+from t5x_lite.optim.schedules import make_schedule
+from t5x_lite.parallel.shardings import (
+    optimizer_shardings,
+    param_shardings,
+    put_batch,
+    replicated,
+    row_multiple,
+)
+from t5x_lite.params.overview import count
+from t5x_lite.reports.metrics import MetricsWriter
+from t5x_lite.tasks.model import RANDOM, architecture_of, shardings_of
+from t5x_lite.tasks.text import OF_THE_MODEL, get_vocabulary
+from t5x_lite.train.classifier_step import Judgement, judgement_sums, make_classifier_step
+from t5x_lite.train.loop import run_loop
+from t5x_lite.train.state import TrainState, init_state
+
+_EVALUATION_BUCKETS = 4
+_PREFETCH_THREADS = 1
+_PREFETCH_BATCHES = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedClassifier:
+    """A classifier whose parameters are known by shape and sharding. make: makes them so."""
+
+    module: Classifier
+    tokenizer: ClassifierTokenizer
+    abstract: Any
+    make: Callable[[], Any]
+
+
+def load_classifier(
+    config: ConfigDict, labels: tuple[str, ...], rows: list[Row], mesh: Mesh, folder: epath.Path
+) -> LoadedClassifier:
+    """The classifier of `model.source`: "random" (a T5 encoder), a T5's encoder with a new head, or a classifier.
+
+    A classifier with other labels, or an encoder without a head (roberta-base), gets a new head.
+
+    Raises:
+      InputError: no such model, or one that fits neither tokenizer nor mesh.
+    """
+    section, data = config.model, config.data
+    execution = Execution(dtype=section.dtype, attention=section.attention)
+    module: Classifier
+    if section.source == RANDOM:
+        if config.tokenizer.source == OF_THE_MODEL:
+            raise InputError(
+                "config.tokenizer.source: a random model has no tokenizer; 'train' one"
+            )
+        vocabulary = get_vocabulary(config, rows, folder)
+        module = T5Classifier(architecture_of(section, vocabulary), labels, execution)
+        tokenizer = of_vocabulary(vocabulary, data.max_length)
+        read: Callable[[Any], Any] = functools.partial(_random, module, config.seed)
+        return _placed(module, tokenizer, read, section.param_dtype, mesh)
+    directory = model_directory(section.source)
+    if _model_type(directory) == "t5":
+        opened_t5 = open_hf(directory)
+        vocabulary = get_vocabulary(config, rows, folder)
+        module = T5Classifier(opened_t5.config, labels, execution)
+        read = functools.partial(
+            _with_t5s_encoder, module, opened_t5, section.param_dtype, config.seed
+        )
+        tokenizer = of_vocabulary(vocabulary, data.max_length)
+        return _placed(module, tokenizer, read, section.param_dtype, mesh)
+    opened = open_classifier(directory, section.dtype, labels=labels)
+    module = opened.module
+    longest = data.max_length
+    if isinstance(module, EncoderClassifier):
+        longest = min(longest, module.config.max_length)
+    if config.tokenizer.source != OF_THE_MODEL:
+        raise InputError(
+            "config.tokenizer.source: a pretrained classifier has its own; say 'model'"
+        )
+    tokenizer = load_classifier_tokenizer(opened.directory, longest)
+
+    def read_opened(shardings: Any) -> Any:
+        return opened.read(section.param_dtype, shardings, config.seed)
+
+    return _placed(module, tokenizer, read_opened, section.param_dtype, mesh)
+
+
+def train_classifier(
+    config: ConfigDict,
+    loaded: LoadedClassifier,
+    examples: Examples,
+    evaluate: Callable[[Any], Mapping[str, float]],
+    fingerprint: str,
+    mesh: Mesh,
+    folder: epath.Path,
+) -> tuple[TrainState, Plan]:
+    """Trains for `train.steps` steps, from the folder's last checkpoint where there is one.
+
+    evaluate: parameters -> metrics, "evaluation/loss" among them; every `evaluation.every_steps`.
+
+    Raises:
+      InputError: settings that contradict each other, or another run's examples in the folder.
+      Stopped: a signal came; the same command goes on from there.
+    """
+    judgement = Judgement(**config.loss)
+    schedule = make_schedule(total_steps=config.train.steps, **config.schedule)
+    optimizer = make_optimizer(schedule=schedule, **config.optimizer)
+    plan = make_plan(
+        examples, loaded.module, rows=config.batch.size, buckets=config.batch.buckets,
+        seed=config.seed, multiple=row_multiple(mesh),
+    )  # fmt: skip
+    shardings = shardings_of(loaded.abstract)
+    everywhere: Any = replicated(mesh)
+    make_state = functools.partial(init_state, optimizer=optimizer)
+    shapes = jax.eval_shape(make_state, loaded.abstract)
+    state_shardings = TrainState(
+        step=everywhere,
+        params=shardings,
+        opt_state=optimizer_shardings(optimizer, loaded.abstract, shardings, mesh),
+    )
+    abstract = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        shapes,
+        state_shardings,
+    )
+    step = jax.jit(
+        make_classifier_step(loaded.module, optimizer, schedule, judgement),
+        donate_argnums=0,
+        out_shardings=(state_shardings, everywhere),
+    )
+    checkpoints = Checkpoints(folder / "checkpoints", keep=config.checkpoint.keep)
+    metadata = {"examples": fingerprint, "batches": [list(shape) for shape in plan.shapes]}
+    try:
+        start, owed = 0, False
+        if checkpoints.latest_step() is None:
+            state = jax.jit(make_state, out_shardings=state_shardings)(loaded.make())
+        else:
+            state, saved = checkpoints.restore(abstract)
+            start, owed = int(state.step), saved["evaluation_owed"]
+            if saved["examples"] != fingerprint:
+                raise InputError(
+                    f"--workdir {folder}: the training examples are not those that its run began with; take another"
+                    " folder"
+                )
+            if start == config.train.steps and not owed:
+                return state, plan
+            log.info("going on from step %d of %s", start, checkpoints.directory)
+        log.info(
+            "%s parameters; %d steps; %d examples", f"{count(loaded.abstract):,}",
+            config.train.steps, len(examples),
+        )  # fmt: skip
+        with MetricsWriter(
+            folder, start_step=start, tensorboard=config.logging.tensorboard
+        ) as writer:
+            batches = iterate(
+                plan, start, config.train.steps, threads=_PREFETCH_THREADS, ahead=_PREFETCH_BATCHES
+            )
+            state = run_loop(
+                step,
+                state,
+                (put_batch(batch, mesh) for batch in batches),
+                jax.random.fold_in(jax.random.key(config.seed), 0),
+                start=start,
+                steps=config.train.steps,
+                writer=writer,
+                log_every=config.logging.every_steps,
+                evaluate=lambda state, stopping: None if stopping() else evaluate(state.params),
+                evaluate_every=config.evaluation.every_steps,
+                saver=checkpoints,
+                save_every=config.checkpoint.every_steps,
+                metadata=metadata,
+                evaluation_owed=owed,
+            )
+        return state, plan
+    finally:
+        checkpoints.close()
+
+
+def make_plan(
+    examples: Examples,
+    module: Classifier,
+    *,
+    rows: int,
+    buckets: int,
+    seed: int | None,
+    multiple: int,
+) -> Plan:
+    """Batches of `rows` rows (rounded up to a multiple), in a few lengths."""
+    lengths = choose_lengths(examples.encoder_lengths, examples.decoder_lengths, buckets, 16)
+    size = -(-rows // multiple) * multiple
+    shapes = make_shapes(lengths, size=size, tokens=0, row_multiple=multiple)
+    return Plan(
+        examples, shapes, seed=seed, pack=False, pad_id=module.config.pad_token_id,
+        decoder_start_id=0,
+    )  # fmt: skip
+
+
+def make_evaluate(
+    config: ConfigDict, module: Classifier, examples: Examples, mesh: Mesh
+) -> Callable[[Any], dict[str, float]]:
+    """Makes `evaluate(params) -> {"evaluation/loss", "evaluation/accuracy"}`, means over all examples."""
+    plain = Judgement(config.loss.kind, 0.0, 0.0)
+    plan = make_plan(
+        examples, module, rows=config.batch.size, buckets=_EVALUATION_BUCKETS, seed=None,
+        multiple=row_multiple(mesh),
+    )  # fmt: skip
+    sums_of = jax.jit(lambda params, batch: judgement_sums(module, params, batch, None, plain))
+
+    def evaluate(params: Any) -> dict[str, float]:
+        totals = {"nll": 0.0, "correct": 0.0, "weight": 0.0}
+        for step in range(plan.steps_per_epoch):
+            sums = jax.device_get(sums_of(params, put_batch(plan.batch(step), mesh)))
+            for name in totals:
+                totals[name] += float(sums[name])
+        rows = max(totals["weight"], 1.0)
+        return {
+            "evaluation/loss": totals["nll"] / rows,
+            "evaluation/accuracy": totals["correct"] / rows,
+        }
+
+    return evaluate
+
+
+def put_rows(mesh: Mesh) -> Callable[[np.ndarray], jax.Array]:
+    """Places rows on the mesh, for a `TextClassifier`."""
+    return lambda rows: put_batch({"rows": rows}, mesh)["rows"]
+
+
+def _placed(
+    module: Classifier,
+    tokenizer: ClassifierTokenizer,
+    read: Callable[[Any], Any],
+    dtype: str,
+    mesh: Mesh,
+) -> LoadedClassifier:
+    shapes, axes = abstract_module(module, token_example())
+    abstract = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=sharding),
+        shapes,
+        param_shardings(shapes, axes, mesh),
+    )
+    return LoadedClassifier(module, tokenizer, abstract, lambda: read(shardings_of(abstract)))
+
+
+def _random(module: Classifier, seed: int, shardings: Any) -> Any:
+    def make(rng: jax.Array) -> Any:
+        return init_module(module, rng, token_example())
+
+    return jax.jit(make, out_shardings=shardings)(jax.random.key(seed))
+
+
+def _with_t5s_encoder(
+    module: T5Classifier, opened: Any, dtype: str, seed: int, shardings: Any
+) -> Any:
+    """A T5's encoder as it is, and a new head."""
+    params = opened.read(dtype)
+    fresh = init_module(module, jax.random.key(seed), token_example())
+    chosen = {**{name: params[name] for name in SHARED_WITH_T5}, "head": fresh["head"]}
+    return jax.device_put(chosen, shardings)
+
+
+def _model_type(directory: Any) -> str:
+    try:
+        fields = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        return str(fields.get("model_type"))
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{directory}/config.json: cannot read it ({error})") from error
+
+
+def column(rows: Sequence[Row], name: str) -> list[str]:
+    """One column of the rows."""
+    return [row[name] for row in rows]

@@ -1,0 +1,38 @@
+"""Rows for evaluation where the data has no such split: a part of the training rows, set aside."""
+
+from __future__ import annotations
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from t5x_lite.data.sources import Row
+from t5x_lite.errors import InputError
+from t5x_lite.tasks.text import read_rows
+
+HOLDOUT = "holdout"
+
+
+def read_with_holdout(data: ConfigDict, seed: int) -> tuple[list[Row], list[Row]]:
+    """Training and evaluation rows.
+
+    `data.evaluation.source` "holdout" takes the share `data.holdout` of the training rows away from them: drawn by the
+    seed (`data.holdout_order` "shuffled"), or the last ones ("last", as the labs do). `data.evaluation.limit` then
+    counts what is evaluated of them.
+
+    Raises:
+      InputError: as `read_rows`, or a share that leaves nothing on one side.
+    """
+    rows = read_rows(data, "train")
+    if data.evaluation.source != HOLDOUT:
+        return rows, read_rows(data, "evaluation")
+    count = round(data.holdout * len(rows))
+    if not 0 < count < len(rows):
+        raise InputError(
+            f"config.data.holdout: {data.holdout} of {len(rows)} training rows leaves none on one side"
+        )
+    order = np.arange(len(rows))
+    if data.holdout_order == "shuffled":
+        order = np.random.default_rng(seed).permutation(len(rows))
+    train, evaluation = np.sort(order[:-count]), np.sort(order[-count:])
+    limit = data.evaluation.limit or count
+    return [rows[i] for i in train], [rows[i] for i in evaluation[:limit]]

@@ -1,0 +1,158 @@
+"""The report of the task `prompt`: scores by prompt kind, the side-by-side table, and what the prompts lost."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from etils import epath
+from ml_collections import ConfigDict
+
+from t5x_lite.console import log
+from t5x_lite.data.sources import Row
+from t5x_lite.data.templates import render
+from t5x_lite.data.vocabulary import Vocabulary
+from t5x_lite.evaluation.comparison import score_outputs
+from t5x_lite.evaluation.intervals import Bootstrap
+from t5x_lite.params.overview import count
+from t5x_lite.reports.environment import environment
+from t5x_lite.reports.report import write_report
+from t5x_lite.reports.tables import markdown_table
+
+_CONFIDENCE = 0.95
+_LEAD_TURNS = 3
+_KINDS = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Outputs:
+    """What a run gave: answers by row number, and the texts they were taken from (of a chain of thought, all of it)."""
+
+    name: str
+    scored: bool
+    answers: Mapping[int, str]
+    texts: Mapping[int, str]
+
+
+def report_prompts(
+    config: ConfigDict,
+    workdir: epath.Path,
+    params: Any,
+    vocabulary: Vocabulary,
+    rows: list[Row],
+    shown: list[int],
+    outputs: list[Outputs],
+    counts: Mapping[str, Mapping[str, int]],
+    compilations: int,
+) -> None:
+    """Scores the runs over all rows, and writes samples.jsonl and the report (process 0)."""
+    if jax.process_index() != 0:
+        return
+    inputs = [row[config.data.cut_field] for row in rows]
+    references = [render(config.data.target, row) for row in rows]
+    scores = {}
+    for run in outputs:
+        if run.scored:
+            scores[run.name], _ = score_outputs(
+                [run.answers[i] for i in range(len(rows))],
+                references,
+                inputs,
+                use_stemmer=True,
+                bootstrap=Bootstrap(config.evaluation.bootstrap_samples, _CONFIDENCE, config.seed),
+                lead_count=_LEAD_TURNS,
+                shuffle_seed=config.seed if len(set(inputs)) > 1 else None,
+            )
+    published = {name: each.to_dict() for name, each in config.published.items()}
+    overview = _overview(scores, published)
+    _write_samples(workdir, rows, inputs, references, outputs)
+    write_report(
+        workdir,
+        {
+            "title": f"prompt: {config.model.source} on {config.data.evaluation.source}",
+            "summary": overview,
+            "scores": scores,
+            "prompts": [{"prompt": name, **each} for name, each in counts.items()],
+            "round trip": _round_trip(config.round_trip, vocabulary),
+            "decoding": {"compiled programs": compilations, "parameters": count(params)},
+            **({"published": published} if published else {}),
+            "samples": [_sample(i, rows[i], inputs[i], references[i], outputs) for i in shown],
+            "environment": environment(),
+            "config": config.to_dict(),
+        },
+    )
+    header = tuple(overview[0])
+    table = markdown_table(header, [[line[name] for name in header] for line in overview])
+    log.info("%d rows:\n\n%s\n", len(rows), table)
+    log.info("report: %s", workdir / "report.md")
+
+
+def _overview(
+    scores: Mapping[str, Any], published: Mapping[str, Mapping[str, float]]
+) -> list[dict[str, str | None]]:
+    """A line for each run, the lead baseline and each published result: ROUGE times 100, ours with intervals."""
+
+    def interval(value: Mapping[str, float]) -> str:
+        low, high = 100 * value["low"], 100 * value["high"]
+        return f"{100 * value['mean']:.2f} ({low:.2f},\u00a0{high:.2f})"
+
+    lines: list[dict[str, str | None]] = [
+        {
+            "prompt, settings": name,
+            **{title: interval(result["rouge"][kind]) for kind, title in _KINDS.items()},
+            "words": f"{result['outputs']['mean_words']:.1f}",
+        }
+        for name, result in scores.items()
+    ]
+    lead = f"lead_{_LEAD_TURNS}"
+    others = {f"baseline {lead}": next(iter(scores.values()))["baselines"][lead]}
+    others |= {f"published: {name}": numbers for name, numbers in published.items()}
+    for name, numbers in others.items():
+        given = {
+            title: f"{100 * numbers[kind]:.2f}" if kind in numbers else None
+            for kind, title in _KINDS.items()
+        }
+        lines.append({"prompt, settings": name, **given, "words": None})
+    return lines
+
+
+def _sample(
+    number: int, row: Row, text: str, reference: str, outputs: list[Outputs]
+) -> dict[str, Any]:
+    """One row of the side-by-side table."""
+    sample = {"row": number, "id": row["id"], "dialogue": text, "human summary": reference}
+    for run in outputs:
+        if number in run.answers:
+            sample[run.name] = run.answers[number]
+            if run.texts[number] != run.answers[number]:
+                sample[f"{run.name} (with its reasoning)"] = run.texts[number]
+    return sample
+
+
+def _round_trip(text: str, vocabulary: Vocabulary) -> dict[str, Any]:
+    ids = vocabulary.encode([text], add_eos=True)[0]
+    return {"text": text, "tokens": ids, "decoded": vocabulary.decode([ids])[0]}
+
+
+def _write_samples(
+    workdir: epath.Path,
+    rows: list[Row],
+    inputs: list[str],
+    references: list[str],
+    outputs: list[Outputs],
+) -> None:
+    lines = [
+        {
+            "id": row["id"],
+            "input": inputs[i],
+            "reference": references[i],
+            "outputs": {run.name: run.answers[i] for run in outputs if i in run.answers},
+        }
+        for i, row in enumerate(rows)
+    ]
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    fresh = workdir / "samples.jsonl.new"
+    fresh.write_bytes(text.encode())
+    fresh.replace(workdir / "samples.jsonl")

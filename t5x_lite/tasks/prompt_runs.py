@@ -1,0 +1,198 @@
+"""One run of the task `prompt`: the prompts of many rows, decoded in length buckets, into a file that can go on."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from t5x_lite.console import log
+from t5x_lite.data.buckets import choose_lengths, make_shapes
+from t5x_lite.data.features import Examples, Ragged
+from t5x_lite.data.plan import Plan
+from t5x_lite.data.prompts import Prompt, extract_answer
+from t5x_lite.data.vocabulary import Vocabulary
+from t5x_lite.decoding import mbr
+from t5x_lite.decoding.generate import Generator
+from t5x_lite.decoding.settings import GenerationSettings
+from t5x_lite.evaluation.generative import Decode, Predictions, generate_texts
+from t5x_lite.evaluation.rouge import agreement
+from t5x_lite.models.t5 import T5
+from t5x_lite.parallel.shardings import put_batch, row_multiple
+
+# Shapes of batches for all prompt kinds together: each costs a compilation for each structure of settings.
+_BUCKETS = 6
+_MULTIPLE = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A prompt kind with decoding settings; `scored` over all rows, or shown for a few."""
+
+    prompt: str
+    setting: str
+    settings: GenerationSettings
+    scored: bool
+
+    @property
+    def name(self) -> str:
+        """What the report calls it."""
+        return f"{self.prompt}, {self.setting}"
+
+    @property
+    def file(self) -> str:
+        """Its file of predictions."""
+        return f"{self.prompt}.{self.setting}.jsonl"
+
+
+class Decoder:
+    """Decodes runs with one model, all in the same few shapes of batches: what runs have in common is compiled once.
+
+    Args:
+      rng: of the draws.
+      batch_tokens: most encoder tokens of a batch (at least a row for each device).
+      lengths: int [prompts], of the prompts of all runs, in tokens.
+      rows: the most prompts that a run has: no batch has more rows than that takes.
+    """
+
+    def __init__(
+        self,
+        model: T5,
+        params: Any,
+        vocabulary: Vocabulary,
+        mesh: Mesh,
+        *,
+        rng: jax.Array,
+        batch_tokens: int,
+        lengths: np.ndarray,
+        rows: int,
+    ):
+        self._model, self._params, self._vocabulary = model, params, vocabulary
+        self._mesh, self._rng = mesh, rng
+        multiple = row_multiple(mesh) * jax.process_count()
+        buckets = choose_lengths(lengths, np.ones_like(lengths), _BUCKETS, _MULTIPLE)
+        tokens = max(batch_tokens, buckets[-1][0] * multiple)
+        shapes = make_shapes(buckets, size=0, tokens=tokens, row_multiple=multiple)
+        most = -(-rows // multiple) * multiple
+        self._shapes = tuple(shape._replace(rows=min(shape.rows, most)) for shape in shapes)
+        self._generator = Generator(model.config, model.execution)
+
+    @property
+    def compilations(self) -> int:
+        """Programs compiled so far."""
+        return self._generator.compilations
+
+    def decode(
+        self,
+        run: Run,
+        prompt: Prompt,
+        row_ids: Mapping[int, str],
+        ids: Mapping[int, list[int]],
+        folder: epath.Path,
+    ) -> dict[int, str]:
+        """The output of every row by its number; those that folder/`run.file` holds already are not decoded again.
+
+        Args:
+          row_ids: by row number, what the data calls the row.
+          ids: by row number, the tokens of its prompt. Equal prompts (several references of one dialogue) are decoded
+            once; a sample depends on the number of the first row that has the prompt, not on which rows there are.
+          folder: where the file of predictions is.
+        """
+        digests = {row: _digest(tokens, run.settings) for row, tokens in ids.items()}
+        predictions = Predictions(folder / run.file, row_ids, digests)
+        of_digest: dict[str, list[int]] = {}
+        for row, digest in digests.items():
+            of_digest.setdefault(digest, []).append(row)
+        groups = list(of_digest.values())
+        done = self._done(predictions, groups)
+        log.info(
+            "%s: %d rows, %d different prompts, %d of them decoded before",
+            *(run.name, len(ids), len(groups), len(done)),
+        )
+
+        def write(group: int, text: str) -> None:
+            for row in groups[group]:
+                if row not in predictions.done:
+                    predictions.write(row, text)
+
+        for group, text in done.items():
+            write(group, text)
+        inputs = [ids[group[0]] for group in groups]
+        plan = self._plan(inputs, jax.process_index(), jax.process_count())
+        whole = self._plan(inputs, 0, 1)  # the same batches with the rows of all processes
+        texts = generate_texts(
+            self._make_decode(run, prompt, np.array([group[0] for group in groups])),
+            self._vocabulary,
+            ((whole.indices(step), plan.batch(step)) for step in range(plan.steps_per_epoch)),
+            len(groups),
+            on_text=write,
+            done=done,
+        )
+        predictions.finish()
+        return {row: text for group, text in zip(groups, texts, strict=True) for row in group}
+
+    def _done(self, predictions: Predictions, groups: list[list[int]]) -> dict[int, str]:
+        """{group: text} of the groups with at least one row decoded before; on every process those of process 0."""
+        known = [next((row for row in group if row in predictions.done), -1) for group in groups]
+        if jax.process_count() > 1:
+            # Another host may not see the file; it must skip the same batches all the same.
+            known = multihost_utils.broadcast_one_to_all(np.array(known, np.int32)).tolist()
+        return {group: predictions.done.get(row, "") for group, row in enumerate(known) if row >= 0}
+
+    def _plan(self, ids: list[list[int]], process_index: int, process_count: int) -> Plan:
+        nothing = Ragged.from_lists([[self._vocabulary.eos_id]] * len(ids))
+        return Plan(
+            Examples(Ragged.from_lists(ids), nothing),
+            self._shapes,
+            seed=None,
+            pack=False,
+            pad_id=self._model.config.pad_token_id,
+            decoder_start_id=self._model.config.decoder_start_token_id,
+            process_index=process_index,
+            process_count=process_count,
+        )
+
+    def _make_decode(self, run: Run, prompt: Prompt, numbers: np.ndarray) -> Decode:
+        candidates = run.settings.num_return_sequences
+
+        def decode(tokens: np.ndarray, indices: np.ndarray) -> np.ndarray:
+            output = self._generator.generate(
+                self._params,
+                put_batch({"encoder_input_tokens": tokens}, self._mesh)["encoder_input_tokens"],
+                run.settings,
+                self._rng,
+                row_ids=numbers[np.maximum(indices, 0)],
+            )
+            whole = output.tokens
+            if jax.process_count() > 1:
+                whole = multihost_utils.process_allgather(whole, tiled=True)
+            of_row = np.asarray(whole).reshape(len(indices), candidates, -1)
+            if candidates == 1:
+                return of_row[:, 0]
+            return np.stack([row[self._agreed(prompt, row)] for row in of_row])
+
+        return decode
+
+    def _agreed(self, prompt: Prompt, candidates: np.ndarray) -> int:
+        """Self-consistency: the chain whose answer agrees best with the answers of all chains."""
+        texts = self._vocabulary.decode(candidates)
+        answers = [extract_answer(prompt, text.strip()) for text in texts]
+        return mbr.choose(answers, agreement, symmetric=True)
+
+
+def _digest(tokens: list[int], settings: GenerationSettings) -> str:
+    """What tells whether an output on file is that of this prompt with these settings."""
+    fields = {
+        name: value.tolist() if isinstance(value, np.ndarray) else value
+        for name, value in dataclasses.asdict(settings).items()
+    }
+    content = json.dumps([tokens, fields], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]

@@ -1,0 +1,158 @@
+"""Training of a reward model on preference pairs (Bradley-Terry): config -> pairs -> steps -> held-out accuracy."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from t5x_lite.console import log
+from t5x_lite.data.preferences import pair_examples, pair_texts
+from t5x_lite.data.sources import Row
+from t5x_lite.errors import InputError
+from t5x_lite.evaluation.classification import calibration
+from t5x_lite.evaluation.intervals import Bootstrap, bootstrap_mean
+from t5x_lite.evaluation.text_classifier import TextClassifier
+from t5x_lite.interop.classifiers import save_classifier
+from t5x_lite.parallel.mesh import make_mesh, on_mesh
+from t5x_lite.params.overview import count
+from t5x_lite.reports.environment import environment
+from t5x_lite.reports.metrics import read_metrics
+from t5x_lite.reports.report import write_report
+from t5x_lite.tasks.classifier_training import (
+    load_classifier,
+    make_evaluate,
+    put_rows,
+    train_classifier,
+)
+from t5x_lite.tasks.holdout import read_with_holdout
+from t5x_lite.tasks.workdir import claim_workdir, local_copy, open_workdir
+from t5x_lite.train.classifier_step import PREFERENCE
+
+SCORE = "score"  # the one label of a reward model
+_CONFIDENCE = 0.95
+
+
+def run(config: ConfigDict, workdir: str) -> None:
+    """Runs the task, or goes on with it where the workdir's last checkpoint is."""
+    mesh = make_mesh(config.mesh.to_dict())
+    if config.loss.kind != PREFERENCE:
+        raise InputError(f"config.loss.kind must be {PREFERENCE!r} for the task 'reward'")
+    train_rows, evaluation_rows = read_with_holdout(config.data, config.seed)
+    template = config.data.template
+    pair_texts(train_rows[:1], template)
+    folder = open_workdir(workdir, config)
+    with on_mesh(mesh):
+        loaded = load_classifier(config, (SCORE,), train_rows, mesh, folder)
+        train = pair_examples(train_rows, template, loaded.tokenizer)
+        held_out = pair_examples(evaluation_rows, template, loaded.tokenizer)
+        claim_workdir(folder, config)
+        evaluate = make_evaluate(config, loaded.module, held_out, mesh)
+        digest = hashlib.sha256(train.encoder_input_tokens.flat.tobytes())
+        digest.update(train.decoder_target_tokens.flat.tobytes())
+        state, _ = train_classifier(
+            config, loaded, train, evaluate, digest.hexdigest(), mesh, folder
+        )
+        classifier = TextClassifier(loaded.module, state.params, loaded.tokenizer, put_rows(mesh))
+        mean = _mean_reward(classifier, train_rows[: config.evaluation.centred_rows], template)
+        params = centred(state.params, mean)
+        with local_copy(folder / "model", with_files=False) as directory:
+            save_classifier(directory, loaded.module, params, loaded.tokenizer)
+        classifier = TextClassifier(loaded.module, params, loaded.tokenizer, put_rows(mesh))
+        chosen, rejected = score_pairs(classifier, evaluation_rows, template)
+    bootstrap = Bootstrap(config.evaluation.bootstrap_samples, _CONFIDENCE, config.seed)
+    scores = preference_scores(chosen, rejected, bootstrap)
+    if "kind" in evaluation_rows[0]:
+        scores["accuracy by kind"] = accuracy_by_kind(chosen, rejected, evaluation_rows)
+    log.info("held-out accuracy %.3f of %d pairs", scores["accuracy"], scores["pairs"])
+    steps = [record for record in read_metrics(folder) if "loss" in record]
+    write_report(
+        folder,
+        {
+            "title": f"{config.task}: {config.data.train.source}",
+            "preferences": scores,
+            "calibration": preference_calibration(chosen, rejected),
+            "training": {
+                "steps": config.train.steps,
+                "train pairs": len(train_rows),
+                "first loss": steps[0]["loss"],
+                "last loss": steps[-1]["loss"],
+                "mean reward taken out": mean,
+                "parameters": count(params),
+            },
+            "samples": [
+                {**row, "score of chosen": float(c), "score of rejected": float(r)}
+                for row, c, r in zip(evaluation_rows, chosen, rejected, strict=True)
+            ][: config.evaluation.samples],
+            "environment": environment(),
+            "config": config.to_dict(),
+        },
+    )
+    log.info("report: %s", folder / "report.md")
+
+
+def score_pairs(
+    classifier: TextClassifier, rows: Sequence[Row], template: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The scores of the chosen and of the rejected responses, float32 [rows] each."""
+    chosen, rejected = pair_texts(rows, template)
+    return classifier.logits(chosen)[:, 0], classifier.logits(rejected)[:, 0]
+
+
+def preference_scores(
+    chosen: np.ndarray, rejected: np.ndarray, bootstrap: Bootstrap
+) -> dict[str, Any]:
+    """accuracy (a tie is half right) with its interval, mean margin and score, and whether the labels seem swapped."""
+    right = np.where(chosen == rejected, 0.5, chosen > rejected)
+    interval = bootstrap_mean(right, bootstrap)
+    scores: dict[str, Any] = {
+        "pairs": len(right),
+        "accuracy": interval.mean,
+        "low": interval.low,
+        "high": interval.high,
+        "mean margin": float(np.mean(chosen - rejected)),
+        "mean score": float(np.mean(np.concatenate([chosen, rejected]))),
+        "std of scores": float(np.std(np.concatenate([chosen, rejected]))),
+    }
+    if interval.high < 0.5:
+        log.warning(
+            "the reward model prefers the rejected responses (accuracy %.3f): are the columns `chosen` and `rejected`"
+            " swapped?",
+            interval.mean,
+        )
+        scores["warning"] = "prefers the rejected responses; the columns may be swapped"
+    elif interval.low < 0.5:
+        scores["warning"] = "not told apart from chance"
+    return scores
+
+
+def accuracy_by_kind(
+    chosen: np.ndarray, rejected: np.ndarray, rows: Sequence[Row]
+) -> dict[str, float]:
+    """The share of right pairs for each value of the column "kind"."""
+    kinds = np.array([row["kind"] for row in rows])
+    return {kind: float((chosen > rejected)[kinds == kind].mean()) for kind in sorted(set(kinds))}
+
+
+def preference_calibration(chosen: np.ndarray, rejected: np.ndarray) -> list[dict[str, float]]:
+    """How often the response that scores higher is the chosen one, by sigmoid of the difference."""
+    difference = np.abs(chosen - rejected).astype(np.float64)
+    return calibration(1 / (1 + np.exp(-difference)), chosen > rejected)
+
+
+def centred(params: Any, mean: float) -> Any:
+    """The parameters with `mean` taken from every score: from the bias of the last layer."""
+    last = "head_out" if "head_out" in params else "head"
+    bias = params[last]["bias"]
+    return {**params, last: {**params[last], "bias": bias - np.float32(mean).astype(bias.dtype)}}
+
+
+def _mean_reward(classifier: TextClassifier, rows: Sequence[Row], template: str) -> float:
+    if not rows:
+        return 0.0
+    chosen, rejected = score_pairs(classifier, rows, template)
+    return float(jax.numpy.mean(jax.numpy.concatenate([chosen, rejected])))

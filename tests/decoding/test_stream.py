@@ -1,0 +1,84 @@
+"""Streaming gives the tokens and the text of the whole call, piece by piece, and says no to beams at once."""
+
+import jax
+import numpy as np
+import pytest
+
+from t5x_lite.data.tokenizer_training import train_tokenizer
+from t5x_lite.decoding.settings import GenerationSettings
+from t5x_lite.decoding.stream import Streamer, text_pieces
+from t5x_lite.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def streamer(gated_pair):
+    return Streamer(gated_pair.config, gated_pair.generator._model.execution)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_new_tokens": 40},
+        {"max_new_tokens": 5, "repetition_penalty": 1.3},
+        {"max_new_tokens": 24, "do_sample": True, "temperature": 1.3},
+    ],
+    ids=["greedy", "processed", "sampled"],
+)
+def test_tokens_are_those_of_generate(gated_pair, streamer, settings):
+    pair, rng = gated_pair, jax.random.key(3)
+    settings = GenerationSettings.from_mapping(settings)
+    for row in pair.inputs(2, 12, seed=3):
+        whole = pair.generator.generate(pair.params, row[None], settings, rng)
+        streamed = list(streamer.stream(pair.params, row[None], settings, rng))
+        np.testing.assert_array_equal(streamed, whole.tokens[0, : int(whole.lengths[0])])
+
+
+def test_tokens_come_one_by_one_and_settings_do_not_recompile(gated_pair, streamer):
+    inputs = gated_pair.inputs(1, 12)
+    first = next(streamer.stream(gated_pair.params, inputs, GenerationSettings(max_new_tokens=9)))
+    compiled = streamer.compilations
+    for tokens in (9, 30):
+        settings = GenerationSettings(max_new_tokens=tokens)
+        assert next(streamer.stream(gated_pair.params, inputs, settings)) == first
+    assert streamer.compilations == compiled
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_beams": 4}, "num_beams = 4: beams have no output before the end"),
+        ({"do_sample": True, "num_return_sequences": 2}, "num_return_sequences = 2"),
+        ({"do_sample": True}, "sampling needs an rng"),
+    ],
+)
+def test_what_cannot_be_streamed_is_refused_before_compilation(gated_pair, settings, message):
+    fresh = Streamer(gated_pair.config, gated_pair.generator._model.execution)
+    with pytest.raises(InputError, match=message):  # not only when the first token is asked for
+        fresh.stream(
+            gated_pair.params, gated_pair.inputs(1, 12), GenerationSettings.from_mapping(settings)
+        )
+    with pytest.raises(InputError, match=r"\[1, length\]"):
+        fresh.stream(gated_pair.params, gated_pair.inputs(2, 12), GenerationSettings())
+    assert fresh.compilations == 0
+
+
+def test_pieces_are_whole_characters_and_together_the_text(tmp_path):
+    vocabulary = train_tokenizer(
+        ["plain words here and there"],
+        tmp_path,
+        vocab_size=300,
+        algorithm="bpe",
+        user_defined_symbols=(),
+        extra_ids=0,
+        keep_newlines=True,
+        byte_fallback=True,
+        max_sentences=0,
+    )
+    for text in ("here \u263a and\n\u00e4 there", "\u263a", "plain", ""):
+        (ids,) = vocabulary.encode([text], add_eos=True)
+        pieces = list(text_pieces(ids, vocabulary))
+        assert "".join(pieces) == vocabulary.decode([ids])[0] == text
+        assert not any("\ufffd" in piece for piece in pieces)
+    (ids,) = vocabulary.encode(["words \u263a"], add_eos=False)
+    cut = ids[:-1]  # ends within a character
+    assert "".join(text_pieces(cut, vocabulary)) == vocabulary.decode([cut])[0]

@@ -1,0 +1,149 @@
+"""A tiny T5 and a PPO run around it, small enough to solve something in seconds."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from t5x_lite.decoding.generate import Generator
+from t5x_lite.decoding.settings import GenerationSettings
+from t5x_lite.models.classifier_init import hidden_example, init_module
+from t5x_lite.models.config import Execution, T5Config
+from t5x_lite.models.init import init_params
+from t5x_lite.models.t5 import T5
+from t5x_lite.models.value_head import ValueHead
+from t5x_lite.rl.kl import KLController
+from t5x_lite.rl.loop import Prompts, Roller, run_ppo
+from t5x_lite.rl.losses import PPOSettings
+from t5x_lite.rl.policy import Policy
+from t5x_lite.rl.rollout import make_scorer
+from t5x_lite.rl.scores import ScoreSettings
+from t5x_lite.rl.step import init_ppo_state, make_ppo_step
+
+CONFIG = T5Config(
+    vocab_size=12, d_model=16, d_kv=8, d_ff=32, num_encoder_layers=1, num_decoder_layers=1,
+    num_heads=2, tie_word_embeddings=False, scale_decoder_outputs=False, dropout_rate=0.0,
+)  # fmt: skip
+SETTINGS: dict[str, Any] = dict(
+    minibatch_size=32, epochs=2, samples_per_prompt=1, advantage="gae", gamma=1.0, lam=0.95,
+    cliprange=0.2, cliprange_value=0.2, vf_coef=0.1, entropy_coef=0.0, kl_penalty="reward",
+    target_kl=0.0, whiten_advantages="batch", whiten_rewards=False, dropout=False,
+)  # fmt: skip
+
+
+class Kept:
+    """Writer, recorder and saver that keep everything in memory."""
+
+    def __init__(self) -> None:
+        self.metrics: list[dict[str, float]] = []
+        self.records: list[dict[str, Any]] = []
+        self.saved: list[int] = []
+
+    def write(self, step: int, metrics: Any) -> None:
+        self.metrics.append({"step": step, **metrics})
+
+    def record(self, step: int, content: Any) -> None:
+        self.records.append({"step": step, **content})
+
+    def save(self, step: int, state: Any, metadata: Any) -> None:
+        self.saved.append(step)
+
+    def wait(self) -> None: ...
+
+
+@dataclasses.dataclass
+class Run:
+    """A PPO run on a tiny T5; fields may be replaced before `train`."""
+
+    rate: Callable
+    seed: int = 0
+    rows: int = 64
+    length: int = 4
+    learning_rate: float = 3e-3
+    kl_coef: float = 0.0
+    steps: int = 10
+    config: T5Config = CONFIG
+    changes: dict[str, Any] = dataclasses.field(default_factory=dict)
+    scores: ScoreSettings = ScoreSettings(1.0, 0.0, 0.0)
+    mode: str = "fixed"
+    generation: dict[str, Any] = dataclasses.field(default_factory=dict)
+    reference: Any = None
+    controller: KLController = KLController("fixed", 1.0, 1.0)
+    put: Callable = jnp.asarray
+    start: int = 0
+    state: Any = None
+
+    def __post_init__(self) -> None:
+        settings = PPOSettings(**(SETTINGS | self.changes))
+        self.model = T5(self.config, Execution())
+        head = ValueHead(self.config.d_model, 0.0) if settings.advantage == "gae" else None
+        self.policy = Policy(self.model, head, adapted=False, chunk=0)
+        params = init_params(self.model, jax.random.key(self.seed))
+        # Near the uniform distribution, so that nothing is lost before the first step.
+        kernel = params["decoder"]["logits_dense"]["kernel"]
+        params["decoder"]["logits_dense"]["kernel"] = 0.3 * kernel
+        self.params = params
+        self.trainable = {"policy": params}
+        if head is not None:
+            self.trainable["value_head"] = init_module(
+                head, jax.random.key(1), hidden_example(self.config.d_model)
+            )
+        self.optimizer = optax.adam(self.learning_rate)
+        self.step = jax.jit(
+            make_ppo_step(
+                self.policy.forward,
+                self.optimizer,
+                optax.constant_schedule(self.learning_rate),
+                settings,
+                self.controller,
+            ),
+            donate_argnums=0,
+        )
+        sampling = {"do_sample": True, "top_k": 0, "max_new_tokens": self.length}
+        samples = {"num_return_sequences": settings.samples_per_prompt}
+        self.roller = Roller(
+            Generator(self.config, Execution()),
+            self.config,
+            lambda trainable, frozen: trainable["policy"],
+            make_scorer(self.policy),
+            GenerationSettings(**(sampling | samples | self.generation)),
+            length=self.length,
+            length_range=None,
+            mask_first_token=False,
+            put=self.put,
+            seed=self.seed,
+        )
+        self.settings = settings
+
+    def prompts(self, step: int) -> Prompts:
+        count = self.rows // self.settings.samples_per_prompt
+        tokens = np.tile(np.array([[5, 1, 0]], np.int32), (count, 1))
+        return Prompts(tokens, np.arange(count))
+
+    def train(self) -> tuple[Any, Kept]:
+        kept = Kept()
+        state = self.state
+        if state is None:
+            copy = jax.tree.map(jnp.array, self.trainable)  # the step donates its state
+            state = init_ppo_state(copy, self.optimizer, self.kl_coef)
+        reference = {"params": self.params} if self.reference is None else self.reference
+        state = run_ppo(
+            self.policy, self.roller, self.step, state, {}, reference, self.prompts, self.rate,
+            self.scores, jax.random.key(self.seed),
+            start=self.start, steps=self.steps, mode=self.mode, reference_name="policy",
+            dropout=self.settings.dropout, writer=kept, recorder=kept, evaluate=lambda s, n: {},
+            evaluate_every=1000, saver=kept, save_every=1000, metadata={},
+        )  # fmt: skip
+        return state, kept
+
+
+@pytest.fixture(scope="session")
+def ppo_run() -> type[Run]:
+    return Run
