@@ -84,7 +84,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 },
                 "holdout": 0.1 if davidson else 0.0,
                 "holdout_order": "shuffled",
-                "labels": {
+                "labels": {  # of the logits, in alphabetical order
                     "nothate": ("2", "False") if davidson else ("0",),
                     "hate": ("0", "1", "True") if davidson else ("1",),
                 },

@@ -13,6 +13,7 @@ first response token does not count, the KL is against the model below the adapt
 response with their special tokens). Ours stands beside the published numbers. Without parity ("fixed") every token
 counts, the reference is the policy as it was, and the reward reads the response.
 
+To go on from lab 2's adapter: --config.adapter='{"method": "load", "source": "runs/lora/adapter"}'.
 RLOO or GRPO in place of a critic: --config.ppo.advantage=rloo --config.ppo.samples_per_prompt=4. Other rewards:
 config.rewards is a weighted sum of classifiers, reward models (configs/reward.py) and Python functions.
 Hardware: any CPU for the quickstart's model; one accelerator for FLAN-T5-base. What comes out: model/ (the adapter

@@ -26,7 +26,7 @@ from t5x_lite.interop.hub import model_directory
 from t5x_lite.interop.names import Entry
 from t5x_lite.interop.tensors import DTYPES, Tensor, write_safetensors
 from t5x_lite.interop.weight_files import open_weights
-from t5x_lite.models.classifier_init import abstract_module, init_module, token_example
+from t5x_lite.models.classifier_init import abstract_module, init_jitted, token_example
 from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.encoder_classifier import EncoderClassifier
 from t5x_lite.models.t5_classifier import T5Classifier
@@ -56,7 +56,7 @@ class OpenedClassifier:
         placed = traverse_util.flatten_dict(shardings, sep="/") if shardings else {}
         drawn: dict[str, Any] = {}
         if self.new_head:
-            fresh = init_module(self.module, jax.random.key(seed), token_example())
+            fresh = init_jitted(self.module, jax.random.key(seed), token_example())
             drawn = traverse_util.flatten_dict(fresh, sep="/")
         params = {}
         for entry in self._table:

@@ -26,6 +26,11 @@ def init_module(module: nn.Module, rng: jax.Array, example: jax.Array) -> Params
     return _values(module.init(rng, example)["params"])
 
 
+def init_jitted(module: nn.Module, rng: jax.Array, example: jax.Array) -> Params:
+    """`init_module` as one program: on a mesh, the example's single row could not be split op by op."""
+    return jax.jit(lambda rng: init_module(module, rng, example))(rng)
+
+
 def abstract_module(module: nn.Module, example: jax.Array) -> tuple[Params, Params]:
     """Each parameter's `jax.ShapeDtypeStruct`, and its logical axis names; nothing is computed."""
     boxed = jax.eval_shape(lambda: module.init(jax.random.key(0), example)["params"])

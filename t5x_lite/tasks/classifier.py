@@ -40,7 +40,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     """Runs the task, or goes on with it where the workdir's last checkpoint is."""
     mesh = make_mesh(config.mesh.to_dict())
     values = label_values(config.data.labels.to_dict())
-    labels = tuple(config.data.labels)
+    labels = tuple(sorted(set(values.values())))
     if config.data.positive not in labels:
         raise InputError(
             f"config.data.positive must be one of {', '.join(labels)}, got {config.data.positive!r}"

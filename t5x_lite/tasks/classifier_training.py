@@ -30,7 +30,12 @@ from t5x_lite.errors import InputError
 from t5x_lite.interop.classifiers import Classifier, open_classifier
 from t5x_lite.interop.hf import open_hf
 from t5x_lite.interop.hub import model_directory
-from t5x_lite.models.classifier_init import abstract_module, init_module, token_example
+from t5x_lite.models.classifier_init import (
+    abstract_module,
+    init_jitted,
+    init_module,
+    token_example,
+)
 from t5x_lite.models.config import Execution
 from t5x_lite.models.encoder_classifier import EncoderClassifier
 from t5x_lite.models.t5_classifier import SHARED_WITH_T5, T5Classifier
@@ -285,7 +290,7 @@ def _with_t5s_encoder(
 ) -> Any:
     """A T5's encoder as it is, and a new head."""
     params = opened.read(dtype)
-    fresh = init_module(module, jax.random.key(seed), token_example())
+    fresh = init_jitted(module, jax.random.key(seed), token_example())
     chosen = {**{name: params[name] for name in SHARED_WITH_T5}, "head": fresh["head"]}
     return jax.device_put(chosen, shardings)
 

@@ -42,10 +42,10 @@ from t5x_lite.tasks.holdout import read_with_holdout
 from t5x_lite.tasks.model import load_model, shardings_of
 from t5x_lite.tasks.ppo_wiring import (
     Parts,
+    check_adapter,
     check_rollout,
     in_range,
     jit_ppo_step,
-    lora_of,
     make_parts,
     prompt_plan,
     prompts_of,
@@ -66,7 +66,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         raise InputError("the task 'ppo' runs in one process (on any number of devices)")
     mesh = make_mesh(config.mesh.to_dict())
     algorithm, settings = read_algorithm(config, mesh), check_rollout(config)
-    lora_of(config)
+    check_adapter(config)
     check_texts(config.data, ("train",))
     check_rewards(config.rewards.to_dict(), "config.rewards")
     for where, source in _sources(config).items():

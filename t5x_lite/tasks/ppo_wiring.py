@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,13 +20,14 @@ from t5x_lite.data.features import Examples
 from t5x_lite.data.plan import Plan
 from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.errors import InputError
+from t5x_lite.interop.peft import load_adapter, read_config
 from t5x_lite.models.classifier_init import hidden_example, init_module
 from t5x_lite.models.config import T5Config
 from t5x_lite.models.value_head import ValueHead
 from t5x_lite.optim.optimizers import make_optimizer
 from t5x_lite.optim.schedules import make_schedule
 from t5x_lite.parallel.shardings import optimizer_shardings, replicated, row_multiple
-from t5x_lite.params.adapters import request_of
+from t5x_lite.params.adapters import AdapterRequest, request_of
 from t5x_lite.params.lora import LoraSettings
 from t5x_lite.rl.kl import KLController
 from t5x_lite.rl.loop import Prompts
@@ -123,45 +125,60 @@ def check_rollout(config: ConfigDict) -> GenerationSettings:
     )
 
 
-def lora_of(config: ConfigDict) -> LoraSettings | None:
-    """What the `adapter` section asks for; None trains all weights.
+def check_adapter(config: ConfigDict) -> AdapterRequest:
+    """What the `adapter` section asks for: a new LoRA adapter, a saved one (a summarizer's) to go on from, or none.
 
     Raises:
-      InputError: a method that PPO does not train.
+      InputError: a method that PPO does not train, or no such adapter.
     """
     request = request_of(config.adapter.to_dict(), "config.adapter")
-    if request.source or not isinstance(request.settings, LoraSettings | None):
+    if request.source:
+        read_config(pathlib.Path(request.source).expanduser())
+    elif not isinstance(request.settings, LoraSettings | None):
         raise InputError(
-            "config.adapter.method must be 'lora' or 'none' here; merge a saved adapter first and name the result in"
-            " config.model.source"
+            "config.adapter.method must be 'lora', 'load' or 'none' here: PPO generates with merged weights, and a soft"
+            " prompt is no part of them"
         )
-    if request.settings is None and config.reference.source == "base":
+    elif request.settings is None and config.reference.source == "base":
         raise InputError(
             "config.reference.source 'base' is the model below an adapter; without one, say 'policy'"
         )
-    return request.settings
+    return request
+
+
+def _adapters(request: AdapterRequest, loaded: Loaded, params: Tree, key: jax.Array) -> Tree:
+    """The adapter's tree before PPO; None where all weights are trained."""
+    if request.source:
+        saved = load_adapter(request.source, loaded.model.config, params)
+        if not isinstance(saved.settings, LoraSettings):
+            raise InputError(f"config.adapter.source: {request.source} is no LoRA adapter")
+        return saved.tree
+    if request.settings is None:
+        return None
+    return request.settings.init(params, key)
 
 
 def make_parts(config: ConfigDict, loaded: Loaded, algorithm: Algorithm, mesh: Mesh) -> Parts:
     """The policy with its weights, the reference, and the first state, each where it belongs on the mesh."""
-    lora, chunk = lora_of(config), config.ppo.logprob_chunk
+    request, chunk = check_adapter(config), config.ppo.logprob_chunk
     critic = algorithm.settings.advantage == "gae"
     model = loaded.model
     head = ValueHead(model.config.d_model, config.critic.dropout_rate) if critic else None
-    policy = Policy(model, head, adapted=lora is not None, chunk=chunk)
     params = loaded.make()
+    key = jax.random.key(config.seed)
+    before = _adapters(request, loaded, params, jax.random.fold_in(key, 2))
+    policy = Policy(model, head, adapted=before is not None, chunk=chunk)
     param_places, everywhere = shardings_of(loaded.abstract), replicated(mesh)
     copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))
-    key = jax.random.key(config.seed)
     frozen: dict[str, Any] = {}
     trainable: dict[str, Any]
-    if lora is None:
+    if before is None:
         # The state's buffers are donated; the reference keeps its own.
         trainable, places = {"policy": copy(params)}, {"policy": param_places}
         reference: dict[str, Any] = {"params": params}
         initial: dict[str, Any] = {"policy": params}
     else:
-        adapters = jax.device_put(lora.init(params, jax.random.fold_in(key, 2)), everywhere)
+        adapters = jax.device_put(before, everywhere)
         constants, weights = split_off(adapters, _CONSTANTS)
         frozen = {"params": params, "constants": constants}
         trainable = {"policy": copy(weights)}

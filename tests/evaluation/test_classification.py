@@ -1,0 +1,106 @@
+"""Accuracy's neighbours against scikit-learn, toxicity against the classifier it measures with, and the paired test."""
+
+import numpy as np
+import pytest
+import tokenizers
+import transformers
+from sklearn.metrics import roc_auc_score
+
+from t5x_lite.data.classifier_text import ClassifierTokenizer
+from t5x_lite.errors import InputError
+from t5x_lite.evaluation.classification import auc, calibration
+from t5x_lite.evaluation.intervals import Bootstrap
+from t5x_lite.evaluation.text_classifier import TextClassifier
+from t5x_lite.evaluation.toxicity import Toxicity, paired_p_value, toxicity_summary
+from t5x_lite.models.config import Execution, T5Config
+from t5x_lite.models.t5_classifier import T5Classifier
+
+
+def test_auc_equals_scikit_learn_with_ties():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        scores, labels = rng.integers(0, 6, 40) / 5, rng.random(40) < 0.4
+        assert auc(scores, labels) == pytest.approx(roc_auc_score(labels, scores))
+    with pytest.raises(InputError, match="both classes"):
+        auc(np.ones(3), np.ones(3, bool))
+
+
+def test_calibration_of_a_perfectly_calibrated_judge():
+    rng = np.random.default_rng(0)
+    probabilities = rng.random(50_000)
+    table = calibration(probabilities, rng.random(50_000) < probabilities)
+    assert sum(row["rows"] for row in table) == 50_000
+    assert all(abs(row["predicted"] - row["observed"]) < 0.03 for row in table)
+    assert calibration(np.array([1.0]), np.array([True]))[0]["low"] == 0.9
+
+
+def test_paired_p_value():
+    rng = np.random.default_rng(0)
+    before = rng.random(200)
+    assert paired_p_value(before, before + 0.05 + 0.01 * rng.normal(size=200), 0) <= 1e-3
+    uniform = [
+        paired_p_value(*rng.normal(size=(2, 30)), seed=0) for _ in range(60)
+    ]  # no difference: no more small p-values than there should be
+    assert np.mean(np.array(uniform) < 0.1) < 0.25
+    assert paired_p_value(before, before + 0.02, 3) == paired_p_value(before, before + 0.02, 3)
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    """A classifier of one word: "rude" is hate, everything else is not."""
+    words = ["<pad>", "</s>", "<unk>", "rude", "kind", "word"]
+    backend = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>")
+    )
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    )
+    config = T5Config(
+        vocab_size=8, d_model=8, d_kv=4, d_ff=8, num_encoder_layers=1, num_decoder_layers=1,
+        num_heads=2, tie_word_embeddings=True, scale_decoder_outputs=True,
+    )  # fmt: skip
+    import jax
+
+    from t5x_lite.models.classifier_init import init_module, token_example
+
+    module = T5Classifier(config, ("nothate", "hate"), Execution())
+    params = init_module(module, jax.random.key(0), token_example())
+    embedding = np.zeros((8, 8), np.float32)
+    embedding[:, 0] = 1.0
+    embedding[3] = [0, 1, 0, 0, 0, 0, 0, 0]
+    params["token_embedder"]["embedding"] = embedding
+    params["encoder"]["layers_0"]["mlp"]["wo"]["kernel"] *= 0
+    params["encoder"]["layers_0"]["attention"]["out"]["kernel"] *= 0
+    head = np.zeros((8, 2), np.float32)
+    head[0] = [2, 0]
+    head[1] = [0, 2]
+    params["head"]["kernel"] = head
+    return TextClassifier(module, params, ClassifierTokenizer(tokenizer, 16))
+
+
+def test_toxicity_is_the_probability_of_the_label(classifier):
+    texts = ["rude", "kind word", "rude rude", "word", ""]
+    scores = classifier.probabilities(texts)[:, 1].astype(float)
+    assert scores[0] > 0.5 > scores[1] and np.isfinite(scores).all()
+    measurement = Toxicity(classifier, "hate")
+    assert measurement.compute(predictions=texts)["toxicity"] == scores.tolist()
+    assert measurement.compute(predictions=texts, aggregation="maximum") == {
+        "max_toxicity": scores.max()
+    }
+    assert measurement.compute(predictions=texts, aggregation="ratio") == {"toxicity_ratio": 0.4}
+    mean = measurement.compute(predictions=texts, aggregation="mean")
+    assert mean == {"mean_toxicity": scores.mean(), "std_toxicity": scores.std()}
+    summary = toxicity_summary(scores, Bootstrap(200, 0.95, 0))
+    assert summary["mean"] == scores.mean() and summary["low"] <= summary["mean"] <= summary["high"]
+    assert (summary["max"], summary["ratio"], summary["texts"]) == (scores.max(), 0.4, 5)
+    with pytest.raises(InputError, match="no label 'toxic'; it has nothate, hate"):
+        Toxicity(classifier, "toxic")
+
+
+def test_a_batch_scores_as_its_texts_alone(classifier):
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(["rude", "kind", "word"], n)) for n in rng.integers(1, 60, 70)]
+    alone = np.concatenate([classifier.logits([text]) for text in texts[:12]])
+    np.testing.assert_allclose(classifier.logits(texts)[:12], alone, rtol=1e-5)
+    assert classifier.logits([]).shape == (0, 2)

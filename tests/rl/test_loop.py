@@ -1,0 +1,161 @@
+"""The loop around PPO: repeatable, sharded alike, and clear about what is wrong with scores, reference and sampler."""
+
+import logging
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from t5x_lite.errors import InputError
+from t5x_lite.parallel.mesh import make_mesh, on_mesh
+from t5x_lite.rl.policy import overlay, split_off
+from t5x_lite.rl.rollout import draw_lengths, other_side
+from t5x_lite.rl.statistics import DISTRIBUTIONS
+
+# LABS.md's list; time/ppo/* apart.
+KEYS = """
+objective/kl objective/kl_dist objective/logprobs objective/ref_logprobs objective/kl_coef objective/entropy
+ppo/mean_non_score_reward ppo/mean_scores ppo/std_scores ppo/loss/policy ppo/loss/value ppo/loss/total
+ppo/policy/entropy ppo/policy/approxkl ppo/policy/policykl ppo/policy/clipfrac ppo/policy/advantages
+ppo/policy/advantages_mean ppo/policy/ratio ppo/returns/mean ppo/returns/var ppo/val/vpred ppo/val/error
+ppo/val/clipfrac ppo/val/mean ppo/val/var ppo/val/var_explained ppo/learning_rate tokens/queries_len_mean
+tokens/queries_len_std tokens/queries_dist tokens/responses_len_mean tokens/responses_len_std tokens/responses_dist
+env/reward_mean env/reward_std env/reward_dist
+""".split()
+
+
+def share_of_four(rows, responses):
+    return np.array([np.mean(tokens == 4) for tokens in responses], np.float32)
+
+
+def without_times(records):
+    return [{k: v for k, v in record.items() if not k.startswith("time/")} for record in records]
+
+
+def test_two_runs_are_bit_identical_and_log_every_key(ppo_run):
+    runs = [ppo_run(share_of_four, steps=3).train() for _ in range(2)]
+    (one, kept), (two, again) = runs
+    jax.tree.map(np.testing.assert_array_equal, one, two)
+    assert without_times(kept.metrics) == without_times(again.metrics)
+    logged = set(kept.metrics[0]) | set(kept.records[0]["distributions"])
+    assert set(KEYS) <= logged
+    assert set(DISTRIBUTIONS) == set(kept.records[0]["distributions"])
+    assert kept.metrics[0]["objective/kl"] == pytest.approx(0, abs=1e-4)
+    assert any(name.startswith("time/ppo/") for name in kept.metrics[0])
+    other, _ = ppo_run(share_of_four, steps=3, seed=1).train()
+    assert float(other.trainable["value_head"]["out"]["bias"][0]) != float(
+        one.trainable["value_head"]["out"]["bias"][0]
+    )
+
+
+@pytest.mark.xfail(reason="PPO on several devices is open work: see CHANGELOG.md", strict=False)
+def test_one_and_eight_devices_agree(ppo_run):
+    _, alone = ppo_run(share_of_four, steps=2).train()
+    mesh = make_mesh({"data": 8, "fsdp": 1, "model": 1})
+    rows = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+    run = ppo_run(share_of_four, steps=2, put=lambda x: jax.device_put(x, rows))
+    with on_mesh(mesh):
+        _, sharded = run.train()
+    for one, eight in zip(alone.records, sharded.records, strict=True):
+        assert [t.tolist() for t in one["tokens"]] == [t.tolist() for t in eight["tokens"]]
+    for one, eight in zip(
+        without_times(alone.metrics), without_times(sharded.metrics), strict=True
+    ):
+        for name in one:
+            assert one[name] == pytest.approx(eight[name], abs=1e-5, rel=1e-4), name
+
+
+def test_a_step_without_a_learning_rate_keeps_the_ratio_at_one(ppo_run):
+    _, kept = ppo_run(share_of_four, steps=1, learning_rate=0.0).train()
+    assert kept.metrics[0]["ppo/policy/ratio"] == pytest.approx(1, abs=1e-5)
+    assert kept.metrics[0]["ppo/policy/clipfrac"] == 0
+
+
+def test_target_kl_ends_a_step_early(ppo_run):
+    changes = {"target_kl": 1e-4, "epochs": 4}
+    _, kept = ppo_run(share_of_four, steps=1, learning_rate=0.05, changes=changes).train()
+    assert kept.metrics[0]["ppo/early_stop"] == 1
+    assert 0 < kept.metrics[0]["ppo/minibatches"] < 8
+
+
+def test_scores_that_are_no_numbers_leave_their_responses_out(ppo_run, caplog):
+    def rate(rows, responses):
+        scores = share_of_four(rows, responses)
+        scores[::3] = np.nan
+        return scores
+
+    with caplog.at_level(logging.WARNING, "t5x_lite"):
+        state, kept = ppo_run(rate, steps=1).train()
+    assert "22 of 64 scores are not finite" in caplog.text
+    assert kept.metrics[0]["ppo/unusable_scores"] == 22
+    assert len(kept.records[0]["rows"]) == 42
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.trainable))
+
+
+def test_not_one_usable_score_stops_with_the_reason(ppo_run):
+    with pytest.raises(InputError, match="none of the 64 scores is finite"):
+        ppo_run(lambda rows, responses: np.full(len(responses), np.inf), steps=1).train()
+
+
+def test_equal_scores_are_told_and_change_nothing_without_a_penalty(ppo_run, caplog):
+    run = ppo_run(
+        lambda rows, responses: np.ones(len(responses)), steps=1,
+        changes={"advantage": "grpo", "samples_per_prompt": 4},
+    )  # fmt: skip
+    with caplog.at_level(logging.WARNING, "t5x_lite"):
+        state, _ = run.train()
+    assert "all 64 scores are 1" in caplog.text
+    jax.tree.map(np.testing.assert_array_equal, state.trainable["policy"], run.params)
+
+
+def test_preflight_stops_at_another_reference_and_parity_warns(ppo_run, caplog):
+    run = ppo_run(share_of_four, steps=1)
+    run.reference = {"params": jax.tree.map(lambda x: x + 0.05, run.params)}
+    with pytest.raises(InputError, match="the reference has other weights.*'policy'"):
+        run.train()
+    run.mode = "parity"
+    with caplog.at_level(logging.WARNING, "t5x_lite"):
+        _, kept = run.train()
+    assert "KL of policy to reference is" in caplog.text
+    assert abs(kept.metrics[0]["objective/kl"]) > 1e-3
+
+
+def test_preflight_names_a_sampler_with_other_weights(ppo_run):
+    run = ppo_run(share_of_four, steps=1)
+    run.roller = type(run.roller)(
+        **{
+            **vars(run.roller),
+            "generation_params": lambda t, f: jax.tree.map(lambda x: x + 0.05, t["policy"]),
+        }
+    )
+    with pytest.raises(InputError, match="sampler and scorer differ by up to"):
+        run.train()
+
+
+def test_preflight_remarks_on_a_filter_and_on_dropout(ppo_run, caplog):
+    run = ppo_run(share_of_four, steps=1, generation={"top_k": 3}, changes={"dropout": True})
+    with caplog.at_level(logging.WARNING, "t5x_lite"):
+        run.train()
+    assert "drawn through a filter (top_k = 3)" in caplog.text
+    assert "dropout is on in the updates" in caplog.text
+
+
+def test_other_side_of_the_padding():
+    tokens = jnp.array([[5, 6, 0, 0], [5, 6, 7, 1], [0, 0, 0, 0]])
+    expected = [[0, 0, 5, 6], [5, 6, 7, 1], [0, 0, 0, 0]]
+    np.testing.assert_array_equal(other_side(tokens, 0), expected)
+
+
+def test_drawn_lengths_are_the_labs_range_and_seeded():
+    lengths = np.concatenate([draw_lengths((100, 400), 16, 0, step) for step in range(200)])
+    assert lengths.min() >= 100 and lengths.max() <= 399 and lengths.max() > 390
+    np.testing.assert_array_equal(draw_lengths((1, 9), 4, 3, 5), draw_lengths((1, 9), 4, 3, 5))
+
+
+def test_adapters_without_their_constants_and_back():
+    tree = {"a": {"lora_a": 1, "lora_scaling": 2}, "b": {"lora_scaling": 3}}
+    constants, weights = split_off(tree, ("lora_scaling",))
+    assert weights == {"a": {"lora_a": 1}}
+    assert overlay(constants, weights) == tree
