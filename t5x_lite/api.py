@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -18,6 +18,7 @@ import numpy as np
 from t5x_lite.data.vocabulary import Vocabulary, load_vocabulary
 from t5x_lite.decoding.generate import Generator
 from t5x_lite.decoding.settings import GenerationSettings
+from t5x_lite.decoding.stream import Streamer, text_pieces
 from t5x_lite.errors import InputError
 from t5x_lite.interop.hf import load_hf, save_hf
 from t5x_lite.interop.hub import model_directory
@@ -59,7 +60,8 @@ class Pretrained:
         self.adapters: dict[str, Adapter] = {}
         self.adapter: str | None = None
         self._model = T5(config, execution)
-        self._generator = Generator(config, execution)
+        self._generator = Generator(config, execution, tokenizer)
+        self._streamer = Streamer(config, execution, tokenizer)
         self._logits = jax.jit(self._model.apply)
 
     def generate(self, texts: Sequence[str], *, seed: int = 0, **settings: Any) -> list[str]:
@@ -79,6 +81,21 @@ class Pretrained:
         return self.tokenizer.decode(
             self.generate_tokens(self.encode(texts), seed=seed, **settings).tolist()
         )
+
+    def stream(self, text: str, *, seed: int = 0, **settings: Any) -> Iterator[str]:
+        """The text that `generate([text], ...)` gives, in pieces, each as soon as it is chosen.
+
+        Raises:
+          InputError: as `generate`, and beams or several sequences: at once, before anything is compiled.
+        """
+        tokens = self._streamer.stream(
+            self.params,
+            self.encode([text]),
+            self.settings.updated(settings),
+            jax.random.key(seed),
+            adapters=self._acting(),
+        )
+        return text_pieces(tokens, self.tokenizer)
 
     def generate_tokens(
         self, encoder_input_tokens: np.ndarray | jax.Array, *, seed: int = 0, **settings: Any

@@ -216,3 +216,20 @@ def test_models_that_cannot_be_loaded(source, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=message):
         load_pretrained(source)
+
+
+def test_streamed_pieces_are_the_generated_text(t5):
+    for settings in ({"max_new_tokens": 12}, {"max_new_tokens": 8, "do_sample": True}):
+        pieces = list(t5.stream(TEXTS[0], seed=1, **settings))
+        assert "".join(pieces) == t5.generate(TEXTS[:1], seed=1, **settings)[0]
+    with pytest.raises(InputError, match="num_beams = 2: beams have no output before the end"):
+        t5.stream(TEXTS[0], num_beams=2)
+
+
+def test_a_stop_string_ends_a_text(t5):
+    (whole,) = t5.generate(TEXTS[:1], max_new_tokens=12)
+    stop = whole[len(whole) // 2 :][:2]
+    (stopped,) = t5.generate(TEXTS[:1], max_new_tokens=12, stop_strings=[stop])
+    assert whole.startswith(stopped) and stop in stopped
+    assert stop not in stopped[: stopped.rfind(stop)] or whole == stopped
+    assert "".join(t5.stream(TEXTS[0], max_new_tokens=12, stop_strings=[stop])) == stopped

@@ -124,6 +124,7 @@ def _token_bytes(vocabulary: Vocabulary) -> list[bytes | None]:
     tokenizer = vocabulary.tokenizer
     names = tokenizer.convert_ids_to_tokens(list(range(vocabulary.size)))
     prefix = tokenizer.convert_ids_to_tokens(vocabulary.encode([_PREFIX], add_eos=False)[0])
+    before = len(tokenizer.convert_tokens_to_string(prefix))
     texts: list[bytes | None] = []
     for name in names:
         if name is None:
@@ -131,7 +132,5 @@ def _token_bytes(vocabulary: Vocabulary) -> list[bytes | None]:
         elif match := _BYTE.fullmatch(name):
             texts.append(bytes([int(match[1], 16)]))
         else:
-            text = tokenizer.convert_tokens_to_string([*prefix, name])
-            at = text.find(_PREFIX)
-            texts.append(text[at + len(_PREFIX) :].encode() if at >= 0 else None)
+            texts.append(tokenizer.convert_tokens_to_string([*prefix, name])[before:].encode())
     return texts

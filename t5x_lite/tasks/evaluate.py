@@ -29,7 +29,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         execution = Execution(dtype=config.model.dtype, attention=config.model.attention)
         loaded = load_model(config.model, execution, vocabulary, mesh, config.seed)
         model = loaded.model
-        check_generation(config, model.config)
+        check_generation(config, model.config, vocabulary)
         plan = evaluation_plan(
             split,
             model.config,

@@ -57,7 +57,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         )
         loaded = load_model(config.model, execution, vocabulary, mesh, config.seed)
         model = loaded.model
-        check_generation(config, model.config)
+        check_generation(config, model.config, vocabulary)
         adaptation = adaptation_of(config, loaded, mesh)
         state_of(config, loaded, mesh, adaptation)
         rows = row_multiple(mesh, config.batch.accumulation)

@@ -59,7 +59,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         )
         loaded = load_model(config.model, execution, vocabulary, mesh, config.seed)
         model = loaded.model
-        check_generation(config, model.config)
+        check_generation(config, model.config, vocabulary)
         state_of(config, loaded, mesh)
         plan = bucketed_plan(
             config,

@@ -59,7 +59,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         execution = Execution(dtype=config.model.dtype, attention=config.model.attention)
         loaded = load_model(config.model, execution, vocabulary, mesh, config.seed)
         for each in runs:
-            prepare(each.settings, loaded.model.config, batch=1)
+            prepare(each.settings, loaded.model.config, 1, vocabulary)
         claim_workdir(folder, config)
         params = loaded.make()
         decoder = Decoder(

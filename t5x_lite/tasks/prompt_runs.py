@@ -83,7 +83,7 @@ class Decoder:
         shapes = make_shapes(buckets, size=0, tokens=tokens, row_multiple=multiple)
         most = -(-rows // multiple) * multiple
         self._shapes = tuple(shape._replace(rows=min(shape.rows, most)) for shape in shapes)
-        self._generator = Generator(model.config, model.execution)
+        self._generator = Generator(model.config, model.execution, vocabulary)
 
     @property
     def compilations(self) -> int:

@@ -46,7 +46,9 @@ class Loss(Protocol):
         """{"evaluation/loss": ..., ...}."""
 
 
-def check_generation(config: ConfigDict, model: T5Config | None = None) -> GenerationSettings:
+def check_generation(
+    config: ConfigDict, model: T5Config | None = None, vocabulary: Vocabulary | None = None
+) -> GenerationSettings:
     """The `generation` section; with the model, its token ids too are checked.
 
     Raises:
@@ -60,7 +62,7 @@ def check_generation(config: ConfigDict, model: T5Config | None = None) -> Gener
             "config.evaluation.mbr_candidates: the candidates are samples; set config.generation.do_sample"
         )
     if model is not None:
-        prepare(settings, model, batch=1)
+        prepare(settings, model, 1, vocabulary)
     return settings
 
 
@@ -168,7 +170,7 @@ def make_decode(
     settings = check_generation(config)
     if candidates:
         settings = settings.updated({"num_return_sequences": candidates})
-    generator = Generator(model.config, model.execution)
+    generator = Generator(model.config, model.execution, vocabulary)
     rng = jax.random.fold_in(jax.random.key(config.seed), 1)
     sharding = batch_sharding(mesh)
 

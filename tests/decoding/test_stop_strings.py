@@ -15,6 +15,7 @@ from t5x_lite.models.config import T5Config
 TEXTS = [
     "Ann asks Bob: is it late? No, it is not late.",
     "Bob and Ann: aha, ahaha!\n\nStop here.\nab",
+    "abcdef " * 9,  # what transformers puts before a token to see its text
 ]
 STOPS = [
     (". ",),
