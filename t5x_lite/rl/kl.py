@@ -22,7 +22,11 @@ def k1(logprobs: jax.Array, ref_logprobs: jax.Array) -> jax.Array:
 
 
 def k3(logprobs: jax.Array, ref_logprobs: jax.Array) -> jax.Array:
-    """q/p - 1 - log(q/p): unbiased and never negative. As a loss term; in the reward its gradient is biased."""
+    """q/p - 1 - log(q/p): unbiased and never negative. As a loss term; in the reward its gradient is biased.
+
+    As a loss, over tokens drawn from p, its gradient is that of KL(q || p), not of KL(p || q): it leads to
+    p(a) = beta * q(a) / (constant - r(a)) in place of the Gibbs policy, and punishes what p no longer says.
+    """
     log_ratio = -k1(logprobs, ref_logprobs)
     return jnp.expm1(log_ratio) - log_ratio
 

@@ -50,7 +50,6 @@ def test_two_runs_are_bit_identical_and_log_every_key(ppo_run):
     )
 
 
-@pytest.mark.xfail(reason="PPO on several devices is open work: see CHANGELOG.md", strict=False)
 def test_one_and_eight_devices_agree(ppo_run):
     _, alone = ppo_run(share_of_four, steps=2).train()
     mesh = make_mesh({"data": 8, "fsdp": 1, "model": 1})
