@@ -9,7 +9,7 @@ Face's format, and report.md with each task's scores on held-out dialogues. Not 
 
 Summaries asked for without an example are answered in other words (`other_summary`) than those of the bundled
 `summary`: there is something left to fine-tune. Solved examples in the prompt show which words are wanted, so that one
-or three of them help. A dialogue alone is a text to repair, not a question.
+or three of them should help. A dialogue alone is a text to repair, not a question.
 """
 
 import ml_collections

@@ -1,4 +1,4 @@
-"""Configs: found by path or name, loaded, changed by flags, and checked against `config_fields`."""
+"""Configs: found by path or name, loaded, changed by flags, and checked against `config_tasks`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from t5x_lite.config_fields import SEED, TASKS, Field, Named
+from t5x_lite.config_fields import SEED, Field, Named
+from t5x_lite.config_tasks import TASKS
 from t5x_lite.errors import InputError
 
 _PACKAGE = pathlib.Path(__file__).resolve().parent
@@ -58,6 +59,7 @@ def load_config(spec: str, overrides: Mapping[str, str]) -> ConfigDict:
     name, colon, argument = spec.partition(":")
     file = find_config_file(name)
     config = _run(file, *([argument] if colon else []))
+    _unshare(config, set())
     for field, text in overrides.items():
         _override(config, field, text)
 
@@ -148,6 +150,20 @@ def _run(file: pathlib.Path, *arguments: str) -> ConfigDict:
             f"{file}: get_config must return an ml_collections.ConfigDict, got {config!r:.80}"
         )
     return config
+
+
+def _unshare(section: ConfigDict, seen: set[int]) -> None:
+    """Gives each field a section of its own: a dict that a config file puts in two places is one section to
+    ml_collections, and a flag that changes the one would change the other.
+    """
+    with section.unlocked():
+        for name, value in section.items():
+            if not isinstance(value, ConfigDict):
+                continue
+            if id(value) in seen:
+                section[name] = value.copy_and_resolve_references()
+            seen.add(id(section[name]))
+            _unshare(section[name], seen)
 
 
 def _override(config: ConfigDict, field: str, text: str) -> None:

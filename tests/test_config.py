@@ -10,7 +10,8 @@ from ml_collections import ConfigDict
 
 from t5x_lite import config as config_module
 from t5x_lite.config import check_config, find_config_file, load_config, shipped_configs
-from t5x_lite.config_fields import TASKS, Field
+from t5x_lite.config_fields import Field
+from t5x_lite.config_tasks import TASKS
 from t5x_lite.errors import InputError
 
 QUICKSTART = "quickstart.py:runlocal"
@@ -203,6 +204,13 @@ def test_a_field_that_no_flag_touches_is_blamed_on_the_file(write):
     )
     with refuses(r"own.py: config.mesh.modle: there is no such field; did you mean model\?"):
         load_config(str(file), {"mesh.data": "1"})
+
+
+def test_a_dict_in_two_places_is_two_sections():
+    """The file gives train and evaluation one and the same `columns`."""
+    config = load_config("quickstart.py", {"data.train.columns.dialogue": "text"})
+    assert config.data.train.columns.dialogue == "text"
+    assert config.data.evaluation.columns.dialogue == "dialogue"
 
 
 # Checking

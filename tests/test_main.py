@@ -306,7 +306,7 @@ BAD_INPUT = {
     "a workdir of another run": (
         lambda tmp: (tmp / "run").mkdir()
         or (tmp / "run" / "config.json").write_text('{"task": "finetune", "seed": 4}') and [],
-        r"--workdir .*run holds a run of another config \(config.batch.*and \d+ more\): take another",
+        r"--workdir .*run holds a run of another config \(config.adapter.*and \d+ more\): take another",
     ),
 }  # fmt: skip
 

@@ -4,6 +4,7 @@ segment ids).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -90,6 +91,18 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.encoder_input_tokens)
+
+
+def fingerprint(source: ExampleSource) -> str:
+    """A hash of every example's tokens in the first epoch, in order: whether a resumed run sees the
+    examples it began with.
+    """
+    digest = hashlib.sha256()
+    for index in range(len(source.encoder_lengths)):
+        for tokens in source.example(index, 0):
+            digest.update(len(tokens).to_bytes(8, "little"))
+            digest.update(np.ascontiguousarray(tokens, np.int32).tobytes())
+    return digest.hexdigest()
 
 
 def make_examples(

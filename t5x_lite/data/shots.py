@@ -1,4 +1,4 @@
-"""Solved examples before each question, drawn from the rows themselves: what few-shot prompts are learned from."""
+"""Solved examples before each question, drawn from training rows: what few-shot prompts are learned from."""
 
 from __future__ import annotations
 
@@ -16,23 +16,30 @@ SEPARATOR = "\n\n\n"
 
 
 def with_shots(
-    rows: Sequence[Row], count: int, *, template: str, target: str, seed: int, name: str
+    rows: Sequence[Row],
+    solved: Sequence[Row],
+    count: int,
+    *,
+    template: str,
+    target: str,
+    seed: int,
+    name: str,
 ) -> list[Row]:
-    """The rows with a field "shots": `count` other rows of them, each asked by `template` and answered by `target`.
+    """The rows with a field "shots": `count` of the `solved` rows, each asked by `template` and answered by `target`.
 
-    Row i's shots are a function of (seed, i) and of the number of rows. `count` 0 gives an empty field.
+    Row i's shots are a function of (seed, i) and of the solved rows. No row (by its id) is shown its own answer.
 
     Raises:
-      InputError: not more rows than shots; the message calls the rows `name`.
+      InputError: not more solved rows than shots; the message calls the rows `name`.
     """
-    if count and len(rows) <= count:
-        raise InputError(f"{name}: {count} shots a prompt need more than {len(rows)} rows")
+    if len(solved) <= count:
+        raise InputError(f"{name}: {count} shots a prompt need more than {len(solved)} solved rows")
     question, answer = find_template(template), find_template(target)
-    solved = [question.render(row) + answer.render(row) + SEPARATOR for row in rows if count]
+    texts = [question.render(row) + answer.render(row) + SEPARATOR for row in solved]
     shown = []
     for i, row in enumerate(rows):
-        rng = np.random.default_rng((seed, i))
-        others = rng.choice(len(rows) - 1, count, replace=False) if count else ()
-        text = "".join(solved[other + (other >= i)] for other in others)
-        shown.append({**row, SHOTS_FIELD: text})
+        # One more than are shown, for the row itself may be among them.
+        drawn = np.random.default_rng((seed, i)).choice(len(solved), count + 1, replace=False)
+        others = [n for n in drawn if solved[n]["id"] != row["id"]][:count]
+        shown.append({**row, SHOTS_FIELD: "".join(texts[n] for n in others)})
     return shown

@@ -52,6 +52,17 @@ def param_shardings(abstract_params: Any, axes: Any, mesh: Mesh) -> Any:
     return map_with_path(sharding, abstract_params, axes)
 
 
+def with_shardings(shapes: Any, shardings: Any, dtype: str | None = None) -> Any:
+    """The tree of `jax.ShapeDtypeStruct` with these shardings; `dtype` None keeps each leaf's own."""
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(
+            leaf.shape, dtype or leaf.dtype, sharding=sharding
+        ),
+        shapes,
+        shardings,
+    )
+
+
 def optimizer_shardings(
     optimizer: optax.GradientTransformation, abstract_params: Any, shardings: Any, mesh: Mesh
 ) -> Any:

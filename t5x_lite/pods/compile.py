@@ -22,6 +22,7 @@ from t5x_lite.parallel.shardings import (
     param_shardings,
     replicated,
     row_multiple,
+    with_shardings,
 )
 from t5x_lite.train.state import TrainState, init_state
 from t5x_lite.train.step import Batch, make_train_step
@@ -123,11 +124,7 @@ def _abstract_state(model: T5, optimizer: optax.GradientTransformation, mesh: Me
         opt_state=optimizer_shardings(optimizer, params, over_params, mesh),
     )
     shapes = jax.eval_shape(lambda: init_state(params, optimizer))
-    return jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        shapes,
-        shardings,
-    )
+    return with_shardings(shapes, shardings)
 
 
 def _abstract_batch(rows: int, encoder_length: int, decoder_length: int, mesh: Mesh) -> Batch:

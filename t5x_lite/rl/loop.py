@@ -164,7 +164,7 @@ def run_ppo(
                     statistics = jax.device_get(statistics)
             numbers = _write(
                 writer, recorder, step, responses, experience, scores, rows, batch, statistics,
-                details, old_kl_coef, {f"time/ppo/{name}": s for name, s in times.items()},
+                details, old_kl_coef, roller.config.pad_token_id, {f"time/ppo/{name}": s for name, s in times.items()},
             )  # fmt: skip
             bar.note(f"score {numbers['ppo/mean_scores']:.3f}, KL {numbers['objective/kl']:.3f}")
             bar.update()
@@ -273,6 +273,7 @@ def _write(
     statistics: Mapping[str, Any],
     details: Mapping[str, jax.Array],
     kl_coef: float,
+    pad_id: int,
     times: Mapping[str, float],
 ) -> dict[str, float]:
     """Writes the step, and returns its numbers."""
@@ -282,7 +283,7 @@ def _write(
     )  # what was filled up or has no usable score is no part of the statistics
     if not kept.any():
         kept = rows >= 0
-    queries = (batch.encoder_input_tokens != 0).sum(axis=1)
+    queries = (batch.encoder_input_tokens != pad_id).sum(axis=1)
     queries = np.repeat(queries, len(rows) // len(batch.rows))
     logged = rollout_statistics(
         logprobs=np.asarray(experience.logprobs)[kept],

@@ -34,9 +34,7 @@ class Preflight:
     """What was found: numbers in nats, and what speaks against starting ("" for nothing)."""
 
     kl: float  # mean over sequences of the summed k1
-    largest_reference_gap: float  # a token
-    largest_sampler_gap: float
-    largest_padding_gap: float
+    largest_sampler_gap: float  # a token
     problems: tuple[str, ...]
     remarks: tuple[str, ...]
 
@@ -105,7 +103,7 @@ def inspect(
         remarks.append(
             "dropout is on in the updates: ratios start away from 1, and the first minibatch is clipped already"
         )
-    return Preflight(kl, to_reference, to_sampler, to_padding, tuple(problems), tuple(remarks))
+    return Preflight(kl, to_sampler, tuple(problems), tuple(remarks))
 
 
 def report(found: Preflight, mode: str) -> None:

@@ -17,7 +17,7 @@ from t5x_lite.models.config import Execution
 from t5x_lite.models.init import abstract_params, logical_axes
 from t5x_lite.models.t5 import T5
 from t5x_lite.optim.trainable import trainable_part
-from t5x_lite.parallel.shardings import param_shardings
+from t5x_lite.parallel.shardings import param_shardings, with_shardings
 from t5x_lite.params.adapters import (
     Adapter,
     AdapterRequest,
@@ -201,11 +201,7 @@ def _place(settings: AdapterSettings, begin: Params | None, loaded: Loaded, mesh
 
         axes = map_with_path(with_layers, abstract)
     shardings = param_shardings(abstract, axes, mesh)
-    return jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        abstract,
-        shardings,
-    )
+    return with_shardings(abstract, shardings)
 
 
 def _zeros(shapes: Params) -> Params:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -65,10 +64,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         }
         claim_workdir(folder, config)
         evaluate = make_evaluate(config, loaded.module, examples["evaluation"], mesh)
-        fingerprint = hashlib.sha256(examples["train"].encoder_input_tokens.flat.tobytes())
-        state, _ = train_classifier(
-            config, loaded, examples["train"], evaluate, fingerprint.hexdigest(), mesh, folder
-        )
+        state = train_classifier(config, loaded, examples["train"], evaluate, mesh, folder)
         with local_copy(folder / "model", with_files=False) as directory:
             save_classifier(directory, loaded.module, state.params, loaded.tokenizer)
         classifier = TextClassifier(loaded.module, state.params, loaded.tokenizer, put_rows(mesh))

@@ -14,17 +14,14 @@ from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from t5x_lite.checkpoints import Checkpoints
-from t5x_lite.console import log
 from t5x_lite.data.buckets import choose_lengths, make_shapes
 from t5x_lite.data.classifier_text import (
     ClassifierTokenizer,
     load_classifier_tokenizer,
     of_vocabulary,
 )
-from t5x_lite.data.features import Examples
+from t5x_lite.data.features import Examples, fingerprint
 from t5x_lite.data.plan import Plan
-from t5x_lite.data.prefetch import iterate
 from t5x_lite.data.sources import Row
 from t5x_lite.errors import InputError
 from t5x_lite.interop.classifiers import Classifier, open_classifier
@@ -39,26 +36,15 @@ from t5x_lite.models.classifier_init import (
 from t5x_lite.models.config import Execution
 from t5x_lite.models.encoder_classifier import EncoderClassifier
 from t5x_lite.models.t5_classifier import SHARED_WITH_T5, T5Classifier
-from t5x_lite.optim.optimizers import make_optimizer
-from t5x_lite.optim.schedules import make_schedule
-from t5x_lite.parallel.shardings import (
-    optimizer_shardings,
-    param_shardings,
-    put_batch,
-    replicated,
-    row_multiple,
-)
+from t5x_lite.parallel.shardings import param_shardings, put_batch, row_multiple, with_shardings
 from t5x_lite.params.overview import count
-from t5x_lite.reports.metrics import MetricsWriter
 from t5x_lite.tasks.model import RANDOM, architecture_of, shardings_of
+from t5x_lite.tasks.supervised import optimizer_of, place_state, run_supervised
 from t5x_lite.tasks.text import OF_THE_MODEL, get_vocabulary
 from t5x_lite.train.classifier_step import Judgement, judgement_sums, make_classifier_step
-from t5x_lite.train.loop import run_loop
-from t5x_lite.train.state import TrainState, init_state
+from t5x_lite.train.state import TrainState
 
 _EVALUATION_BUCKETS = 4
-_PREFETCH_THREADS = 1
-_PREFETCH_BATCHES = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,90 +112,34 @@ def train_classifier(
     loaded: LoadedClassifier,
     examples: Examples,
     evaluate: Callable[[Any], Mapping[str, float]],
-    fingerprint: str,
     mesh: Mesh,
     folder: epath.Path,
-) -> tuple[TrainState, Plan]:
+) -> TrainState:
     """Trains for `train.steps` steps, from the folder's last checkpoint where there is one.
 
     evaluate: parameters -> metrics, "evaluation/loss" among them; every `evaluation.every_steps`.
 
     Raises:
-      InputError: settings that contradict each other, or another run's examples in the folder.
-      Stopped: a signal came; the same command goes on from there.
+      InputError, Stopped: as `supervised.run_supervised`.
     """
-    judgement = Judgement(**config.loss)
-    schedule = make_schedule(total_steps=config.train.steps, **config.schedule)
-    optimizer = make_optimizer(schedule=schedule, **config.optimizer)
+    optimizer, schedule = optimizer_of(config)
     plan = make_plan(
         examples, loaded.module, rows=config.batch.size, buckets=config.batch.buckets,
         seed=config.seed, multiple=row_multiple(mesh),
     )  # fmt: skip
-    shardings = shardings_of(loaded.abstract)
-    everywhere: Any = replicated(mesh)
-    make_state = functools.partial(init_state, optimizer=optimizer)
-    shapes = jax.eval_shape(make_state, loaded.abstract)
-    state_shardings = TrainState(
-        step=everywhere,
-        params=shardings,
-        opt_state=optimizer_shardings(optimizer, loaded.abstract, shardings, mesh),
+    make_state, abstract = place_state(optimizer, loaded.abstract, {}, None, mesh)
+    return run_supervised(
+        config,
+        make_classifier_step(loaded.module, optimizer, schedule, Judgement(**config.loss)),
+        lambda: make_state(loaded.make(), {}),
+        abstract,
+        plan,
+        lambda state, stopping: None if stopping() else evaluate(state.params),
+        {"examples": fingerprint(examples)},
+        f"{count(loaded.abstract):,} parameters",
+        mesh,
+        folder,
     )
-    abstract = jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        shapes,
-        state_shardings,
-    )
-    step = jax.jit(
-        make_classifier_step(loaded.module, optimizer, schedule, judgement),
-        donate_argnums=0,
-        out_shardings=(state_shardings, everywhere),
-    )
-    checkpoints = Checkpoints(folder / "checkpoints", keep=config.checkpoint.keep)
-    metadata = {"examples": fingerprint, "batches": [list(shape) for shape in plan.shapes]}
-    try:
-        start, owed = 0, False
-        if checkpoints.latest_step() is None:
-            state = jax.jit(make_state, out_shardings=state_shardings)(loaded.make())
-        else:
-            state, saved = checkpoints.restore(abstract)
-            start, owed = int(state.step), saved["evaluation_owed"]
-            if saved["examples"] != fingerprint:
-                raise InputError(
-                    f"--workdir {folder}: the training examples are not those that its run began with; take another"
-                    " folder"
-                )
-            if start == config.train.steps and not owed:
-                return state, plan
-            log.info("going on from step %d of %s", start, checkpoints.directory)
-        log.info(
-            "%s parameters; %d steps; %d examples", f"{count(loaded.abstract):,}",
-            config.train.steps, len(examples),
-        )  # fmt: skip
-        with MetricsWriter(
-            folder, start_step=start, tensorboard=config.logging.tensorboard
-        ) as writer:
-            batches = iterate(
-                plan, start, config.train.steps, threads=_PREFETCH_THREADS, ahead=_PREFETCH_BATCHES
-            )
-            state = run_loop(
-                step,
-                state,
-                (put_batch(batch, mesh) for batch in batches),
-                jax.random.fold_in(jax.random.key(config.seed), 0),
-                start=start,
-                steps=config.train.steps,
-                writer=writer,
-                log_every=config.logging.every_steps,
-                evaluate=lambda state, stopping: None if stopping() else evaluate(state.params),
-                evaluate_every=config.evaluation.every_steps,
-                saver=checkpoints,
-                save_every=config.checkpoint.every_steps,
-                metadata=metadata,
-                evaluation_owed=owed,
-            )
-        return state, plan
-    finally:
-        checkpoints.close()
 
 
 def make_plan(
@@ -270,11 +200,7 @@ def _placed(
     mesh: Mesh,
 ) -> LoadedClassifier:
     shapes, axes = abstract_module(module, token_example())
-    abstract = jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=sharding),
-        shapes,
-        param_shardings(shapes, axes, mesh),
-    )
+    abstract = with_shardings(shapes, param_shardings(shapes, axes, mesh), dtype)
     return LoadedClassifier(module, tokenizer, abstract, lambda: read(shardings_of(abstract)))
 
 

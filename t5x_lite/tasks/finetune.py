@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 from ml_collections import ConfigDict
 
+from t5x_lite.data.features import fingerprint
 from t5x_lite.data.sources import warn_of_shared_rows
 from t5x_lite.data.templates import render
 from t5x_lite.interop.hf import save_hf
@@ -69,8 +70,8 @@ def run(config: ConfigDict, workdir: str) -> None:
             row_multiple=row_multiple(mesh),
         )
         claim_workdir(folder, config)
-        fingerprint = train_split.fingerprint()
-        state = train(config, loaded, batches, evaluation, fingerprint, mesh, folder, adaptation)
+        examples = fingerprint(train_split.examples)
+        state = train(config, loaded, batches, evaluation, examples, mesh, folder, adaptation)
         sections = training_sections(config, folder, plan, before=config.data.denoising.steps)
         params = unstack(state.params) if is_stacked(state.params) else state.params
         labels = (

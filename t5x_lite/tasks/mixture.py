@@ -8,9 +8,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from t5x_lite.data.features import ExampleSource
+from t5x_lite.data.features import fingerprint
 from t5x_lite.data.mixture import Mixture
-from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.interop.hf import save_hf
 from t5x_lite.models.config import Execution
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
@@ -23,7 +22,6 @@ from t5x_lite.tasks.mixture_data import (
     all_texts,
     check_tasks,
     evaluation_splits,
-    fingerprint,
     make_mixture,
     read_tasks,
 )
@@ -98,7 +96,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         "title": f"{config.task}: {', '.join(config.data.tasks)}",
         "summary": table,
         "scores": {name: scores.result for name, scores in after.items()},
-        "mixture": _shares(mixture, vocabulary),
+        "mixture": _shares(mixture),
         **training_sections(config, folder, plan, before=0),
         "parameters": [{"path": "all", "parameters": count(params)}, *overview(params)],
         "samples": task_samples(config, splits, after),
@@ -109,12 +107,11 @@ def run(config: ConfigDict, workdir: str) -> None:
     log_table(table, folder)
 
 
-def _shares(mixture: Mixture, vocabulary: Vocabulary) -> list[dict[str, Any]]:
+def _shares(mixture: Mixture) -> list[dict[str, Any]]:
     """What an epoch holds of each source: examples, and their shares of the examples and of the target tokens."""
     names = [mixture.name_of(index) for index in range(len(mixture))]
-    source: ExampleSource = mixture
     tokens = dict.fromkeys(mixture.names, 0)
-    for name, length in zip(names, source.decoder_lengths.tolist(), strict=True):
+    for name, length in zip(names, mixture.decoder_lengths.tolist(), strict=True):
         tokens[name] += length
     return [
         {

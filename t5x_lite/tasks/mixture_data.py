@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,12 +11,12 @@ from ml_collections import ConfigDict
 from t5x_lite.data.features import ExampleSource, make_examples
 from t5x_lite.data.mixture import Mixture, temperature_rates
 from t5x_lite.data.shots import SHOTS_FIELD, with_shots
-from t5x_lite.data.sources import Row, load_rows, warn_of_shared_rows
+from t5x_lite.data.sources import Row, warn_of_shared_rows
 from t5x_lite.data.span_corruption import make_span_corruption
 from t5x_lite.data.templates import find_template
 from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.errors import InputError
-from t5x_lite.tasks.text import Split
+from t5x_lite.tasks.text import Split, read_rows
 
 BY_SIZE = "size"
 _DENOISING = "denoising"
@@ -25,7 +24,7 @@ _DENOISING = "denoising"
 
 @dataclasses.dataclass(frozen=True)
 class TaskRows:
-    """A task's rows; `train` is empty where the task is only scored (a rate of 0)."""
+    """A task's rows; `train` is empty where the task is only scored (a rate of 0) and shows no shots."""
 
     train: list[Row]
     evaluation: list[Row]
@@ -83,8 +82,9 @@ def read_tasks(data: ConfigDict) -> dict[str, TaskRows]:
     """
     tasks = {}
     for name, task in data.tasks.items():
-        needed = task.rate != 0 or (data.denoising.rate and data.denoising.task == name)
-        rows = TaskRows(_load(task.train) if needed else [], _load(task.evaluation))
+        denoised = data.denoising.rate and data.denoising.task == name
+        needed = task.rate != 0 or task.shots or denoised
+        rows = TaskRows(read_rows(task, "train") if needed else [], read_rows(task, "evaluation"))
         if rows.train:
             warn_of_shared_rows(rows.evaluation, rows.train, task.cut_field)
         tasks[name] = rows
@@ -109,7 +109,7 @@ def make_mixture(
         for number, template in enumerate(task.templates):
             key = name if len(task.templates) == 1 else f"{name} {number}"
             sources[key] = _examples(
-                data, task, rows.train, template, vocabulary, key, seed + number
+                data, task, rows.train, rows.train, template, vocabulary, key, seed + number
             )
             rates[key] = rate / len(task.templates)
     denoising = data.denoising
@@ -133,24 +133,15 @@ def make_mixture(
 def evaluation_splits(
     data: ConfigDict, tasks: dict[str, TaskRows], vocabulary: Vocabulary, *, seed: int
 ) -> dict[str, Split]:
-    """Every task's evaluation rows under its first template, shots (if it has any) from the same rows."""
+    """Every task's evaluation rows under its first template, with shots (if it has any) from its training rows."""
     splits = {}
     for name, task in data.tasks.items():
-        rows = tasks[name].evaluation
+        rows, of = tasks[name], f"{name} evaluation"
         examples = _examples(
-            data, task, rows, task.templates[0], vocabulary, f"{name} evaluation", seed
+            data, task, rows.evaluation, rows.train, task.templates[0], vocabulary, of, seed
         )
-        splits[name] = Split(rows, examples)
+        splits[name] = Split(rows.evaluation, examples)
     return splits
-
-
-def fingerprint(mixture: Mixture) -> str:
-    """A hash of the mixture's shares and of its first epoch's tokens: another one is another run."""
-    digest = hashlib.sha256(repr(sorted(mixture.shown.items())).encode())
-    for index in range(len(mixture)):
-        for tokens in mixture.example(index, 0):
-            digest.update(tokens.tobytes())
-    return digest.hexdigest()
 
 
 def all_texts(data: ConfigDict, tasks: dict[str, TaskRows]) -> list[str]:
@@ -172,6 +163,7 @@ def _examples(
     data: ConfigDict,
     task: ConfigDict,
     rows: Sequence[Row],
+    solved: Sequence[Row],
     template: str,
     vocabulary: Vocabulary,
     name: str,
@@ -180,7 +172,7 @@ def _examples(
     text = find_template(template).text
     if task.shots:
         rows = with_shots(
-            rows, task.shots, template=template, target=task.target, seed=seed, name=name
+            rows, solved, task.shots, template=template, target=task.target, seed=seed, name=name
         )
         text = f"{{{SHOTS_FIELD}}}{text}"
     return make_examples(
@@ -193,15 +185,4 @@ def _examples(
         truncation=data.truncation,
         cut_field=task.cut_field,
         name=name,
-    )
-
-
-def _load(section: ConfigDict) -> list[Row]:
-    return load_rows(
-        section.source,
-        section.split,
-        section.columns.to_dict(),
-        id_column=section.id_column,
-        exclude=section.exclude,
-        limit=section.limit,
     )

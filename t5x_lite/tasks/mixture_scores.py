@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 from etils import epath
 from jax.sharding import Mesh
@@ -130,11 +129,6 @@ def task_samples(
             : config.evaluation.samples
         ]
     ]
-
-
-def host_copy(params: Any) -> Any:
-    """The parameters as numpy arrays: training donates what it starts from."""
-    return jax.tree.map(np.asarray, params)
 
 
 def _folded(text: str) -> str:

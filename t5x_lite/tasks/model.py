@@ -17,7 +17,7 @@ from t5x_lite.interop.pretrained import open_pretrained
 from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.init import Params, abstract_params, init_params, logical_axes
 from t5x_lite.models.t5 import T5
-from t5x_lite.parallel.shardings import param_shardings
+from t5x_lite.parallel.shardings import param_shardings, with_shardings
 from t5x_lite.params.stacking import stack
 
 RANDOM = "random"
@@ -117,11 +117,7 @@ def _random(config: T5Config, dtype: str, seed: int, shardings: Any) -> Params:
 def _placed(model: T5, dtype: str, mesh: Mesh) -> Any:
     abstract = abstract_params(model)
     shardings = param_shardings(abstract, logical_axes(model), mesh)
-    return jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=sharding),
-        abstract,
-        shardings,
-    )
+    return with_shardings(abstract, shardings, dtype)
 
 
 def shardings_of(abstract: Any) -> Any:

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from t5x_lite.checkpoints import Checkpoints
 from t5x_lite.console import log
+from t5x_lite.data.features import fingerprint
 from t5x_lite.data.sources import Row
 from t5x_lite.data.templates import find_template, render
 from t5x_lite.data.vocabulary import Vocabulary
@@ -52,7 +53,7 @@ from t5x_lite.tasks.ppo_wiring import (
     read_algorithm,
     sum_rows,
 )
-from t5x_lite.tasks.sources import check_source, trained
+from t5x_lite.tasks.recipes import check_source, trained
 from t5x_lite.tasks.text import check_texts, get_vocabulary, make_split
 from t5x_lite.tasks.workdir import claim_workdir, local_copy, open_workdir
 
@@ -113,11 +114,11 @@ def run(config: ConfigDict, workdir: str) -> None:
         checkpoints = Checkpoints(folder / "checkpoints", keep=config.checkpoint.keep)
         try:
             start, state = 0, parts.state
-            fingerprint = train.fingerprint()
+            examples = fingerprint(train.examples)
             if checkpoints.latest_step() is not None:
                 state, saved = checkpoints.restore(parts.abstract_state)
                 start = int(state.step)
-                if saved["examples"] != fingerprint:
+                if saved["examples"] != examples:
                     raise InputError(
                         f"--workdir {folder}: the prompts are not those that its run began with; take another folder"
                     )
@@ -156,7 +157,7 @@ def run(config: ConfigDict, workdir: str) -> None:
                     evaluate_every=config.evaluation.every_steps,
                     saver=checkpoints,
                     save_every=config.checkpoint.every_steps,
-                    metadata={"examples": fingerprint},
+                    metadata={"examples": examples},
                 )
         finally:
             checkpoints.close()
@@ -172,9 +173,10 @@ def run(config: ConfigDict, workdir: str) -> None:
 
 def _sources(config: ConfigDict) -> dict[str, str]:
     """Every model source by the name of its field."""
-    found = {"config.model.source": config.model.source}
-    if config.toxicity.source != "reward":
-        found["config.toxicity.source"] = config.toxicity.source
+    found = {
+        "config.model.source": config.model.source,
+        "config.toxicity.source": config.toxicity.source,
+    }
     for name, section in config.rewards.items():
         if "source" in section:
             found[f"config.rewards.{name}.source"] = section.source
@@ -277,29 +279,21 @@ class _Measure:
         self._texts = _Texts(config, vocabulary, rows)
         self._references = [render(config.data.target, row) for row in rows]
 
-    def __call__(self, trainable: Any, limit: int) -> ppo_report.Measured:
-        """One response to each of the first `limit` rows (0: all)."""
-        rows, extended, texts, kl = self._respond(trainable, limit or len(self._rows), 0)
+    def __call__(self, trainable: Any, limit: int, draw: int = 0) -> ppo_report.Measured:
+        """One response to each of the first `limit` rows (0: all); another `draw` samples others."""
+        rows, extended, texts, kl = self._respond(trainable, limit or len(self._rows), draw)
         references = [self._references[i] for i in rows]
         return ppo_report.measure(extended, references, texts, kl, self._reward, self._judge)
 
     def best_of(self, trainable: Any) -> ppo_report.Measured:
         """Of `evaluation.best_of` responses to every row the one with the highest reward. No weight is trained."""
-        drawn = [
-            self(trainable, 0) if n == 0 else self._measured(trainable, n)
-            for n in range(self._config.evaluation.best_of)
-        ]
+        drawn = [self(trainable, 0, n) for n in range(self._config.evaluation.best_of)]
         best = np.argmax([measured.reward for measured in drawn], axis=0)
         columns = {
             name: np.array([drawn[n].numbers()[name][i] for i, n in enumerate(best)])
             for name in drawn[0].numbers()
         }
         return ppo_report.Measured([drawn[n].responses[i] for i, n in enumerate(best)], **columns)
-
-    def _measured(self, trainable: Any, draw: int) -> ppo_report.Measured:
-        rows, extended, texts, kl = self._respond(trainable, len(self._rows), draw)
-        references = [self._references[i] for i in rows]
-        return ppo_report.measure(extended, references, texts, kl, self._reward, self._judge)
 
     def _respond(
         self, trainable: Any, limit: int, draw: int

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from t5x_lite.data.sources import Row
-from t5x_lite.evaluation.intervals import Bootstrap, bootstrap_mean, paired_difference
+from t5x_lite.evaluation.intervals import Bootstrap, paired_difference
 from t5x_lite.evaluation.rouge import score_rows, split_sentences
 from t5x_lite.evaluation.toxicity import paired_p_value, toxicity_summary
 from t5x_lite.reports.plots import Panel
@@ -188,8 +188,3 @@ def agreement_of_judges(before: Measured, after: Measured) -> dict[str, Any]:
 def evaluation_metrics(measured: Measured) -> dict[str, float]:
     """What is logged while training: means under evaluation/*."""
     return {f"evaluation/{name}": float(c.mean()) for name, c in measured.numbers().items()}
-
-
-def reward_interval(measured: Measured, bootstrap: Bootstrap) -> dict[str, float]:
-    """Mean reward with its interval."""
-    return dataclasses.asdict(bootstrap_mean(measured.reward, bootstrap))

@@ -26,7 +26,12 @@ from t5x_lite.models.config import T5Config
 from t5x_lite.models.value_head import ValueHead
 from t5x_lite.optim.optimizers import make_optimizer
 from t5x_lite.optim.schedules import make_schedule
-from t5x_lite.parallel.shardings import optimizer_shardings, replicated, row_multiple
+from t5x_lite.parallel.shardings import (
+    optimizer_shardings,
+    replicated,
+    row_multiple,
+    with_shardings,
+)
 from t5x_lite.params.adapters import AdapterRequest, request_of
 from t5x_lite.params.lora import LoraSettings
 from t5x_lite.rl.kl import KLController
@@ -195,11 +200,7 @@ def make_parts(config: ConfigDict, loaded: Loaded, algorithm: Algorithm, mesh: M
         if config.critic.kind == "separate":
             trainable["critic"], places["critic"] = copy(params), param_places
             initial["critic"] = params
-    abstract = jax.tree.map(
-        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
-        trainable,
-        places,
-    )
+    abstract = with_shardings(trainable, places)
     make = functools.partial(
         init_ppo_state, optimizer=algorithm.optimizer, kl_coef=config.ppo.init_kl_coef
     )
@@ -210,11 +211,7 @@ def make_parts(config: ConfigDict, loaded: Loaded, algorithm: Algorithm, mesh: M
         kl_coef=everywhere,  # type: ignore[arg-type]
     )
     state = jax.jit(make, out_shardings=shardings, donate_argnums=0)(trainable)
-    abstract_state = jax.tree.map(
-        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
-        state,
-        shardings,
-    )
+    abstract_state = with_shardings(state, shardings)
     return Parts(policy, state, abstract_state, shardings, frozen, reference, initial)
 
 

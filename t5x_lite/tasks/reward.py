@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -52,11 +50,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         held_out = pair_examples(evaluation_rows, template, loaded.tokenizer)
         claim_workdir(folder, config)
         evaluate = make_evaluate(config, loaded.module, held_out, mesh)
-        digest = hashlib.sha256(train.encoder_input_tokens.flat.tobytes())
-        digest.update(train.decoder_target_tokens.flat.tobytes())
-        state, _ = train_classifier(
-            config, loaded, train, evaluate, digest.hexdigest(), mesh, folder
-        )
+        state = train_classifier(config, loaded, train, evaluate, mesh, folder)
         classifier = TextClassifier(loaded.module, state.params, loaded.tokenizer, put_rows(mesh))
         mean = _mean_reward(classifier, train_rows[: config.evaluation.centred_rows], template)
         params = centred(state.params, mean)
@@ -155,4 +149,4 @@ def _mean_reward(classifier: TextClassifier, rows: Sequence[Row], template: str)
     if not rows:
         return 0.0
     chosen, rejected = score_pairs(classifier, rows, template)
-    return float(jax.numpy.mean(jax.numpy.concatenate([chosen, rejected])))
+    return float(np.mean(np.concatenate([chosen, rejected])))

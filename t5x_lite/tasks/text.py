@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,14 +37,6 @@ class Split:
 
     rows: list[Row]
     examples: Examples
-
-    def fingerprint(self) -> str:
-        """A hash of all tokens, which tells whether a resumed run sees the examples it began with."""
-        digest = hashlib.sha256()
-        for ragged in (self.examples.encoder_input_tokens, self.examples.decoder_target_tokens):
-            digest.update(ragged.offsets.tobytes())
-            digest.update(ragged.flat.tobytes())
-        return digest.hexdigest()
 
 
 def check_texts(data: ConfigDict, names: Sequence[str]) -> None:

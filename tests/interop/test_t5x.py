@@ -105,11 +105,8 @@ def assert_read(source, parameters: dict) -> None:
 
 
 @pytest.fixture(scope="module")
-def published() -> pathlib.Path:
-    folder = pathlib.Path(__file__).resolve().parents[3] / "shared" / "data" / "t5x_checkpoint"
-    if not folder.is_dir():
-        pytest.skip(f"needs the shared data: there is no {folder}")
-    return folder / "test_t5_tiny.checkpoint_0"
+def published(shared_data: pathlib.Path) -> pathlib.Path:
+    return shared_data / "t5x_checkpoint" / "test_t5_tiny.checkpoint_0"
 
 
 def test_every_array_of_a_real_checkpoint_is_accounted_for(published, caplog):

@@ -9,7 +9,7 @@ import jax
 import pytest
 
 from t5x_lite.config import load_config
-from t5x_lite.tasks import finetune, training
+from t5x_lite.tasks import finetune, supervised
 
 STEPS = 6
 # Evaluations after steps 3 and 6, checkpoints after steps 2, 4 and 6, dropout on.
@@ -85,7 +85,7 @@ def finished(tiny_config, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     folder = tmp_path_factory.mktemp("finished") / "run"
     copies = tmp_path_factory.mktemp("copies")
     result = Finished(folder, {})
-    iterate = training.iterate
+    iterate = supervised.iterate
 
     def copying(plan, start, stop, **settings):
         for step, batch in enumerate(iterate(plan, start, stop, **settings), start=start + 1):
@@ -93,6 +93,6 @@ def finished(tiny_config, tmp_path_factory: pytest.TempPathFactory) -> Finished:
             yield batch
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "iterate", copying)
+        patch.setattr(supervised, "iterate", copying)
         finetune.run(tiny_config(), str(folder))
     return result

@@ -15,7 +15,7 @@ from t5x_lite.config import load_config
 from t5x_lite.errors import InputError, Stopped
 from t5x_lite.evaluation.adapter_check import AdapterCheck
 from t5x_lite.interop.peft import load_adapter
-from t5x_lite.tasks import evaluate, finetune, training
+from t5x_lite.tasks import evaluate, finetune, supervised
 
 LORA = {
     "adapter.method": "lora",
@@ -62,7 +62,7 @@ def test_what_it_leaves(lora_run):
 
 @pytest.mark.parametrize("step", [1, 4])
 def test_a_stopped_run_goes_on_bit_for_bit(lora_run, tiny_config, tmp_path, monkeypatch, step):
-    iterate = training.iterate
+    iterate = supervised.iterate
     config = tiny_config(LORA)
 
     def stopping(plan, start, stop, **settings):
@@ -72,7 +72,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(lora_run, tiny_config, tmp_path, monk
             yield batch
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "iterate", stopping)
+        patch.setattr(supervised, "iterate", stopping)
         with pytest.raises(Stopped):
             finetune.run(config, str(tmp_path / "run"))
     finetune.run(config, str(tmp_path / "run"))

@@ -8,7 +8,13 @@ import pytest
 from t5x_lite.config import load_config
 from t5x_lite.errors import InputError
 from t5x_lite.tasks import mixture
-from t5x_lite.tasks.mixture_data import all_texts, check_tasks, make_mixture, read_tasks
+from t5x_lite.tasks.mixture_data import (
+    all_texts,
+    check_tasks,
+    evaluation_splits,
+    make_mixture,
+    read_tasks,
+)
 
 TINY = {
     "model.architecture.d_model": "16",
@@ -93,26 +99,28 @@ def test_a_finished_run_is_scored_again(finished):
     assert again["scores"] == json.loads(before)["scores"]
 
 
+class Characters:
+    """Tokens that read back exactly."""
+
+    eos_id, pad_id, sentinel_ids = 1, 0, list(range(9_000, 9_064))
+
+    def encode(self, texts, add_eos):
+        return [[ord(c) + 2 for c in text] + [1] * add_eos for text in texts]
+
+
+def text(tokens: np.ndarray) -> str:
+    return "".join(chr(token - 2) for token in tokens[:-1])
+
+
 def test_examples_hold_their_templates_and_shots():
     config = tiny_config(
         {"data.encoder_length": "2000", "data.decoder_length": "200"}, drop=("question", "topic")
     )
     tasks = read_tasks(config.data)
 
-    class Characters:
-        """Tokens that read back exactly."""
-
-        eos_id, pad_id, sentinel_ids = 1, 0, list(range(9_000, 9_064))
-
-        def encode(self, texts, add_eos):
-            return [[ord(c) + 2 for c in text] + [1] * add_eos for text in texts]
-
     with config.unlocked():
         config.data.update(encoder_length=6000, decoder_length=1000)
     made = make_mixture(config.data, tasks, Characters(), seed=0)
-
-    def text(tokens: np.ndarray) -> str:
-        return "".join(chr(token - 2) for token in tokens[:-1])
 
     seen = dict.fromkeys(made.names)
     for index in range(len(made)):
@@ -129,6 +137,25 @@ def test_examples_hold_their_templates_and_shots():
     for shot in shots:
         shown, _, summary = shot.partition("\n\nWhat was going on?\n")
         assert row[shown.removeprefix("\nDialogue:\n\n")]["summary"] == summary
+    split = evaluation_splits(config.data, tasks, Characters(), seed=0)["three_shots"]
+    for index, evaluated in enumerate(split.rows):
+        *shots, question = text(split.examples.example(index, 0)[0]).split("\n\n\n")
+        assert len(shots) == 3 and evaluated["dialogue"] in question
+        for shot in shots:
+            shown = shot.partition("\n\nWhat was going on?\n")[0].removeprefix("\nDialogue:\n\n")
+            assert shown in row  # a training row: the evaluated split gives no answers away
+
+
+def test_rates_by_size():
+    config = tiny_config({f"data.tasks.{name}.rate": "size" for name in ("question", "summarize", "topic")}
+                         | {"data.denoising.rate": "0", "data.tasks.topic.train.limit": "8"})  # fmt: skip
+    check_tasks(config.data)
+    with config.unlocked():
+        config.data.update(encoder_length=6000, decoder_length=1000)
+    made = make_mixture(config.data, read_tasks(config.data), Characters(), seed=0)
+    shares = {name: shown / len(made) for name, shown in made.shown.items()}
+    assert shares["topic 0"] == pytest.approx(8 / 72 / 3, rel=0.1)  # of 32 + 32 + 8 rows
+    assert shares["summarize 0"] == pytest.approx(32 / 72 / 2, rel=0.1)
 
 
 def test_the_tokenizer_sees_instructions_and_every_field():

@@ -13,13 +13,13 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 # Steps of 0.3 s, so that the signal comes amid them.
 SLOW_PROGRAM = """
 import sys, time
-from t5x_lite.tasks import training
-iterate = training.iterate
+from t5x_lite.tasks import supervised
+iterate = supervised.iterate
 def slowly(*arguments, **settings):
     for batch in iterate(*arguments, **settings):
         time.sleep(0.3)
         yield batch
-training.iterate = slowly
+supervised.iterate = slowly
 from t5x_lite.main import run
 run()
 """
