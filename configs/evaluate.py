@@ -1,6 +1,6 @@
 """Scores a model as it is: summaries of held-out dialogues beside the baselines, and the loss of the references.
 
-    t5x-lite --config configs/evaluate.py --workdir runs/evaluation --config.model.source=runs/quickstart
+    t5x-lite --config configs/evaluate.py --workdir runs/evaluation --config.model.source=runs/quickstart/full
 
 The model is the workdir of a finished run, any directory with a T5 in Hugging Face's format, or a hub id; its
 tokenizer comes with it. With other data: --config.data.evaluation.source=test.jsonl, and the names of its columns in
@@ -21,7 +21,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             "task": "evaluate",
             "seed": 0,
             "model": {
-                "source": "random" if tiny else "runs/quickstart",
+                "source": "random" if tiny else "runs/quickstart/full",
                 "architecture": {  # only of a random model
                     "vocab_size": 0,  # the tokenizer's
                     "d_model": 32,
@@ -60,7 +60,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                     "limit": 8 if tiny else 0,
                 },
                 # As the model was trained.
-                "template": "{dialogue}",
+                "template": "{dialogue}" if tiny else "finetune",
                 "target": "{summary}",
                 "encoder_length": 64 if tiny else 288,
                 "decoder_length": 16 if tiny else 112,

@@ -6,9 +6,13 @@
 FLAN-T5-base and DialogSum from the Hugging Face hub. `fixed` (the default) takes the solved examples from the training
 split and cuts prompts at 512 tokens: whole examples first, then the oldest turns, counted in warnings. `parity` does
 what the course's notebook does: examples 40, 80 and 120 of the split that is evaluated, and prompts of any length.
-Offline, a model and data of one's own do as well:
+Offline, the nano model that comes with the package answers about the bundled dialogues, in half a minute on a CPU:
 
-    t5x-lite --config configs/lab1_prompting.py --workdir runs/lab1_own --config.model.source=runs/quickstart \
+    t5x-lite --config configs/lab1_prompting.py:nano --workdir runs/lab1_nano
+
+A model and data of one's own do as well:
+
+    t5x-lite --config configs/lab1_prompting.py --workdir runs/lab1_own --config.model.source=runs/quickstart/full \
       --config.data.evaluation.source=bundled --config.data.shots.source=bundled
 
 Hardware: meant for one TPU VM or one GPU; not timed on one yet. `runlocal` takes 15 seconds on a CPU. A killed run goes
@@ -19,20 +23,23 @@ import ml_collections
 
 LAB = "what_was_going_on"
 QUESTION = "{dialogue}\n\nWhat is the summary of this dialogue? Let's think step by step."
+IN_DETAIL = "Summarize the following conversation in detail.\n\n{dialogue}\n\nSummary: "
 WITH_DOCUMENTS = (
     "Background:\n\n{documents}\n\nDialogue:\n\n{dialogue}\n\nWhat was going on in the dialogue?\n"
 )
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
-    """arg: words with commas between: "parity" or "fixed" (default), "runlocal" (a tiny random model: no scores worth
-    reading).
+    """arg: words with commas between: "parity" or "fixed" (default); "nano" (the bundled model and dialogues),
+    "runlocal" (a tiny random model: no scores worth reading).
     """
     words = [word for word in arg.split(",") if word]
     for word in words:
-        if word not in ("parity", "fixed", "runlocal"):
-            raise ValueError(f"unknown argument {word!r}: give parity, fixed or runlocal")
-    parity, tiny = "parity" in words, "runlocal" in words
+        if word not in ("parity", "fixed", "nano", "runlocal"):
+            raise ValueError(f"unknown argument {word!r}: give parity, fixed, nano or runlocal")
+    parity, nano, tiny = "parity" in words, "nano" in words, "runlocal" in words
+    if nano and tiny:
+        raise ValueError("nano and runlocal exclude each other: give one of them")
     if parity and "fixed" in words:
         raise ValueError("parity and fixed exclude each other: give one of them")
 
@@ -43,6 +50,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         "instruction": {"kind": "zero_shot", "template": "instruction"},
         LAB: {"kind": "zero_shot", "template": LAB},
         "lab2": {"kind": "zero_shot", "template": "finetune"},
+        "in_detail": {"kind": "zero_shot", "template": IN_DETAIL},
         **{f"flan_{i}": {"kind": "zero_shot", "template": f"flan_{i}"} for i in range(7)},
         "one_shot": {**few_shot, "shots": (40,)},
         "few_shot": {**few_shot, "shots": (40, 80, 120)},
@@ -55,7 +63,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             "passages": 2,
         },
     }
-    tokens = 16 if tiny else 50
+    tokens = 16 if tiny else 112 if nano else 50
     # top_k = 50 is what transformers' generate applies where nothing is said.
     sampled = {"max_new_tokens": tokens, "do_sample": True, "top_k": 50}
     settings = {
@@ -71,9 +79,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     scored = [name for name in prompts if name != "self_consistency"]
     if tiny:
         scored = ["none", "instruction", "one_shot", "few_shot", "reasoning", "documents"]
+    if nano:  # the kinds of prompts that it was trained with, and a dialogue alone
+        scored = ["none", "instruction", LAB, "lab2", "in_detail", "one_shot", "few_shot"]
     shown = ["greedy_10", "temperature_01"] if tiny else [s for s in settings if s != "greedy"]
     rows = {
-        "source": "bundled" if tiny else "knkarthick/dialogsum",
+        "source": "bundled" if nano or tiny else "knkarthick/dialogsum",
         "columns": {"dialogue": "dialogue", "summary": "summary"},
         "id_column": "id",
         "exclude": "",
@@ -83,7 +93,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             "task": "prompt",
             "seed": 0,
             "model": {
-                "source": "random" if tiny else "google/flan-t5-base",
+                "source": "random" if tiny else "nano" if nano else "google/flan-t5-base",
                 "architecture": {  # only of a random model
                     "vocab_size": 0,  # the tokenizer's
                     "d_model": 32,
@@ -111,10 +121,10 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "max_sentences": 0,
             },
             "data": {
-                "evaluation": {**rows, "split": "test", "limit": 8 if tiny else 0},
+                "evaluation": {**rows, "split": "test", "limit": 8 if tiny else 100 if nano else 0},
                 "shots": {**rows, "split": "test" if parity else "train", "limit": 0},
                 "target": "{summary}",
-                "encoder_length": 1024 if tiny else 512,
+                "encoder_length": 1024 if nano or tiny else 512,
                 "truncation": "none" if parity else "oldest_turns",
                 "cut_field": "dialogue",
             },
@@ -122,10 +132,10 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             "settings": settings,
             "runs": tuple((name, "greedy") for name in scored),
             "side_by_side": {
-                "rows": (4, 7) if tiny else (40, 200),
+                "rows": (4, 7) if tiny else (40, 80) if nano else (40, 200),
                 "runs": (
                     *(("few_shot", name) for name in shown),
-                    ("self_consistency", "temperature_05"),
+                    *(() if nano else (("self_consistency", "temperature_05"),)),
                 ),
             },
             "round_trip": "What time is it, Tom?",
@@ -135,7 +145,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "bootstrap_samples": 200 if tiny else 2000,
             },
             "published": {}
-            if tiny
+            if nano or tiny
             else {
                 "DialogSum test, FLAN-T5-base with the prompt lab2 (course, greedy, 200 tokens)": {
                     "rouge1": 0.233278,

@@ -1,60 +1,68 @@
 #!/usr/bin/env bash
-# From a fresh checkout to a trained, scored T5 in one command: installs the project, trains a tiny T5 from
-# scratch on the bundled dialogues, generates summaries, scores them, and shows the report.
+# From a fresh checkout to labs 1 and 2 in one command, on the model and the dialogues that come along: installs,
+# prompts, fine-tunes, tunes an adapter, scores, and shows one table.
 set -euo pipefail
 
 usage() {
   cat <<'USAGE'
-Usage: scripts/quickstart.sh [WORKDIR] [--config.FIELD=VALUE ...]
+Usage: scripts/quickstart.sh [WORKDIR]
 
-Trains a tiny T5 from scratch on the bundled dialogues, writes summaries and scores them.
-A laptop's CPU will do; under ten minutes, most of them for installing what it needs.
+Prompts the bundled nano T5, fine-tunes it (fully, and with LoRA) on the bundled dialogues, and scores all of it on
+dialogues that no step has seen. A laptop's CPU will do; under ten minutes, the install in it.
 
-  WORKDIR                 where the run leaves its files (default: runs/quickstart)
-  --config.FIELD=VALUE    changes a field of configs/quickstart.py
+  WORKDIR    where the runs leave their files (default: runs/quickstart); the same command again goes on there
 
 The virtual environment is .venv, or the active one, or $T5X_LITE_VENV; $PYTHON makes it.
 USAGE
 }
 
-workdir=""
-if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then
-  workdir="$1"
-  shift
+case "${1:-}" in
+  -h | --help)
+    usage
+    exit
+    ;;
+  -*)
+    usage >&2
+    exit 2
+    ;;
+esac
+if [ $# -gt 1 ]; then
+  usage >&2
+  exit 2
 fi
-for argument in "$@"; do
-  case "$argument" in
-    -h | --help)
-      usage
-      exit
-      ;;
-    --config.*) ;;
-    *)
-      usage >&2
-      exit 2
-      ;;
-  esac
-done
 # A workdir is named from where the user stands; only the default lies in the repository.
-case "$workdir" in
+case "${1:-}" in
   "") workdir=runs/quickstart ;;
-  /*) ;;
-  *) workdir="$PWD/$workdir" ;;
+  /*) workdir="$1" ;;
+  *) workdir="$PWD/$1" ;;
 esac
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/environment.sh
 install_into_environment ""
 
-t5x-lite --config configs/quickstart.py --workdir "$workdir" "$@"
+step() {
+  echo "
+== $1" >&2
+  shift
+  t5x-lite "$@"
+}
 
-echo
-cat "$workdir/report.md"
+step "1/4 lab 1: prompting the model as it is" \
+  --config configs/lab1_prompting.py:nano --workdir "$workdir/prompts"
+step "2/4 lab 2: fine-tuning all of it" \
+  --config configs/quickstart.py --workdir "$workdir/full"
+step "3/4 lab 2: LoRA" \
+  --config configs/quickstart.py:lora --workdir "$workdir/lora"
+step "4/4 side by side" \
+  --config "configs/compare.py:nano=$workdir/prompts,full fine-tune=$workdir/full,LoRA=$workdir/lora" \
+  --workdir "$workdir/comparison"
+
 cat <<NEXT
 
-All of it is in $workdir:
-  report.md, report.json    scores and curves        samples.jsonl    what the model wrote
+All of it is in $workdir; open comparison/report.html first. In each folder:
+  report.html, .md, .json   scores, curves, samples  samples.jsonl    what the model wrote
   metrics.jsonl             one line a step          checkpoints/     what training can resume from
-  config.json               the whole configuration
+  config.json               the whole configuration  model/, adapter/ Hugging Face's and peft's formats
 Next: the recipes in configs/ say at their top what they do and the command that runs them.
 NEXT

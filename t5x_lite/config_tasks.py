@@ -247,6 +247,7 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
         "model": MODEL,
         "tokenizer": TOKENIZER,
         "adapter": SETTINGS,  # params/adapters.py knows the fields of each method
+        "train": TRAINED,  # of the policy
         "reference": {"source": one_of("policy", "base")},
         "critic": {"kind": one_of("trunk", "separate"), "dropout_rate": fraction()},
         "rewards": SECTIONS,  # rl/rewards.py knows the fields of each kind
@@ -267,14 +268,20 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
         "schedule": SCHEDULE,
         "mesh": MESH,
         "checkpoint": {"every_steps": whole(1), "keep": whole(1)},
-        "toxicity": {"source": NAME, "label": NAME, "text": NAME},
+        "toxicity": {
+            "source": NAME,
+            "label": NAME,
+            "text": NAME,
+            "rows": whole(0),  # of the report's table of toxicity: the first so many; 0: all
+            "probes": {"clean": NAME, "toxic": NAME},  # what rewards and judge give them is shown
+        },
         "evaluation": {
             "every_steps": whole(1),
             "rows_while_training": whole(0),
             "batch_size": whole(1),
-            "best_of": whole(
-                1
-            ),  # responses of the policy before, of which the reward takes one; 1: none
+            "draws": whole(1),  # responses to a row, before and after
+            # Responses of the policy before, of which the reward takes one; 1: none.
+            "best_of": whole(1),
             "bootstrap_samples": whole(1),
             "samples": whole(0),
         },
@@ -310,6 +317,13 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
         "evaluation": EVALUATION,
         "generation": SETTINGS,
         "published": PUBLISHED,
+    },
+    "compare": {
+        "runs": Field(
+            "pairs of a name and the workdir of a run",
+            lambda v: is_sequence(v) and all(is_pair(x) for x in v),
+        ),
+        "evaluation": {"bootstrap_samples": whole(1), "samples": whole(0)},
     },
     "mixture": {
         "model": {**MODEL, "remat": one_of("none", "dots", "full"), "scan_layers": FLAG},

@@ -182,7 +182,8 @@ def test_a_flag_may_hold_a_whole_mapping_and_the_last_one_counts():
         (
             "task",
             "fine",
-            "--config.task must be one of classifier, evaluate, finetune, mixture, ppo, prompt, reward, got 'fine'",
+            "--config.task must be one of classifier, compare, evaluate, finetune, mixture, ppo, prompt, reward,"
+            " got 'fine'",
         ),
         ("data.train.columns", "text", "--config.data.train.columns must be a mapping"),
         ("data.template", "", "--config.data.template must be a string that is not empty"),
@@ -227,6 +228,7 @@ def fields_of(known, place=()):
 SHIPPED_OF_TASK = {
     "finetune": QUICKSTART,
     "evaluate": "evaluate.py:runlocal",
+    "compare": "compare.py:runlocal",
     "mixture": "nano.py:runlocal",
     "prompt": "lab1_prompting.py:runlocal",
     "classifier": "classifier.py:runlocal",

@@ -55,6 +55,7 @@ def dialogue_rows(samples: Mapping[str, list[Sample]]) -> Iterable[Row]:
                 "dialogue": sample.dialogue(),
                 "summary": sample.summary.text(sample.values),
                 "other_summary": sample.other_summary.text(sample.values),
+                "brief": fill(sample.other_summary.decision, sample.values),
                 "topic": sample.topic,
                 "question": sample.question,
                 "answer": sample.answer,

@@ -71,9 +71,14 @@ class Toxicity(evaluate.Measurement):
         )
 
 
-def toxicity_summary(scores: np.ndarray, bootstrap: Bootstrap) -> dict[str, Any]:
-    """mean (with its interval low, high), std, max and ratio over 0.5 of p(toxic), float64 [texts]."""
-    interval = dataclasses.asdict(bootstrap_mean(scores, bootstrap))
+def toxicity_summary(
+    scores: np.ndarray, bootstrap: Bootstrap, clusters: np.ndarray | None = None
+) -> dict[str, Any]:
+    """mean (with its interval low, high), std, max and ratio over 0.5 of p(toxic), float64 [texts].
+
+    clusters: as `intervals.bootstrap_mean` has them: texts that answer one prompt are drawn together.
+    """
+    interval = dataclasses.asdict(bootstrap_mean(scores, bootstrap, clusters))
     return interval | {
         "std": float(np.std(scores)),
         "max": float(np.max(scores)),

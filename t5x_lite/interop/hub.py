@@ -10,6 +10,8 @@ import huggingface_hub
 from t5x_lite.errors import InputError
 from t5x_lite.interop.weight_files import FORMATS
 
+# Models that come with the package, by name. A directory of the same name is called ./nano.
+BUNDLED = {"nano": pathlib.Path(__file__).parents[1] / "data" / "nano"}
 # Configs, indices and tokenizers: small, and wanted whatever the format of the weights.
 _SMALL_FILES = ["*.json", "*.model", "*.txt"]
 
@@ -18,14 +20,14 @@ def model_directory(source: str | os.PathLike[str], revision: str | None = None)
     """The local directory of the model `source`, downloaded where it is a hub id and not in the cache yet.
 
     Args:
-      source: a local directory, the workdir of a run that left its model there, or a hub id with or without
-        "@revision".
+      source: "nano" (the model that comes with the package), a local directory, the workdir of a run that left its
+        model there, or a hub id with or without "@revision".
       revision: a branch, tag or commit on the hub; not for a local directory.
 
     Raises:
       InputError: no such directory, or the hub has no such model or cannot be reached.
     """
-    local = pathlib.Path(source).expanduser()
+    local = BUNDLED.get(os.fspath(source), pathlib.Path(source).expanduser())
     if local.is_dir():
         if revision is not None:
             raise InputError(

@@ -218,7 +218,9 @@ def _preflight(
         left_padded_logprobs=np.asarray(left_padded.logprobs),
         mask=np.asarray(responses.mask),
         dtype=policy.model.execution.dtype,
-        same_weights=preflight.same_leaves(policy.variables(state.trainable, frozen), reference),
+        same_weights=lambda: preflight.same_leaves(
+            policy.variables(state.trainable, frozen), reference
+        ),
         reference=reference_name,
         settings=roller.settings,
         dropout=dropout,

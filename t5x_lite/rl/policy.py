@@ -1,10 +1,10 @@
 """The policy, its critic and its reference as pytrees and pure functions; nothing else knows whether adapters train.
 
-`trainable` holds what PPO changes, `frozen` what it does not:
+`trainable` holds what PPO changes, `frozen` what it does not of the policy. A tree of the policy is the joined one of
+`params.partition.join`, parameters with the adapters among them:
 
-    full fine-tune    trainable {"policy": parameters, "value_head": ...}   frozen {}
-    adapters          trainable {"policy": adapters, "value_head": ...}     frozen {"params": parameters,
-                                                                            "constants": what adapters never train}
+    full fine-tune    trainable {"policy": the joined tree, "value_head": ...}      frozen {}
+    partial, adapters trainable {"policy": its trainable part, "value_head": ...}   frozen: the other leaves
     separate critic   trainable {..., "critic": parameters} beside either
 """
 
@@ -21,11 +21,19 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from t5x_lite.models.t5 import T5, project
 from t5x_lite.models.value_head import ValueHead
+from t5x_lite.optim.trainable import combine
+from t5x_lite.params.adapters import variables
+from t5x_lite.params.partition import separate
 from t5x_lite.rl.logprobs import token_logprobs
 from t5x_lite.rl.losses import Forward
 
 Tree = Any
 Batch = Mapping[str, jax.Array]
+
+
+def parts_of(trainable: Tree, frozen: Tree) -> tuple[Tree, Tree]:
+    """The policy's parameters and its adapters ({} where there are none)."""
+    return separate(combine(trainable["policy"], frozen) if frozen else trainable["policy"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,21 +42,16 @@ class Policy:
 
     model: unrolled or scanned, as the parameters are.
     head: the value head; None without a critic (RLOO, GRPO).
-    adapted: whether `trainable["policy"]` are adapters beside `frozen["params"]`.
     chunk: decoder positions whose logits exist at a time; 0 = all.
     """
 
     model: T5
     head: ValueHead | None
-    adapted: bool
     chunk: int
 
     def variables(self, trainable: Tree, frozen: Tree) -> dict[str, Any]:
         """What `model.apply` takes."""
-        if self.adapted:
-            adapters = overlay(frozen["constants"], trainable["policy"])
-            return {"params": frozen["params"], "adapters": adapters}
-        return {"params": trainable["policy"]}
+        return variables(*parts_of(trainable, frozen))
 
     def forward(
         self, trainable: Tree, frozen: Tree, batch: Batch, rng: jax.Array | None
@@ -58,9 +61,9 @@ class Policy:
         batch: encoder_input_tokens, decoder_input_tokens, decoder_target_tokens, int32 [batch, length].
         """
         keys = (None, None, None) if rng is None else tuple(jax.random.split(rng, 3))
-        variables = self.variables(trainable, frozen)
-        hidden = self._hidden(variables, batch, keys[0])
-        logprobs, entropies = self._token_logprobs(variables, hidden, batch)
+        inputs = self.variables(trainable, frozen)
+        hidden = self._hidden(inputs, batch, keys[0])
+        logprobs, entropies = self._token_logprobs(inputs, hidden, batch, keys[0])
         if self.head is None:
             return Forward(logprobs, entropies, jnp.zeros_like(logprobs))
         if "critic" in trainable:
@@ -69,13 +72,16 @@ class Policy:
         values = self.head.apply({"params": trainable["value_head"]}, hidden, rngs=rngs)
         return Forward(logprobs, entropies, values)  # type: ignore[arg-type]
 
-    def logprobs(self, variables: Tree, batch: Batch) -> jax.Array:
-        """Log-probabilities of the responses under other weights (the reference), float32 [batch, length]."""
-        return self._token_logprobs(variables, self._hidden(variables, batch, None), batch)[0]
+    def logprobs(self, inputs: Tree, batch: Batch) -> jax.Array:
+        """Log-probabilities of the responses under other weights (the reference), float32 [batch, length].
 
-    def _hidden(self, variables: Tree, batch: Batch, rng: jax.Array | None) -> jax.Array:
+        inputs: what `model.apply` takes.
+        """
+        return self._token_logprobs(inputs, self._hidden(inputs, batch, None), batch, None)[0]
+
+    def _hidden(self, inputs: Tree, batch: Batch, rng: jax.Array | None) -> jax.Array:
         hidden: Any = self.model.apply(
-            variables,
+            inputs,
             batch["encoder_input_tokens"],
             batch["decoder_input_tokens"],
             rngs=None if rng is None else {"dropout": rng},
@@ -84,9 +90,14 @@ class Policy:
         return hidden
 
     def _token_logprobs(
-        self, variables: Tree, hidden: jax.Array, batch: Batch
+        self, inputs: Tree, hidden: jax.Array, batch: Batch, rng: jax.Array | None
     ) -> tuple[jax.Array, jax.Array]:
-        kernel: Any = self.model.apply(variables, method="output_kernel")
+        kernel: Any = self.model.apply(
+            inputs,
+            None if rng is None else hidden.shape[0],
+            rngs=None if rng is None else {"dropout": rng},
+            method="output_kernel",
+        )
         return token_logprobs(
             functools.partial(project, self.model.config),
             kernel,
@@ -96,39 +107,8 @@ class Policy:
         )
 
 
-def overlay(below: Tree, above: Tree) -> Tree:
-    """Two nested dicts as one; a leaf of `above` hides one of `below`.
-
-    >>> overlay({"a": {"x": 1}}, {"a": {"y": 2}, "b": 3})
-    {'a': {'x': 1, 'y': 2}, 'b': 3}
-    """
-    if not (isinstance(below, dict) and isinstance(above, dict)):
-        return above
-    both = {key: overlay(below[key], above[key]) for key in below if key in above}
-    return {**below, **above, **both}
-
-
-def split_off(tree: Tree, names: tuple[str, ...]) -> tuple[Tree, Tree]:
-    """The leaves with these names, and the others: `overlay` puts them together again.
-
-    >>> split_off({"a": {"x": 1, "y": 2}}, ("y",))
-    ({'a': {'y': 2}}, {'a': {'x': 1}})
-    """
-    chosen, rest = {}, {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            inner, others = split_off(value, names)
-            chosen.update({key: inner} if inner else {})
-            rest.update({key: others} if others else {})
-        else:
-            (chosen if key in names else rest)[key] = value
-    return chosen, rest
-
-
 def make_resharding(
-    policy: Policy,
-    merge: Callable[[Tree, Tree], Tree],
-    shardings: Tree,
+    merge: Callable[[Tree, Tree], Tree], shardings: Tree
 ) -> Callable[[Tree, Tree], Tree]:
     """Makes `(trainable, frozen) -> parameters to generate with`, jitted: merged, and gathered over "fsdp" once.
 
@@ -144,10 +124,8 @@ def make_resharding(
         return NamedSharding(sharding.mesh, PartitionSpec(*spec))
 
     def generation_params(trainable: Tree, frozen: Tree) -> Tree:
-        if policy.adapted:
-            variables = policy.variables(trainable, frozen)
-            return merge(variables["params"], variables["adapters"])
-        return trainable["policy"]
+        params, adapters = parts_of(trainable, frozen)
+        return merge(params, adapters) if adapters else params
 
     return jax.jit(generation_params, out_shardings=jax.tree.map(gathered, shardings))
 

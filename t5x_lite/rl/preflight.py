@@ -7,7 +7,7 @@ KL that starts at 30 or goes negative is the commonest complaint about PPO for e
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -47,7 +47,7 @@ def inspect(
     left_padded_logprobs: np.ndarray,
     mask: np.ndarray,
     dtype: str,
-    same_weights: bool,
+    same_weights: Callable[[], bool],
     reference: str,
     settings: GenerationSettings,
     dropout: bool,
@@ -59,7 +59,7 @@ def inspect(
         teacher-forced, and what the sampler saw, before any processor.
       left_padded_logprobs: the policy's with the prompts' padding on the other side.
       dtype: the compute type.
-      same_weights: whether the reference has the policy's weights.
+      same_weights: whether the reference has the policy's weights; asked where the two differ (it reads them all).
       reference: what the config says of the reference.
     """
     counts = mask > 0
@@ -81,7 +81,7 @@ def inspect(
     if not to_reference <= tolerance:
         why = (
             "they have the same weights, so the two are computed differently (dropout on, or another compute type)"
-            if same_weights
+            if same_weights()
             else f"the reference has other weights than the policy (config.reference.source = {reference!r})"
         )
         problems.append(

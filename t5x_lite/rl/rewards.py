@@ -47,12 +47,16 @@ class ClassifierReward:
     output: str
     text: str
 
-    def __call__(self, rows: Sequence[Row], responses: Sequence[str]) -> np.ndarray:
+    def texts(self, rows: Sequence[Row], responses: Sequence[str]) -> list[str]:
+        """What the classifier reads."""
         template = find_template(self.text)
-        texts = [
+        return [
             template.render({"raw_response": response, **row, "response": response})
             for row, response in zip(rows, responses, strict=True)
         ]
+
+    def __call__(self, rows: Sequence[Row], responses: Sequence[str]) -> np.ndarray:
+        texts = self.texts(rows, responses)
         column = self.classifier.index(self.label)
         if self.output == "logit":
             return self.classifier.logits(texts)[:, column]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -12,20 +15,23 @@ from t5x_lite.tasks.text import read_rows
 HOLDOUT = "holdout"
 
 
-def read_with_holdout(data: ConfigDict, seed: int) -> tuple[list[Row], list[Row]]:
-    """Training and evaluation rows.
+def read_with_holdout(
+    data: ConfigDict, seed: int, keep: Callable[[list[Row]], list[Row]] = list
+) -> tuple[list[Row], list[Row]]:
+    """Training and evaluation rows; `keep` chooses among those that were read, before any is set aside.
 
     `data.evaluation.source` "holdout" takes the share `data.holdout` of the training rows away from them: drawn by the
-    seed (`data.holdout_order` "shuffled"), or the last ones ("last", as the labs do). `data.evaluation.limit` then
-    counts what is evaluated of them.
+    seed (`data.holdout_order` "shuffled"), or the last ones ("last", rounded up, as the labs do). Then
+    `data.evaluation.limit` counts what is evaluated of them.
 
     Raises:
       InputError: as `read_rows`, or a share that leaves nothing on one side.
     """
-    rows = read_rows(data, "train")
+    rows = keep(read_rows(data, "train"))
     if data.evaluation.source != HOLDOUT:
-        return rows, read_rows(data, "evaluation")
-    count = round(data.holdout * len(rows))
+        return rows, keep(read_rows(data, "evaluation"))
+    share = data.holdout * len(rows)
+    count = math.ceil(share) if data.holdout_order == "last" else round(share)
     if not 0 < count < len(rows):
         raise InputError(
             f"config.data.holdout: {data.holdout} of {len(rows)} training rows leaves none on one side"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from t5x_lite.data.sources import Row
+from t5x_lite.errors import InputError
 from t5x_lite.evaluation.intervals import Bootstrap, paired_difference
 from t5x_lite.evaluation.rouge import score_rows, split_sentences
 from t5x_lite.evaluation.toxicity import paired_p_value, toxicity_summary
@@ -34,9 +35,14 @@ PANELS = (
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """The responses of one model to the same rows: texts, and a number a row each (float64 [rows])."""
+    """The responses of one model: texts, and a number a response each (float64 [responses]).
+
+    rows: int [responses], which row each answers. Several to one row are no independent draws: they are averaged or
+      drawn together wherever chance is reckoned with.
+    """
 
     responses: list[str]
+    rows: np.ndarray
     reward: np.ndarray
     toxicity: np.ndarray
     rouge1: np.ndarray
@@ -49,16 +55,45 @@ class Measured:
         names = ("reward", "toxicity", "rouge1", "rouge2", "words", "kl")
         return {name: getattr(self, name) for name in names}
 
+    def take(self, chosen: np.ndarray) -> Measured:
+        """Of these responses alone."""
+        columns = {name: column[chosen] for name, column in self.numbers().items()}
+        return Measured([self.responses[i] for i in chosen.tolist()], self.rows[chosen], **columns)
+
+    def is_finite(self) -> np.ndarray:
+        """bool [responses]: whether all numbers of a response are finite."""
+        table = np.stack(list(self.numbers().values()))
+        return np.asarray(np.isfinite(table).all(axis=0))
+
+
+def finite_ones(before: Measured, after: Measured) -> tuple[Measured, Measured, list[str]]:
+    """The responses whose numbers are finite before and after; and what to warn of: that some are not.
+
+    Raises:
+      InputError: there are none.
+    """
+    finite = before.is_finite() & after.is_finite()
+    kept = np.flatnonzero(finite)
+    if not len(kept):
+        raise InputError(
+            "rewards: no evaluation row has finite scores before and after; the policy and its checkpoints are saved,"
+            " look at the reward model or function"
+        )
+    lost = int((~finite).sum())
+    warning = f"{lost} of {len(finite)} responses have scores that are not finite: left out."
+    return before.take(kept), after.take(kept), [warning] if lost else []
+
 
 def measure(
     rows: Sequence[Row],
+    numbers: Sequence[int],
     references: Sequence[str],
     responses: list[str],
     kl: np.ndarray,
     reward: Reward,
     toxicity: Callable[[Sequence[Row], Sequence[str]], np.ndarray],
 ) -> Measured:
-    """Scores responses; toxicity is that of the response alone."""
+    """Scores responses. rows, references: what each answers and is compared with. numbers: of the rows."""
     scores = score_rows(
         [split_sentences(text) for text in responses],
         [split_sentences(text) for text in references],
@@ -67,6 +102,7 @@ def measure(
     )
     return Measured(
         responses,
+        np.asarray(numbers),
         np.asarray(reward(rows, responses), np.float64),
         np.asarray(toxicity(rows, responses), np.float64),
         scores["rouge1"],
@@ -87,7 +123,8 @@ def comparison(
     theirs = {name: measured.numbers() for name, measured in others.items()}
     for name, column in before.numbers().items():
         changed = after.numbers()[name]
-        interval = paired_difference(changed, column, bootstrap)
+        interval = paired_difference(changed, column, bootstrap, before.rows)
+        of_rows = [_by_row(values, before.rows) for values in (column, changed)]
         mean = float(column.mean())
         table.append(
             {
@@ -98,7 +135,7 @@ def comparison(
                 "difference": interval.mean,
                 "low": interval.low,
                 "high": interval.high,
-                "p": paired_p_value(column, changed, bootstrap.seed),
+                "p": paired_p_value(of_rows[0], of_rows[1], bootstrap.seed),
                 "percent": 100 * interval.mean / abs(mean) if mean else None,
                 **{other: float(numbers[name].mean()) for other, numbers in theirs.items()},
             }
@@ -109,7 +146,7 @@ def comparison(
 def warnings(before: Measured, after: Measured, bootstrap: Bootstrap) -> list[str]:
     """What a reader must not miss: reward hacking, a reward that did not rise, responses that became empty."""
     found = []
-    gain = paired_difference(after.reward, before.reward, bootstrap)
+    gain = paired_difference(after.reward, before.reward, bootstrap, before.rows)
     lost = [
         f"{title} fell by {100 * (float(one.mean()) - float(two.mean())):.1f} points"
         for title, one, two in (
@@ -134,6 +171,12 @@ def warnings(before: Measured, after: Measured, bootstrap: Bootstrap) -> list[st
         found.append(f"The reward fell by {-gain.mean:.3f}.")
     elif gain.low <= 0:
         found.append("The reward did not change beyond chance.")
+    toxicity = paired_difference(after.toxicity, before.toxicity, bootstrap, before.rows)
+    if gain.low > 0 and toxicity.low > 0:
+        found.append(
+            f"The reward rose by {gain.mean:.3f}, and toxicity by {toxicity.mean:.3f}: reward and judge disagree, or"
+            " the labels of one are swapped."
+        )
     distinct = len(set(after.responses)), len(set(before.responses))
     if distinct[0] < 0.5 * distinct[1]:
         found.append(
@@ -145,16 +188,53 @@ def warnings(before: Measured, after: Measured, bootstrap: Bootstrap) -> list[st
     return found
 
 
-def toxicity_table(systems: Mapping[str, Measured], bootstrap: Bootstrap) -> list[dict[str, Any]]:
-    """mean with its interval, std, max and ratio over 0.5 of p(toxic), a row a system."""
+def toxicity_table(
+    systems: Mapping[str, Measured], rows: int, bootstrap: Bootstrap
+) -> list[dict[str, Any]]:
+    """mean with its interval, std, max and ratio over 0.5 of p(toxic), and by how many percent the mean fell from the
+    first system's (the labs' improvement); a row a system.
+
+    rows: only the first so many responses (the labs take 11); 0: all.
+    """
+    table: list[dict[str, Any]] = []
+    for name, measured in systems.items():
+        some = slice(rows or None)
+        summary = toxicity_summary(measured.toxicity[some], bootstrap, measured.rows[some])
+        first = table[0]["mean"] if table else summary["mean"]
+        percent = 100 * (first - summary["mean"]) / max(first, 1e-9)
+        table.append({"system": name, **summary, "percent less": percent})
+    return table
+
+
+def beside_published(
+    toxicity: Sequence[Mapping[str, Any]], published: Mapping[str, Mapping[str, float]]
+) -> list[dict[str, Any]]:
+    """Our toxicity before and after, and the published numbers below it."""
+    ours = [
+        {
+            "run": f"ours, {line['system']}",
+            **{key: line[key] for key in ("mean", "std", "percent less")},
+        }
+        for line in toxicity
+    ]
+    return [*ours, *({"run": name, **numbers} for name, numbers in published.items())]
+
+
+def seconds_a_step(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Where the time of a step goes: the median, and the first step, which compiles."""
+    parts = [name for name in steps[0] if name.startswith("time/ppo/")]
     return [
-        {"system": name, **toxicity_summary(measured.toxicity, bootstrap)}
-        for name, measured in systems.items()
+        {
+            "part": name.removeprefix("time/ppo/"),
+            "median": float(np.median([step[name] for step in steps])),
+            "first step": steps[0][name],
+        }
+        for name in parts
     ]
 
 
 def largest_changes(rows: Sequence[Row], before: Measured, after: Measured) -> list[dict[str, Any]]:
-    """20 rows, evenly over all, sorted by how much their reward rose: the lab's table of responses before and after."""
+    """20 responses, evenly over all, sorted by how much the reward rose: the lab's table of before and after."""
     difference = after.reward - before.reward
     order = np.argsort(-difference, kind="stable")
     places = np.unique(
@@ -162,7 +242,7 @@ def largest_changes(rows: Sequence[Row], before: Measured, after: Measured) -> l
     )
     return [
         {
-            "id": rows[i]["id"],
+            "id": rows[before.rows[i]]["id"],
             "response before": before.responses[i],
             "response after": after.responses[i],
             "reward before": float(before.reward[i]),
@@ -183,6 +263,12 @@ def agreement_of_judges(before: Measured, after: Measured) -> dict[str, Any]:
         "toxicity fell by": judge,
         "same sign": bool(reward * judge > 0),
     }
+
+
+def _by_row(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The mean of each row's responses, in the order of the rows."""
+    _, places = np.unique(rows, return_inverse=True)
+    return np.bincount(places, values) / np.bincount(places)
 
 
 def evaluation_metrics(measured: Measured) -> dict[str, float]:

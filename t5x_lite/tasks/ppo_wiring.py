@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,30 +18,31 @@ from t5x_lite.data.features import Examples
 from t5x_lite.data.plan import Plan
 from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.errors import InputError
-from t5x_lite.interop.peft import load_adapter, read_config
 from t5x_lite.models.classifier_init import hidden_example, init_module
 from t5x_lite.models.config import T5Config
 from t5x_lite.models.value_head import ValueHead
 from t5x_lite.optim.optimizers import make_optimizer
 from t5x_lite.optim.schedules import make_schedule
+from t5x_lite.optim.trainable import trainable_part
 from t5x_lite.parallel.shardings import (
     optimizer_shardings,
     replicated,
     row_multiple,
     with_shardings,
 )
-from t5x_lite.params.adapters import AdapterRequest, request_of
-from t5x_lite.params.lora import LoraSettings
+from t5x_lite.params.adapters import request_of, variables
+from t5x_lite.params.partition import TRAINABLE, join
+from t5x_lite.params.soft_prompts import SoftPromptSettings
 from t5x_lite.rl.kl import KLController
 from t5x_lite.rl.loop import Prompts
 from t5x_lite.rl.losses import PPOSettings
-from t5x_lite.rl.policy import Policy, overlay, split_off
+from t5x_lite.rl.policy import Policy
 from t5x_lite.rl.scores import ScoreSettings
 from t5x_lite.rl.step import PPOState, init_ppo_state, make_ppo_step
+from t5x_lite.tasks.adaptation import Adaptation, adaptation_of, check_adaptation
 from t5x_lite.tasks.model import Loaded, shardings_of
 
 Tree = Any
-_CONSTANTS = ("lora_scaling", "lora_dropout")  # settings that travel with an adapter's arrays
 _LENGTH_MULTIPLE = 16
 
 
@@ -63,6 +62,7 @@ class Parts:
     """The trees of a run. initial: the policy before PPO, in the layout of `state.trainable`."""
 
     policy: Policy
+    adaptation: Adaptation
     state: PPOState
     abstract_state: Any  # jax.ShapeDtypeStruct with shardings
     state_shardings: Any
@@ -130,89 +130,95 @@ def check_rollout(config: ConfigDict) -> GenerationSettings:
     )
 
 
-def check_adapter(config: ConfigDict) -> AdapterRequest:
-    """What the `adapter` section asks for: a new LoRA adapter, a saved one (a summarizer's) to go on from, or none.
+def check_policy(config: ConfigDict) -> None:
+    """What is trained of the policy, by `train` and `adapter`, and the reference.
 
     Raises:
-      InputError: a method that PPO does not train, or no such adapter.
+      InputError: rules or an adapter that are malformed, a soft prompt, or a reference below an adapter that there is
+        not.
     """
     request = request_of(config.adapter.to_dict(), "config.adapter")
-    if request.source:
-        read_config(pathlib.Path(request.source).expanduser())
-    elif not isinstance(request.settings, LoraSettings | None):
-        raise InputError(
-            "config.adapter.method must be 'lora', 'load' or 'none' here: PPO generates with merged weights, and a soft"
-            " prompt is no part of them"
-        )
-    elif request.settings is None and config.reference.source == "base":
+    _refuse_soft_prompt(request.settings)
+    check_adaptation(config)
+    if not request.source and request.settings is None and config.reference.source == "base":
         raise InputError(
             "config.reference.source 'base' is the model below an adapter; without one, say 'policy'"
         )
-    return request
 
 
-def _adapters(request: AdapterRequest, loaded: Loaded, params: Tree, key: jax.Array) -> Tree:
-    """The adapter's tree before PPO; None where all weights are trained."""
-    if request.source:
-        saved = load_adapter(request.source, loaded.model.config, params)
-        if not isinstance(saved.settings, LoraSettings):
-            raise InputError(f"config.adapter.source: {request.source} is no LoRA adapter")
-        return saved.tree
-    if request.settings is None:
-        return None
-    return request.settings.init(params, key)
+def _refuse_soft_prompt(settings: Any) -> None:
+    if isinstance(settings, SoftPromptSettings):
+        raise InputError(
+            "config.adapter: must be LoRA ('lora', or 'load' of one) or 'none' here: PPO generates with merged weights,"
+            " and a soft prompt is no part of them"
+        )
 
 
 def make_parts(config: ConfigDict, loaded: Loaded, algorithm: Algorithm, mesh: Mesh) -> Parts:
-    """The policy with its weights, the reference, and the first state, each where it belongs on the mesh."""
-    request, chunk = check_adapter(config), config.ppo.logprob_chunk
-    critic = algorithm.settings.advantage == "gae"
-    model = loaded.model
+    """The policy with its weights, the reference, and the first state, each where it belongs on the mesh.
+
+    Raises:
+      InputError: as `adaptation.adaptation_of`, or a saved adapter that is a soft prompt.
+    """
+    adaptation = adaptation_of(config, loaded, mesh)
+    _refuse_soft_prompt(adaptation.settings)
+    model, critic = loaded.model, algorithm.settings.advantage == "gae"
     head = ValueHead(model.config.d_model, config.critic.dropout_rate) if critic else None
-    params = loaded.make()
-    key = jax.random.key(config.seed)
-    before = _adapters(request, loaded, params, jax.random.fold_in(key, 2))
-    policy = Policy(model, head, adapted=before is not None, chunk=chunk)
-    param_places, everywhere = shardings_of(loaded.abstract), replicated(mesh)
-    copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))
-    frozen: dict[str, Any] = {}
-    trainable: dict[str, Any]
-    if before is None:
-        # The state's buffers are donated; the reference keeps its own.
-        trainable, places = {"policy": copy(params)}, {"policy": param_places}
-        reference: dict[str, Any] = {"params": params}
-        initial: dict[str, Any] = {"policy": params}
-    else:
-        adapters = jax.device_put(before, everywhere)
-        constants, weights = split_off(adapters, _CONSTANTS)
-        frozen = {"params": params, "constants": constants}
-        trainable = {"policy": copy(weights)}
-        places = {"policy": jax.tree.map(lambda _: everywhere, weights)}
-        initial = {"policy": weights}
-        reference = {"params": params}
-        if config.reference.source == "policy":
-            reference["adapters"] = overlay(constants, weights)
+    params, adapters = adaptation.make()
+    policy = join(params, adapters)
+    places: dict[str, Any] = {"policy": shardings_of(join(adaptation.params, adaptation.adapters))}
+    frozen: Tree = {}
+    if (labels := adaptation.labels) is not None:
+        adaptation.frozen_fingerprint = adaptation.fingerprint_frozen(params)
+        frozen = jax.tree.map(
+            lambda label, leaf: optax.MaskedNode() if label == TRAINABLE else leaf, labels, policy
+        )
+        policy, places = (
+            trainable_part(policy, labels),
+            {"policy": trainable_part(places["policy"], labels)},
+        )
+    initial: dict[str, Any] = {"policy": policy}
     if head is not None:
-        fresh = init_module(head, jax.random.fold_in(key, 3), hidden_example(model.config.d_model))
-        trainable["value_head"] = jax.device_put(fresh, everywhere)
+        everywhere = replicated(mesh)
+        rng = jax.random.fold_in(jax.random.key(config.seed), 3)
+        fresh = init_module(head, rng, hidden_example(model.config.d_model))
+        initial["value_head"] = jax.device_put(fresh, everywhere)
         places["value_head"] = jax.tree.map(lambda _: everywhere, fresh)
-        initial["value_head"] = copy(trainable["value_head"])
         if config.critic.kind == "separate":
-            trainable["critic"], places["critic"] = copy(params), param_places
-            initial["critic"] = params
-    abstract = with_shardings(trainable, places)
-    make = functools.partial(
-        init_ppo_state, optimizer=algorithm.optimizer, kl_coef=config.ppo.init_kl_coef
+            # What the critic starts from: the model that the policy is an adapted one of.
+            initial["critic"], places["critic"] = params, shardings_of(adaptation.params)
+    state, shardings = _first_state(initial, places, algorithm, config.ppo.init_kl_coef, mesh)
+    return Parts(
+        policy=Policy(model, head, chunk=config.ppo.logprob_chunk),
+        adaptation=adaptation,
+        state=state,
+        abstract_state=with_shardings(state, shardings),
+        state_shardings=shardings,
+        frozen=frozen,
+        reference=variables(params, adapters if config.reference.source == "policy" else None),
+        initial=initial,
     )
+
+
+def _first_state(
+    initial: Tree, places: Tree, algorithm: Algorithm, kl_coef: float, mesh: Mesh
+) -> tuple[PPOState, PPOState]:
+    """The state before the first step, and the sharding of each of its leaves."""
+    everywhere: Any = replicated(mesh)
+    abstract = with_shardings(initial, places)
     shardings = PPOState(
-        step=everywhere,  # type: ignore[arg-type]
+        step=everywhere,
         trainable=places,
         opt_state=optimizer_shardings(algorithm.optimizer, abstract, places, mesh),
-        kl_coef=everywhere,  # type: ignore[arg-type]
+        kl_coef=everywhere,
     )
-    state = jax.jit(make, out_shardings=shardings, donate_argnums=0)(trainable)
-    abstract_state = with_shardings(state, shardings)
-    return Parts(policy, state, abstract_state, shardings, frozen, reference, initial)
+
+    def make(trainable: Tree) -> PPOState:
+        # The state's buffers are donated; `initial` and the reference keep their own.
+        copied = jax.tree.map(jnp.copy, trainable)
+        return init_ppo_state(copied, algorithm.optimizer, kl_coef)
+
+    return jax.jit(make, out_shardings=shardings)(initial), shardings
 
 
 def jit_ppo_step(parts: Parts, algorithm: Algorithm, mesh: Mesh) -> Callable[..., Any]:
@@ -230,13 +236,19 @@ def jit_ppo_step(parts: Parts, algorithm: Algorithm, mesh: Mesh) -> Callable[...
     )
 
 
+def prompt_length(*examples: Examples) -> int:
+    """The longest prompt of all, in tokens, rounded up."""
+    longest = max(int(one.encoder_lengths.max()) for one in examples)
+    return -(-longest // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE
+
+
 def prompt_plan(
-    examples: Examples, model: T5Config, *, rows: int, seed: int | None, multiple: int
+    examples: Examples, model: T5Config, *, length: int, rows: int, seed: int | None, multiple: int
 ) -> Plan:
-    """Prompts in one shape, `rows` a step; a seed shuffles them anew every epoch, None keeps their order."""
-    longest = int(examples.encoder_lengths.max())
-    encoder_length = -(-longest // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE
-    lengths = [(encoder_length, int(examples.decoder_lengths.max()))]
+    """Prompts in one shape, `rows` of `length` tokens a step; a seed shuffles them anew every epoch, None keeps their
+    order.
+    """
+    lengths = [(length, int(examples.decoder_lengths.max()))]
     size = -(-rows // multiple) * multiple
     shapes = make_shapes(lengths, size=size, tokens=0, row_multiple=multiple)
     return Plan(

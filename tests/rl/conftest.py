@@ -84,7 +84,7 @@ class Run:
         settings = PPOSettings(**(SETTINGS | self.changes))
         self.model = T5(self.config, Execution())
         head = ValueHead(self.config.d_model, 0.0) if settings.advantage == "gae" else None
-        self.policy = Policy(self.model, head, adapted=False, chunk=0)
+        self.policy = Policy(self.model, head, chunk=0)
         params = init_params(self.model, jax.random.key(self.seed))
         # Near the uniform distribution, so that nothing is lost before the first step.
         kernel = params["decoder"]["logits_dense"]["kernel"]

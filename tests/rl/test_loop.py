@@ -10,7 +10,6 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from t5x_lite.errors import InputError
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
-from t5x_lite.rl.policy import overlay, split_off
 from t5x_lite.rl.rollout import draw_lengths, other_side
 from t5x_lite.rl.statistics import DISTRIBUTIONS
 
@@ -151,10 +150,3 @@ def test_drawn_lengths_are_the_labs_range_and_seeded():
     lengths = np.concatenate([draw_lengths((100, 400), 16, 0, step) for step in range(200)])
     assert lengths.min() >= 100 and lengths.max() <= 399 and lengths.max() > 390
     np.testing.assert_array_equal(draw_lengths((1, 9), 4, 3, 5), draw_lengths((1, 9), 4, 3, 5))
-
-
-def test_adapters_without_their_constants_and_back():
-    tree = {"a": {"lora_a": 1, "lora_scaling": 2}, "b": {"lora_scaling": 3}}
-    constants, weights = split_off(tree, ("lora_scaling",))
-    assert weights == {"a": {"lora_a": 1}}
-    assert overlay(constants, weights) == tree

@@ -34,13 +34,22 @@ TINY = {
     "train.steps": "4",
     "schedule.warmup_steps": "1",
     "evaluation.every_steps": "2",
+    "evaluation.task": "summarize",
+    "data.denoising.task": "summarize",
     "evaluation.batch_tokens": "1024",
     "evaluation.bootstrap_samples": "20",
     "checkpoint.every_steps": "2",
     "generation.max_new_tokens": "4",
     "logging.tensorboard": "False",
 }
-WITHOUT_SHOTS = ("one_shot", "one_shot_other_words", "three_shots", "three_shots_other_words")
+WITHOUT_SHOTS = (
+    "alone",
+    "summarize_in_detail",
+    "one_shot",
+    "one_brief_shot",
+    "three_shots",
+    "three_brief_shots",
+)
 
 
 def tiny_config(overrides=None, drop=WITHOUT_SHOTS):
@@ -66,9 +75,9 @@ def test_report_has_every_task(finished):
     shares = {row["source"]: row["share of the examples"] for row in report["mixture"]}
     assert sum(shares.values()) == pytest.approx(1)
     # Two templates share a task's rate, three another's; denoising has its own.
-    total = 0.35 + 0.08 + 0.12 + 0.24
-    assert shares["summarize 0"] == pytest.approx(0.175 / total, rel=0.05)
-    assert shares["topic 2"] == pytest.approx(0.08 / 3 / total, rel=0.1)
+    total = 0.15 + 0.06 + 0.12 + 0.24
+    assert shares["summarize 0"] == pytest.approx(0.075 / total, rel=0.05)
+    assert shares["topic 2"] == pytest.approx(0.06 / 3 / total, rel=0.1)
     assert shares["denoising"] == pytest.approx(0.24 / total, rel=0.05)
     for name in ("question", "summarize", "topic"):
         lines = (finished / "outputs" / f"{name}.jsonl").read_text().splitlines()
@@ -128,7 +137,7 @@ def test_examples_hold_their_templates_and_shots():
     row = {r["dialogue"]: r for r in tasks["summarize"].train}
     asked, answer = seen["summarize 1"]
     dialogue = asked.removesuffix("\n\nBriefly summarize that dialogue.")
-    assert answer == row[dialogue]["other_summary"]
+    assert answer == row[dialogue]["brief"]
     asked, answer = seen["three_shots"]
     *shots, question = asked.split("\n\n\n")
     assert len(shots) == 3

@@ -1,4 +1,4 @@
-"""The tasks `classifier`, `reward` and `ppo` from config to report, their checks, and a PPO run that goes on."""
+"""The tasks `classifier` and `reward` from config to report; rewards and the numbers of PPO's report."""
 
 import json
 
@@ -10,8 +10,8 @@ from t5x_lite.errors import InputError
 from t5x_lite.evaluation.intervals import Bootstrap
 from t5x_lite.evaluation.text_classifier import load_text_classifier
 from t5x_lite.rl.rewards import check_rewards, make_rewards
-from t5x_lite.tasks import classifier, ppo, reward
-from t5x_lite.tasks.ppo_report import Measured, comparison, warnings
+from t5x_lite.tasks import classifier, reward
+from t5x_lite.tasks.ppo_report import Measured, comparison, finite_ones, warnings
 from t5x_lite.tasks.reward import preference_scores
 
 LENGTH = {
@@ -30,16 +30,6 @@ def trained_classifier(tmp_path_factory):
     config = load_config("classifier.py:runlocal", {"batch.size": "32", "train.steps": "40"})
     classifier.run(config, str(folder))
     return folder
-
-
-def ppo_config(folder, changes=()):
-    config = load_config(
-        "lab3_ppo.py:runlocal",
-        {"evaluation.best_of": "1", "toxicity.source": str(folder), **dict(changes)},
-    )
-    with config.unlocked(), config.ignore_type():
-        config.rewards = LENGTH
-    return config
 
 
 def test_a_classifier_learns_and_loads(trained_classifier):
@@ -83,51 +73,6 @@ def test_swapped_labels_are_told():
     assert preference_scores(chosen, chosen, Bootstrap(100, 0.95, 0))["accuracy"] == 0.5
 
 
-def test_ppo_leaves_its_report_and_a_resumed_run_is_the_same(trained_classifier, tmp_path):
-    config = ppo_config(trained_classifier)
-    ppo.run(config, str(tmp_path / "whole"))
-    for name in ("config.json", "report.md", "report.html", "samples.jsonl", "rollouts.jsonl"):
-        assert (tmp_path / "whole" / name).stat().st_size
-    report = json.loads((tmp_path / "whole" / "report.json").read_text())
-    assert len(report["before and after"]) == 6 and report["evaluation rows"] == 8
-    assert abs(report["training"]["KL at step 1"]) < 1e-4
-
-    class Killed(Exception):
-        pass
-
-    write = ppo._Rollouts.record
-
-    def die(self, step, content):
-        if step == 2:
-            raise Killed
-        write(self, step, content)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ppo._Rollouts, "record", die)
-        with pytest.raises(Killed):
-            ppo.run(config, str(tmp_path / "killed"))
-    ppo.run(config, str(tmp_path / "killed"))
-    for name in ("rollouts.jsonl", "distributions.jsonl", "samples.jsonl"):
-        whole, resumed = ((tmp_path / f / name).read_bytes() for f in ("whole", "killed"))
-        assert whole == resumed, name
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"ppo.minibatch_size": "3"}, "minibatch_size = 3 does not divide the 8 responses"),
-        ({"ppo.advantage": "rloo"}, "samples_per_prompt = 1: rloo"),
-        ({"generation.do_sample": "False"}, "a rollout samples"),
-        ({"rollout.length_range": "(2, 99)"}, "length_range goes up to 98 tokens"),
-        ({"data.characters": "(1, 2)"}, "no row has a dialogue of 1 to 1 characters"),
-        ({"toxicity.source": "train:no.py"}, "config.toxicity.source: .*there is no file no.py"),
-    ],
-)
-def test_what_is_wrong_is_said_before_anything_slow(changes, message, tmp_path):
-    with pytest.raises(InputError, match=message):
-        ppo.run(ppo_config("none", changes), str(tmp_path))
-
-
 def test_rewards_are_checked_and_summed():
     with pytest.raises(InputError, match="name at least one reward"):
         check_rewards({}, "config.rewards")
@@ -164,8 +109,9 @@ def test_reward_hacking_is_warned_of_and_the_table_is_paired():
     base = rng.random(100)
     texts = [f"text {i}" for i in range(100)]
 
-    def measured(reward, rouge, words):
-        return Measured(texts, reward, base, rouge, rouge, np.full(100, words), base)
+    def measured(reward, rouge, words, toxicity=base):
+        lengths = np.full(100, words)
+        return Measured(texts, np.arange(100), reward, toxicity, rouge, rouge, lengths, base)
 
     before = measured(base, base, 40.0)
     bootstrap = Bootstrap(200, 0.95, 0)
@@ -177,5 +123,38 @@ def test_reward_hacking_is_warned_of_and_the_table_is_paired():
     )
     assert warnings(before, measured(base + 1, base, 40.0), bootstrap) == []
     assert "beyond chance" in warnings(before, before, bootstrap)[0]
+    (disagree,) = warnings(before, measured(base + 1, base, 40.0, base + 0.1), bootstrap)
+    assert "reward and judge disagree" in disagree
     row = comparison(before, measured(base + 1, base, 40.0), {}, bootstrap)[0]
     assert row["difference"] == pytest.approx(1) and row["p"] < 0.001
+
+
+def test_several_responses_to_a_row_are_no_further_evidence():
+    """Ten copies of each response give the interval and the p-value of one."""
+    bootstrap = Bootstrap(500, 0.95, 0)
+
+    def table(copies):
+        rng = np.random.default_rng(1)
+        one, other = (np.repeat(rng.random(20), copies) for _ in range(2))
+        rows = np.repeat(np.arange(20), copies)
+        texts = ["a"] * len(rows)
+        return comparison(
+            Measured(texts, rows, *[one] * 6), Measured(texts, rows, *[other] * 6), {}, bootstrap
+        )[0]
+
+    one, ten = table(1), table(10)
+    for name in ("difference", "low", "high", "p"):
+        assert one[name] == pytest.approx(ten[name]), name
+
+
+def test_scores_that_are_not_finite_are_left_out_of_the_comparison():
+    good = np.arange(4.0)
+    bad = np.array([0, np.nan, 2, np.inf])
+    before = Measured(list("abcd"), np.arange(4), *[good] * 6)
+    after = Measured(list("efgh"), np.arange(4), bad, *[good] * 5)
+    kept, others, warning = finite_ones(before, after)
+    assert kept.responses == ["a", "c"] and others.responses == ["e", "g"]
+    assert others.rows.tolist() == [0, 2] and "2 of 4" in warning[0]
+    assert finite_ones(before, before)[2] == []
+    with pytest.raises(InputError, match="no evaluation row has finite scores"):
+        finite_ones(before, Measured(list("efgh"), np.arange(4), bad * np.nan, *[good] * 5))

@@ -1,0 +1,69 @@
+"""Responses of PPO as texts: as rewards read them, and as files of the workdir keep them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from etils import epath
+from ml_collections import ConfigDict
+
+from t5x_lite.data.sources import Row
+from t5x_lite.data.templates import find_template
+from t5x_lite.data.vocabulary import Vocabulary
+from t5x_lite.reports.metrics import json_value
+
+
+class Texts:
+    """Responses as rewards read them: the rows they answer, with {prompt} and {raw_response}, and their texts."""
+
+    def __init__(self, config: ConfigDict, vocabulary: Vocabulary, rows: Sequence[Row]):
+        self._vocabulary, self._rows = vocabulary, rows
+        self._template = find_template(config.data.template)
+
+    def of(self, rows: np.ndarray, tokens: Sequence[np.ndarray]) -> tuple[list[Row], list[str]]:
+        """rows: which rows were answered. tokens: the responses, without pads."""
+        raw = self._vocabulary.tokenizer.batch_decode(
+            [ids.tolist() for ids in tokens], skip_special_tokens=False
+        )
+        extended = [
+            {
+                **self._rows[number],
+                "prompt": self._template.render(self._rows[number]),
+                "raw_response": text,
+            }
+            for number, text in zip(rows.tolist(), raw, strict=True)
+        ]
+        return extended, [text.strip() for text in self._vocabulary.decode(tokens)]
+
+
+class Rollouts:
+    """What of a step is no single number, a line a step: rollouts.jsonl (texts) and distributions.jsonl."""
+
+    def __init__(self, folder: epath.Path, start: int, texts: Texts):
+        """start: the step that the run goes on from; what a stopped run wrote of later steps is removed."""
+        self._files = {name: folder / f"{name}.jsonl" for name in ("rollouts", "distributions")}
+        self._texts = texts
+        for file in self._files.values():
+            # Not splitlines: a text may hold other line breaks than "\n".
+            lines = file.read_text().split("\n")[:-1] if start and file.exists() else []
+            file.write_text("".join(f"{line}\n" for line in lines if _step_of(line) <= start))
+
+    def record(self, step: int, content: Mapping[str, Any]) -> None:
+        """Appends the content of a step."""
+        _, responses = self._texts.of(content["rows"], content["tokens"])
+        rows = {"rows": content["rows"], "responses": responses, "scores": content["scores"]}
+        for name, values in (("rollouts", rows), ("distributions", content["distributions"])):
+            line = json.dumps(json_value({"step": step, **values}), ensure_ascii=False)
+            with self._files[name].open("a") as file:
+                file.write(f"{line}\n")
+
+
+def _step_of(line: str) -> float:
+    """The step of a line; of one that a kill cut off, infinity."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
