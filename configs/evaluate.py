@@ -62,7 +62,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 # As the model was trained.
                 "template": "{dialogue}" if tiny else "finetune",
                 "target": "{summary}",
-                "encoder_length": 64 if tiny else 288,
+                "encoder_length": 64 if tiny else 320,
                 "decoder_length": 16 if tiny else 112,
                 "truncation": "oldest_turns",
                 "cut_field": "dialogue",

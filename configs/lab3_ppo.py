@@ -96,21 +96,10 @@ _CHANGES = {
         "data.train": {**_RUDE, "source": "runs/rude/train.jsonl"},
         "data.evaluation": {**_RUDE, "source": "runs/rude/dev.jsonl"},
         "data.characters": (100, 1001),
-        "data.encoder_length": 320,
+        "data.template": "{dialogue}",
         "data.truncation": "end",
         "rollout.length": 64,
         "evaluation.draws": 4,
-    },
-    "nano": {
-        "model.source": "nano",
-        "rewards.clean.source": "train:classifier.py:runlocal",
-        "toxicity.source": "train:classifier.py:runlocal",
-        "data.template": "instruction",
-        "data.evaluation.limit": 64,
-        "ppo.steps": 12,
-        "ppo.epochs": 1,
-        "evaluation.every_steps": 6,
-        "logging.tensorboard": False,
     },
     "runlocal": {
         "model.source": "random",
@@ -121,6 +110,7 @@ _CHANGES = {
         "toxicity.source": "train:classifier.py:runlocal",
         "data.train.limit": 32,
         "data.evaluation.limit": 8,
+        "data.template": "{dialogue}",
         "data.encoder_length": 64,
         "data.decoder_length": 16,
         "rollout.length": 8,
@@ -140,7 +130,7 @@ _CHANGES = {
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
-    """arg: "", "fixed", "parity", "dialogsum", "nano", or "runlocal" (a random model: it shows the mechanics)."""
+    """arg: "", "fixed", "parity", "dialogsum" or "runlocal" (a random model: it shows the mechanics)."""
     if arg not in _CHANGES:
         raise ValueError(f"unknown argument {arg!r}: give {', '.join(_CHANGES).removeprefix(', ')}")
     config = ml_collections.ConfigDict(
@@ -217,9 +207,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "holdout": 0.0,
                 "holdout_order": "last",
                 "characters": (),
-                "template": "{dialogue}",  # as the model was trained
+                "template": "finetune",  # as the model was trained
                 "target": "{summary}",
-                "encoder_length": 288,
+                "encoder_length": 320,
                 "decoder_length": 112,
                 "truncation": "oldest_turns",
                 "cut_field": "dialogue",
