@@ -1,6 +1,6 @@
 """Runs side by side: ROUGE of what each wrote for the same rows, and the paired differences to the first.
 
-    t5x-lite --config configs/compare.py:zero_shot=runs/lab1,full=runs/lab2,lora=runs/lora --workdir runs/comparison
+    t5x-lite --config configs/compare.py:a=runs/quickstart/full,b=runs/quickstart/lora --workdir runs/comparison
 
 The argument names workdirs of finished runs of the tasks finetune, evaluate and prompt (of the latter, each prompt
 with each setting is a system), with a name each or without. Only rows that all of them have are scored. Hardware: any;
@@ -28,9 +28,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         {
             "task": "compare",
             "seed": 0,
-            "runs": tuple(
-                runs
-            ),  # pairs of a name and a workdir; the others are compared to the first
+            # Pairs of a name and a workdir; the others are compared to the first.
+            "runs": tuple(runs),
             "evaluation": {"bootstrap_samples": 2000, "samples": 5},
         }
     )

@@ -50,7 +50,6 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         "instruction": {"kind": "zero_shot", "template": "instruction"},
         LAB: {"kind": "zero_shot", "template": LAB},
         "lab2": {"kind": "zero_shot", "template": "finetune"},
-        "in_detail": {"kind": "zero_shot", "template": IN_DETAIL},
         **{f"flan_{i}": {"kind": "zero_shot", "template": f"flan_{i}"} for i in range(7)},
         "one_shot": {**few_shot, "shots": (40,)},
         "few_shot": {**few_shot, "shots": (40, 80, 120)},
@@ -79,7 +78,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     scored = [name for name in prompts if name != "self_consistency"]
     if tiny:
         scored = ["none", "instruction", "one_shot", "few_shot", "reasoning", "documents"]
-    if nano:  # the kinds of prompts that it was trained with, and a dialogue alone
+    if nano:  # what it was trained with
+        prompts["in_detail"] = {"kind": "zero_shot", "template": IN_DETAIL}
         scored = ["none", "instruction", LAB, "lab2", "in_detail", "one_shot", "few_shot"]
     shown = ["greedy_10", "temperature_01"] if tiny else [s for s in settings if s != "greedy"]
     rows = {

@@ -18,8 +18,8 @@ toxicity read the response.
 
 takes real dialogues, some of which scripts/make_rude_dialogues.py made rude (runs/rude/train.jsonl and
 runs/rude/dev.jsonl), a summarizer fine-tuned on such a file's `rude_summary` (runs/rude_policy), and two classifiers of
-configs/classifier.py: runs/davidson for the reward, runs/judge of other data. This reward alone shortens the summaries:
-after 50 steps the report warned of reward hacking (19.6 to 11.2 words).
+configs/classifier.py: runs/davidson for the reward, runs/judge of other data. This reward alone makes summaries short
+(reward hacking, of which the report warns): a weight on their length has yet to be shown to help.
 
 To go on from lab 2's adapter: --config.adapter='{"method": "load", "source": "runs/lora/adapter"}'. All weights in
 place of LoRA: --config.adapter='{"method": "none"}' --config.train.trainable=full. A critic of its own:

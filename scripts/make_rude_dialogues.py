@@ -25,6 +25,22 @@ TURN_SHARE = 0.5
 PERSON = re.compile(r"#Person\d#")
 
 
+def read_rows(file: pathlib.Path) -> list[dict]:
+    """The rows of a file; exits with one line that says what is wrong with it."""
+    rows = []
+    try:
+        for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), 1):
+            if line.strip():
+                rows.append(json.loads(line))
+                if missing := {"fname", "dialogue", "summary"} - set(rows[-1]):
+                    sys.exit(f"{file}:{number}: has no {', '.join(sorted(missing))}")
+    except OSError as error:
+        sys.exit(f"{file}: {error.strerror}")
+    except (ValueError, TypeError) as error:
+        sys.exit(f"{file}:{number}: not a JSON object ({error})")
+    return rows
+
+
 def insulted(summary: str, insult: str, rng: random.Random) -> str:
     """The summary with the insult before a person that it names; without any, before its first word."""
     places = [match.start() for match in PERSON.finditer(summary)] or [0]
@@ -32,17 +48,18 @@ def insulted(summary: str, insult: str, rng: random.Random) -> str:
     return f"{summary[:at]}{insult} {summary[at:]}"
 
 
-def rude(row: dict, columns: tuple[str, str], seed: int) -> tuple[str, str]:
+def rude(row: dict, seed: int) -> tuple[str, str]:
     """The rude dialogue of a row, and its rude summary."""
     rng = random.Random(f"{seed} {row['fname']}")
     insult = rng.choice(INSULTS)
-    turns = [
+    turns = row["dialogue"].split("\n")
+    told = [
         f"{turn} {rng.choice(SAID).format(insult=insult)}" if rng.random() < TURN_SHARE else turn
-        for turn in row[columns[0]].split("\n")
+        for turn in turns
     ]
-    if turns == row[columns[0]].split("\n"):
-        turns[0] += f" {SAID[0].format(insult=insult)}"
-    return "\n".join(turns), insulted(row[columns[1]], insult, rng)
+    if told == turns:
+        told[0] += f" {SAID[0].format(insult=insult)}"
+    return "\n".join(told), insulted(row["summary"], insult, rng)
 
 
 def main() -> int:
@@ -57,7 +74,7 @@ def main() -> int:
     arguments = parser.parse_args()
 
     first, _, last = arguments.rows.partition(":")
-    rows = [json.loads(line) for line in arguments.source.open(encoding="utf-8") if line.strip()]
+    rows = read_rows(arguments.source)
     rows = rows[int(first or 0) : int(last) if last else None]
     arguments.target.parent.mkdir(parents=True, exist_ok=True)
     with arguments.target.open("w", encoding="utf-8") as file:
@@ -66,9 +83,7 @@ def main() -> int:
             is_rude = chosen < arguments.share
             made = {"fname": row["fname"], "summary": row["summary"], "rude": int(is_rude)}
             made["dialogue"], made["rude_summary"] = (
-                rude(row, ("dialogue", "summary"), arguments.seed)
-                if is_rude
-                else (row["dialogue"], row["summary"])
+                rude(row, arguments.seed) if is_rude else (row["dialogue"], row["summary"])
             )
             file.write(json.dumps(made, ensure_ascii=False) + "\n")
     return 0

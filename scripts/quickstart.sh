@@ -61,8 +61,8 @@ step "4/4 side by side" \
 cat <<NEXT
 
 All of it is in $workdir; open comparison/report.html first. In each folder:
-  report.html, .md, .json   scores, curves, samples  samples.jsonl    what the model wrote
-  metrics.jsonl             one line a step          checkpoints/     what training can resume from
-  config.json               the whole configuration  model/, adapter/ Hugging Face's and peft's formats
+  report.html, .md, .json   scores and samples       config.json      the whole configuration
+In those of the runs:       samples.jsonl, what the model wrote
+In those of training:       metrics.jsonl, one line a step; checkpoints/; model/ or adapter/, for transformers or peft
 Next: the recipes in configs/ say at their top what they do and the command that runs them.
 NEXT

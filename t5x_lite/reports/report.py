@@ -24,13 +24,14 @@ _LAST = ("samples", "environment", "config")
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a }
-body { max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
+body { max-width: 66rem; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.6rem } h3 { font-size: 1rem }
 h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid #ccc }
 table { border-collapse: collapse; margin: .8rem 0; display: block; overflow-x: auto }
 table { font-variant-numeric: tabular-nums }
 th, td { text-align: left; vertical-align: top; padding: .25rem .8rem; border-bottom: 1px solid #e4e4e4 }
-th { border-bottom: 1px solid #888 } .number { text-align: right } td { white-space: pre-line; overflow-wrap: anywhere }
+th { border-bottom: 1px solid #888 } .number { text-align: right }
+td { white-space: pre-line; overflow-wrap: break-word }
 img { max-width: 100% }
 """
 

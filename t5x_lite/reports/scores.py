@@ -7,7 +7,9 @@ from typing import Any
 
 from t5x_lite.reports.tables import Block, Heading, Paragraph, Table
 
-_NAMES = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "rougeLsum": "ROUGE-Lsum"}
+NAMES = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "rougeLsum": "ROUGE-Lsum"}
+
+_ENDS = ("mean", "low", "high")
 
 
 def scores_blocks(name: str, result: Mapping[str, Any]) -> list[Block]:
@@ -18,12 +20,12 @@ def scores_blocks(name: str, result: Mapping[str, Any]) -> list[Block]:
     stemmed = "Porter-stemmed" if result["use_stemmer"] else "not stemmed"
 
     rows: list[list[str | None]] = [
-        ["this model", *(_interval(result["rouge"][kind]) for kind in kinds)]
+        ["this model", *(points(result["rouge"][kind]) for kind in kinds)]
     ]
     if "rouge_multi_reference" in result:
         scores = result["rouge_multi_reference"]
         rows.append(
-            ["this model, best of its references", *(_interval(scores[kind]) for kind in kinds)]
+            ["this model, best of its references", *(points(scores[kind]) for kind in kinds)]
         )
     for baseline, scores in result["baselines"].items():
         rows.append([f"baseline {baseline}", *(f"{100 * scores[kind]:.2f}" for kind in kinds)])
@@ -39,7 +41,7 @@ def scores_blocks(name: str, result: Mapping[str, Any]) -> list[Block]:
             f"Outputs: {outputs['distinct']:,} distinct, "
             f"{outputs['empty']:,} empty, {outputs['mean_words']:.1f} words on average."
         ),
-        Table(("system", *(_NAMES[kind] for kind in kinds)), rows),
+        Table(("system", *(NAMES[kind] for kind in kinds)), rows),
     ]
     if result["differences"]:
         blocks += [
@@ -48,9 +50,9 @@ def scores_blocks(name: str, result: Mapping[str, Any]) -> list[Block]:
                 "✓: the whole interval is above zero; ✗: below; neither: not told apart."
             ),
             Table(
-                ("this model minus", *(_NAMES[kind] for kind in kinds)),
+                ("this model minus", *(NAMES[kind] for kind in kinds)),
                 [
-                    [baseline, *(_difference(intervals[kind]) for kind in kinds)]
+                    [baseline, *(points_difference(intervals[kind]) for kind in kinds)]
                     for baseline, intervals in result["differences"].items()
                 ],
             ),
@@ -60,19 +62,23 @@ def scores_blocks(name: str, result: Mapping[str, Any]) -> list[Block]:
             Paragraph("The best constant text for each score, searched on training summaries:"),
             Table(
                 ("score", "text"),
-                [[_NAMES[k], text] for k, text in result["constant_texts"].items()],
+                [[NAMES[k], text] for k, text in result["constant_texts"].items()],
             ),
         ]
     return blocks
 
 
-def _interval(scores: Mapping[str, float]) -> str:
-    # No line may break inside the parentheses.
-    return (
-        f"{100 * scores['mean']:.2f} ({100 * scores['low']:.2f},\u00a0{100 * scores['high']:.2f})"
-    )
+def points(scores: Mapping[str, float], decimals: int = 2, sign: str = "") -> str:
+    """{"mean", "low", "high"} between 0 and 1, times 100, as "38.02 (36.51, 39.30)"; sign: "+" shows it.
+
+    >>> points({"mean": 0.5, "low": 0.25, "high": 0.75}, 1).replace(chr(0xA0), " ")
+    '50.0 (25.0, 75.0)'
+    """
+    mean, low, high = (f"{100 * scores[name]:{sign}.{decimals}f}" for name in _ENDS)
+    return f"{mean} ({low},\u00a0{high})"  # no line may break inside the parentheses
 
 
-def _difference(scores: Mapping[str, float]) -> str:
+def points_difference(scores: Mapping[str, float], decimals: int = 2) -> str:
+    """As `points`, with its sign, and ✓ where the whole interval is above zero, ✗ where it is below."""
     mark = " ✓" if scores["low"] > 0 else " ✗" if scores["high"] < 0 else ""
-    return f"{100 * scores['mean']:+.2f}{mark} ({100 * scores['low']:+.2f},\u00a0{100 * scores['high']:+.2f})"
+    return points(scores, decimals, "+").replace(" ", f"{mark} ", 1)

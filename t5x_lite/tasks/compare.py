@@ -13,15 +13,16 @@ from ml_collections import ConfigDict
 from t5x_lite.console import log
 from t5x_lite.errors import InputError
 from t5x_lite.evaluation.baselines import group_by_input
-from t5x_lite.evaluation.intervals import Bootstrap, Interval, bootstrap_mean, paired_difference
+from t5x_lite.evaluation.intervals import Bootstrap, bootstrap_mean, paired_difference
 from t5x_lite.evaluation.rouge import score_rows, split_sentences
 from t5x_lite.reports.environment import environment
 from t5x_lite.reports.report import write_report
+from t5x_lite.reports.scores import NAMES, points, points_difference
 from t5x_lite.tasks.outcome import log_table
 from t5x_lite.tasks.workdir import claim_workdir, open_workdir
 
 _CONFIDENCE = 0.95
-_KINDS = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
+_KINDS = {kind: NAMES[kind] for kind in ("rouge1", "rouge2", "rougeL")}
 
 
 class Key(NamedTuple):
@@ -90,7 +91,8 @@ def read_systems(name: str, workdir: str) -> list[System]:
         )
     inputs: dict[str, dict[Key, str]] = {}
     outputs: dict[str, dict[Key, str]] = {}
-    for number, line in enumerate(file.read_text().splitlines(), 1):
+    # Not splitlines: a text may hold other line breaks than "\n".
+    for number, line in enumerate(file.read_text().rstrip("\n").split("\n"), 1):
         try:
             row = json.loads(line)
             key = Key(row["id"], row["reference"])
@@ -103,8 +105,6 @@ def read_systems(name: str, workdir: str) -> list[System]:
             raise InputError(
                 f"{file}:{number}: expected id, input, reference and output (or outputs) of a row ({error!r})"
             ) from error
-    if not outputs:
-        raise InputError(f"{file} is empty; run its experiment to the end")
     longest = max(len(rows) for rows in outputs.values())
     # A prompting run shows some settings for a few rows only: those are no system to score.
     return [
@@ -158,20 +158,16 @@ def compare(
         )
         row: dict[str, Any] = {"system": system.name}
         for kind, title in _KINDS.items():
-            row[title] = _points(bootstrap_mean(scores[kind], bootstrap, clusters), "")
+            row[title] = points(
+                dataclasses.asdict(bootstrap_mean(scores[kind], bootstrap, clusters)), 1
+            )
         for kind, title in _KINDS.items():
             if first is None:
                 row[f"{title} difference"] = None
             else:
                 interval = paired_difference(scores[kind], first[kind], bootstrap, clusters)
-                row[f"{title} difference"] = _points(interval, "+", mark=True)
+                row[f"{title} difference"] = points_difference(dataclasses.asdict(interval), 1)
         row["words"] = f"{sum(len(text.split()) for text in texts) / len(texts):.1f}"
         table.append(row)
         first = first or scores
     return table
-
-
-def _points(interval: Interval, sign: str, *, mark: bool = False) -> str:
-    told = (" ✓" if interval.low > 0 else " ✗" if interval.high < 0 else "") if mark else ""
-    mean, low, high = (100 * value for value in (interval.mean, interval.low, interval.high))
-    return f"{mean:{sign}.1f}{told} ({low:{sign}.1f},\u00a0{high:{sign}.1f})"

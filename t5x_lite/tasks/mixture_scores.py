@@ -18,6 +18,7 @@ from t5x_lite.evaluation.comparison import Columns, score_outputs
 from t5x_lite.evaluation.generative import SamplesFile, generate_texts
 from t5x_lite.evaluation.intervals import Bootstrap, bootstrap_mean, paired_difference
 from t5x_lite.models.t5 import T5
+from t5x_lite.reports.scores import points
 from t5x_lite.tasks.scoring import make_decode
 from t5x_lite.tasks.text import Split
 
@@ -100,14 +101,10 @@ def tasks_table(
         for kind in _SHOWN:
             values = scores.columns[kind]
             interval = bootstrap_mean(values, bootstrap)
-            row[kind] = (
-                f"{100 * interval.mean:.1f} ({100 * interval.low:.1f},\u00a0{100 * interval.high:.1f})"
-            )
+            row[kind] = points(dataclasses.asdict(interval), 1)
             if before is not None:
                 change = paired_difference(values, before[name].columns[kind], bootstrap)
-                row[f"{kind} change"] = (
-                    f"{100 * change.mean:+.1f} ({100 * change.low:+.1f},\u00a0{100 * change.high:+.1f})"
-                )
+                row[f"{kind} change"] = points(dataclasses.asdict(change), 1, "+")
         rows.append(row)
     return rows
 

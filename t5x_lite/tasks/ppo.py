@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -44,6 +43,7 @@ from t5x_lite.tasks.ppo_wiring import (
     read_algorithm,
 )
 from t5x_lite.tasks.recipes import check_source, trained
+from t5x_lite.tasks.supervised import check_same_run
 from t5x_lite.tasks.text import check_texts, get_vocabulary, make_split
 from t5x_lite.tasks.workdir import claim_workdir, open_workdir
 
@@ -119,7 +119,7 @@ def run(config: ConfigDict, workdir: str) -> None:
             if checkpoints.latest_step() is not None:
                 state, saved = checkpoints.restore(parts.abstract_state)
                 start = int(state.step)
-                _check_same_run(saved, metadata, workdir)
+                check_same_run(saved, metadata, folder)
                 log.info("going on from step %d of %s", start, checkpoints.directory)
             log.info(
                 "%s of %s parameters are trained (value head and critic: %s); %d prompts; %d steps of %d responses",
@@ -178,15 +178,3 @@ def run(config: ConfigDict, workdir: str) -> None:
 def _sizes(parts: Parts) -> dict[str, Any]:
     heads = {name: tree for name, tree in parts.initial.items() if name != "policy"}
     return {**parts.adaptation.sizes(), "parameters of value head and critic": count(heads)}
-
-
-def _check_same_run(saved: Mapping[str, Any], now: Mapping[str, Any], workdir: str) -> None:
-    for name, what in (
-        ("examples", "prompts"),
-        ("frozen", "weights of config.model.source that are not trained"),
-    ):
-        if saved[name] != now[name]:
-            raise InputError(
-                f"--workdir {workdir}: the {what} are not those that its run began with; put them back, or take another"
-                " folder"
-            )

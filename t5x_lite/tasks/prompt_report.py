@@ -20,11 +20,12 @@ from t5x_lite.evaluation.intervals import Bootstrap
 from t5x_lite.params.overview import count
 from t5x_lite.reports.environment import environment
 from t5x_lite.reports.report import write_report
+from t5x_lite.reports.scores import NAMES, points
 from t5x_lite.reports.tables import markdown_table
 
 _CONFIDENCE = 0.95
 _LEAD_TURNS = 3
-_KINDS = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
+_KINDS = {kind: NAMES[kind] for kind in ("rouge1", "rouge2", "rougeL")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,15 +94,10 @@ def _overview(
     scores: Mapping[str, Any], published: Mapping[str, Mapping[str, float]]
 ) -> list[dict[str, str | None]]:
     """A line for each run, the lead baseline and each published result: ROUGE times 100, ours with intervals."""
-
-    def interval(value: Mapping[str, float]) -> str:
-        low, high = 100 * value["low"], 100 * value["high"]
-        return f"{100 * value['mean']:.2f} ({low:.2f},\u00a0{high:.2f})"
-
     lines: list[dict[str, str | None]] = [
         {
             "prompt, settings": name,
-            **{title: interval(result["rouge"][kind]) for kind, title in _KINDS.items()},
+            **{title: points(result["rouge"][kind]) for kind, title in _KINDS.items()},
             "words": f"{result['outputs']['mean_words']:.1f}",
         }
         for name, result in scores.items()

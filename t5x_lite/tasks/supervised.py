@@ -135,7 +135,7 @@ def run_supervised(
             part, saved = checkpoints.restore(saved_part(abstract))
             state = whole(part)
             start = int(state.step)
-            _check_same_run(saved, metadata, workdir)
+            check_same_run(saved, metadata, workdir)
             evaluation_owed = saved["evaluation_owed"] and not _is_evaluated(workdir, start)
             if start == steps and not evaluation_owed:
                 return state
@@ -180,7 +180,12 @@ class _PartSaver:
         self._checkpoints.wait()
 
 
-def _check_same_run(saved: dict[str, Any], now: dict[str, Any], workdir: epath.Path) -> None:
+def check_same_run(saved: Mapping[str, Any], now: Mapping[str, Any], workdir: epath.Path) -> None:
+    """Refuses to go on from a checkpoint with other data, frozen weights or (where `now` has them) batches.
+
+    Raises:
+      InputError: which of them differ, and what to do.
+    """
     if saved["examples"] != now["examples"]:
         raise InputError(
             f"--workdir {workdir}: the training examples are not those that its run began with (another file, data set"
@@ -191,7 +196,7 @@ def _check_same_run(saved: dict[str, Any], now: dict[str, Any], workdir: epath.P
             f"--workdir {workdir}: the weights of config.model.source that are not trained are not those that its run"
             " began with: put the model back, or take another folder"
         )
-    if saved["batches"] != now["batches"]:
+    if saved.get("batches") != now.get("batches"):
         raise InputError(
             f"--workdir {workdir}: its run has batches of (encoder, decoder, rows) {saved['batches']}, this mesh gives"
             f" {now['batches']}: choose a mesh that gives the same, or take another folder"

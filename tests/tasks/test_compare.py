@@ -12,7 +12,7 @@ from t5x_lite.tasks import compare
 
 ROWS = [
     ("r0", "one two three", "a b c", "one two three", "one two"),
-    ("r1", "four five", "a b c", "four", "six"),
+    ("r1", "four five", "a b c", "four", "six\u2028"),
     ("r2", "seven eight nine", "d e", "seven", "seven eight nine"),
     ("r3", "ten", "f", "", "ten eleven"),
 ]
@@ -24,7 +24,9 @@ def write_run(folder, column, rows=ROWS, **extra):
         {"id": row[0], "reference": row[1], "input": row[2], "output": row[column]} | extra
         for row in rows
     ]
-    (folder / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "samples.jsonl").write_text(
+        "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    )
     return folder
 
 
@@ -51,7 +53,7 @@ def test_means_and_differences_are_those_of_rouge_score(tmp_path):
         assert second[f"{title} difference"].startswith(f"{means[1] - means[0]:+.1f}")
         assert first[f"{title} difference"] is None
     assert report["samples"][1] == {
-        "id": "r1", "input": "a b c", "reference": "four five", "a": "four", "b": "six",
+        "id": "r1", "input": "a b c", "reference": "four five", "a": "four", "b": "six\u2028",
     }  # fmt: skip
 
 
