@@ -3,8 +3,9 @@
     t5x-lite --config configs/compare.py:a=runs/quickstart/full,b=runs/quickstart/lora --workdir runs/comparison
 
 The argument names workdirs of finished runs of the tasks finetune, evaluate and prompt (of the latter, each prompt
-with each setting is a system), with a name each or without. Only rows that all of them have are scored. Hardware: any;
-seconds. What comes out: report.md and report.html with one table.
+with each setting is a system), with a name each or without. Only rows that all of them have are scored. Runs of the
+task mixture are compared task by task, and with the model that they began from. Hardware: any; seconds. What comes
+out: report.md and report.html with one table.
 """
 
 import pathlib

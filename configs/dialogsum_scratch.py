@@ -92,6 +92,7 @@ def get_config(arg: str = "data/dialogsum") -> ml_collections.ConfigDict:
                     "mean_span_length": 3.0,
                     "target": "text",
                 },
+                "pads": {"in_loss": False, "in_attention": False},
                 "template": "{dialogue}",
                 "target": "{summary}",
                 "encoder_length": 256 if tiny else 384,
@@ -147,6 +148,7 @@ def get_config(arg: str = "data/dialogsum") -> ml_collections.ConfigDict:
                 "samples": 4,
             },
             "generation": {"max_new_tokens": 16 if tiny else 96, "num_beams": 4, "no_repeat_ngram_size": 3},
+            "comparison": {"name": "this run", "original": "none", "runs": (), "rows": ()},
             "logging": {"every_steps": 1, "tensorboard": True},
             "published": {
                 "Transformer from scratch (Chen et al 2021, test)": {

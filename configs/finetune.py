@@ -73,6 +73,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                     "mean_span_length": 3.0,
                     "target": "spans",
                 },
+                "pads": {"in_loss": False, "in_attention": False},
                 "template": "finetune",
                 "target": "{summary}",
                 "encoder_length": 512,
@@ -121,6 +122,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "samples": 3,
             },
             "generation": {"max_new_tokens": 16 if tiny else 128, "num_beams": 1 if tiny else 4},
+            "comparison": {"name": "this run", "original": "none", "runs": (), "rows": ()},
             "logging": {"every_steps": 1, "tensorboard": True},
             "published": {},
         }

@@ -121,6 +121,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "decoder_length": 112,
                 "truncation": "oldest_turns",
             },
+            "adapter": {"method": "none"},
             "batch": {
                 "size": 0,
                 "tokens": 2048 if tiny else 4096,
@@ -129,7 +130,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "pack": False,
                 "accumulation": 1,
             },
-            "train": {"steps": 20 if tiny else 4000},
+            "train": {
+                "steps": 20 if tiny else 4000,
+                "trainable": "full",
+                "frozen_dtype": "float32",
+            },
             "loss": {"label_smoothing": 0.0, "z_loss": 0.0, "chunk": 0},
             "optimizer": {
                 "name": "muon",

@@ -67,6 +67,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                     "mean_span_length": 3.0,
                     "target": "spans",
                 },
+                "pads": {"in_loss": False, "in_attention": False},
                 "template": "{dialogue}" if tiny else "finetune",
                 "target": "{summary}",
                 "encoder_length": 64 if tiny else 320,
@@ -124,6 +125,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "samples": 3,
             },
             "generation": {"max_new_tokens": 16 if tiny else 112},
+            "comparison": {"name": "this run", "original": "none", "runs": (), "rows": ()},
             "logging": {"every_steps": 1, "tensorboard": True},
             "published": {},
         }

@@ -141,6 +141,14 @@ RUNS = Field(
     "a tuple of pairs (name of a prompt, name of settings)",
     lambda v: is_sequence(v) and all(map(is_pair, v)),
 )
+PAIRS = Field(
+    "pairs of a name and the workdir of a run",
+    lambda v: is_sequence(v) and all(map(is_pair, v)),
+)
+ROW_NUMBERS = Field(
+    "a tuple of row numbers from 0",
+    lambda v: is_sequence(v) and all(is_int(x) and x >= 0 for x in v),
+)
 SECTIONS = mapping("a mapping of names to sections", is_mapping)
 
 # One task of a mixture. A rate of 0: only scored; "size": by its number of rows.
@@ -242,6 +250,28 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
             "samples": whole(0),
         },
     },
+    "dpo": {
+        "model": {**MODEL, "remat": one_of("none", "dots", "full"), "scan_layers": FLAG},
+        "tokenizer": TOKENIZER,
+        "adapter": SETTINGS,  # params/adapters.py knows the fields of each method
+        "data": {"train": ROWS, "evaluation": ROWS, **_HOLDOUT, **TEXTS},
+        "batch": {"size": whole(1), "buckets": whole(1), "multiple": whole(1)},  # of pairs
+        "train": {"steps": whole(1), **TRAINED, "dropout": FLAG},
+        "loss": {
+            "kind": one_of("sigmoid", "ipo"),
+            "beta": number(0.0),
+            "label_smoothing": fraction(),
+            "chunk": whole(0),
+        },
+        "optimizer": OPTIMIZER,
+        "schedule": SCHEDULE,
+        "mesh": MESH,
+        "checkpoint": {"every_steps": whole(1), "keep": whole(1)},
+        "evaluation": {"every_steps": whole(1), **EVALUATION},
+        "generation": SETTINGS,
+        "logging": {"every_steps": whole(1), "tensorboard": FLAG},
+        "published": PUBLISHED,
+    },
     "ppo": {
         "mode": one_of("fixed", "parity"),
         "model": MODEL,
@@ -294,7 +324,13 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
     "finetune": {
         "model": {**MODEL, "remat": one_of("none", "dots", "full"), "scan_layers": FLAG},
         "tokenizer": TOKENIZER,
-        "data": {"train": ROWS, "evaluation": ROWS, "denoising": DENOISING, **TEXTS},
+        "data": {
+            "train": ROWS,
+            "evaluation": ROWS,
+            "denoising": DENOISING,
+            "pads": {"in_loss": FLAG, "in_attention": FLAG},  # True: as lab 2 had it
+            **TEXTS,
+        },
         "adapter": SETTINGS,  # params/adapters.py knows the fields of each method
         "batch": BATCH,
         "train": {"steps": whole(1), **TRAINED},
@@ -305,6 +341,13 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
         "checkpoint": {"every_steps": whole(1), "keep": whole(1)},
         "evaluation": {"every_steps": whole(1), **EVALUATION},
         "generation": SETTINGS,
+        # What the run is called beside the model that it begins from and other runs, whose workdirs are named.
+        "comparison": {
+            "name": NAME,
+            "original": one_of("none", "before", "after"),
+            "runs": PAIRS,
+            "rows": ROW_NUMBERS,  # shown side by side
+        },
         "logging": {"every_steps": whole(1), "tensorboard": FLAG},
         "published": PUBLISHED,
     },
@@ -319,15 +362,13 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
         "published": PUBLISHED,
     },
     "compare": {
-        "runs": Field(
-            "pairs of a name and the workdir of a run",
-            lambda v: is_sequence(v) and all(is_pair(x) for x in v),
-        ),
+        "runs": PAIRS,
         "evaluation": {"bootstrap_samples": whole(1), "samples": whole(0)},
     },
     "mixture": {
         "model": {**MODEL, "remat": one_of("none", "dots", "full"), "scan_layers": FLAG},
         "tokenizer": TOKENIZER,
+        "adapter": SETTINGS,  # params/adapters.py knows the fields of each method
         "data": {
             "tasks": Named(MIXED_TASK),
             # Of the tasks whose rate is "size": see data/mixture.py.
@@ -344,7 +385,7 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
             "truncation": one_of("error", "end", "middle", "oldest_turns"),
         },
         "batch": BATCH,
-        "train": {"steps": whole(1)},
+        "train": {"steps": whole(1), **TRAINED},
         "loss": LOSS,
         "optimizer": OPTIMIZER,
         "schedule": SCHEDULE,
@@ -354,6 +395,43 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
         "evaluation": {"every_steps": whole(1), "task": NAME, **EVALUATION},
         "generation": SETTINGS,
         "logging": {"every_steps": whole(1), "tensorboard": FLAG},
+    },
+    "pod_check": {
+        "topology": NAME,  # pods/chips.py reads it
+        "slices": whole(1),
+        "step": one_of("train", "reward", "generate", "ppo_rollout", "ppo_update", "ppo"),
+        "mesh": MESH,
+        "search": FLAG,
+        "candidates": {
+            "remat": STRINGS,
+            "batch_sizes": Field(
+                "a tuple of whole numbers >= 1",
+                lambda v: is_sequence(v) and len(v) > 0 and all(is_int(x) and x > 0 for x in v),
+            ),
+            "largest_model_axis": whole(1),
+        },
+        "model": {
+            "architecture": SETTINGS,
+            "dtype": MODEL["dtype"],
+            "param_dtype": MODEL["param_dtype"],
+            "attention": MODEL["attention"],
+            "remat": one_of("none", "dots", "full"),
+            "scan_layers": FLAG,
+        },
+        "adapter": SETTINGS,
+        "train": {"steps": whole(1), **TRAINED},
+        "batch": {
+            "size": whole(1),
+            "accumulation": whole(1),
+            "encoder_length": whole(2),
+            "decoder_length": whole(2),
+        },
+        "loss": LOSS,
+        "optimizer": OPTIMIZER,
+        "schedule": SCHEDULE,
+        "generation": SETTINGS,
+        "critic": {"kind": one_of("trunk", "separate"), "dropout_rate": fraction()},
+        "ppo": PPO,
     },
     "prompt": {
         "model": MODEL,
@@ -371,10 +449,7 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
         # What is decoded for every row and scored, and what for the rows of the side-by-side table alone.
         "runs": RUNS,
         "side_by_side": {
-            "rows": Field(
-                "a tuple of row numbers from 0",
-                lambda v: is_sequence(v) and all(is_int(x) and x >= 0 for x in v),
-            ),
+            "rows": ROW_NUMBERS,
             "runs": RUNS,
         },
         "round_trip": TEXT,

@@ -94,13 +94,15 @@ class Plan:
         self._epoch = functools.lru_cache(maxsize=2)(self._plan_epoch)
         self.steps_per_epoch = len(self._epoch(0))
 
-    def batch(self, step: int) -> Batch:
+    def batch(self, step: int, source: ExampleSource | None = None) -> Batch:
         """This process's rows of the global batch of that step, as numpy arrays (keys:
         `features.to_batch`).
+
+        source: examples to build them of in place of the plan's own, none of them longer.
         """
         epoch, shape, packs = self.rows(step)
         return to_batch(
-            self.source,
+            source or self.source,
             packs,
             epoch=epoch,
             encoder_length=shape.encoder_length,

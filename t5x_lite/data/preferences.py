@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from t5x_lite.data.classifier_text import ClassifierTokenizer
-from t5x_lite.data.features import Examples, Ragged
+from t5x_lite.data.features import Batch, Examples, Ragged
+from t5x_lite.data.plan import Plan
 from t5x_lite.data.sources import Row
 from t5x_lite.data.templates import Template, find_template
 from t5x_lite.errors import InputError
@@ -22,15 +25,24 @@ def pair_texts(rows: Sequence[Row], template: str) -> tuple[list[str], list[str]
       InputError: rows without "chosen" or "rejected", or a template without {response}.
     """
     parsed = _with_response(template)
-    for name in (CHOSEN, REJECTED):
-        if rows and name not in rows[0]:
-            raise InputError(
-                f"config.data: preference pairs need the column {name!r}; name it in `columns`"
-            )
+    check_pairs(rows)
     return (
         [parsed.render({**row, "response": row[CHOSEN]}) for row in rows],
         [parsed.render({**row, "response": row[REJECTED]}) for row in rows],
     )
+
+
+def check_pairs(rows: Sequence[Row]) -> None:
+    """Refuses rows that are no preference pairs.
+
+    Raises:
+      InputError: a row without "chosen" or "rejected".
+    """
+    for name in (CHOSEN, REJECTED):
+        if any(name not in row for row in rows):
+            raise InputError(
+                f"config.data: preference pairs need the column {name!r}; name it in `columns`"
+            )
 
 
 def pair_examples(rows: Sequence[Row], template: str, tokenizer: ClassifierTokenizer) -> Examples:
@@ -49,3 +61,58 @@ def _with_response(template: str) -> Template:
     if "response" not in parsed.fields:
         raise InputError(f"template {template!r}: the field {{response}} is missing")
     return parsed
+
+
+class PairPlan:
+    """Batches of preference pairs for a model that is conditioned on the prompt: `Plan`'s, with both responses.
+
+    A batch has the keys of a T5 batch for the chosen response, for the rejected one `rejected_input_tokens`,
+    `rejected_target_tokens` and `rejected_loss_weights`, [rows, length], and `reference_chosen` and
+    `reference_rejected`, float32 [rows]: the log-probabilities of the responses under the reference policy.
+
+    Args:
+      chosen, rejected: the same prompts with either response.
+      make: a plan of examples (their lengths fit both responses).
+      reference: float32 [pairs, 2], chosen and rejected; zeros where they are yet to be computed.
+    """
+
+    def __init__(
+        self,
+        chosen: Examples,
+        rejected: Examples,
+        make: Callable[[Examples], Plan],
+        reference: np.ndarray,
+    ):
+        responses = chosen.decoder_target_tokens, rejected.decoder_target_tokens
+        longer = [
+            max((side[pair] for side in responses), key=len).tolist() for pair in range(len(chosen))
+        ]
+        self._sides = chosen, rejected
+        self._plan = make(Examples(chosen.encoder_input_tokens, Ragged.from_lists(longer)))
+        self.reference = reference
+        self.shapes = self._plan.shapes
+        self.steps_per_epoch = self._plan.steps_per_epoch
+        self.source = chosen
+
+    def batch(self, step: int) -> Batch:
+        """This process's rows of the global batch of that step; a row that only fills it has no loss weight."""
+        chosen, rejected = (self._plan.batch(step, source) for source in self._sides)
+        rows = self.indices(step)
+        reference = np.where(rows[:, None] >= 0, self.reference[rows], 0).astype(np.float32)
+        return {
+            **chosen,
+            **{
+                f"rejected_{name}": rejected[f"decoder_{name}"]
+                for name in ("input_tokens", "target_tokens", "loss_weights")
+            },
+            "reference_chosen": reference[:, 0],
+            "reference_rejected": reference[:, 1],
+        }
+
+    def indices(self, step: int) -> np.ndarray:
+        """int [rows]: the pair in each row, -1 in one that only fills the batch."""
+        return self._plan.indices(step)
+
+    def padding(self) -> dict[str, float]:
+        """As `Plan.padding`, the longer response counting as used."""
+        return self._plan.padding()

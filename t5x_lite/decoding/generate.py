@@ -150,6 +150,35 @@ class Generator:
             adapters=adapters,
         )
 
+    def lower(
+        self,
+        params: Any,
+        encoder_input_tokens: jax.ShapeDtypeStruct,
+        settings: GenerationSettings,
+        *,
+        with_logprobs: bool = False,
+        adapters: Any = None,
+    ) -> jax.stages.Lowered:
+        """The program of `generate` for shapes alone (`jax.ShapeDtypeStruct` with shardings); nothing runs. Compiled,
+        it tells what it costs.
+
+        Raises:
+          InputError: as `generate`.
+        """
+        batch = encoder_input_tokens.shape[0]
+        structure, values = prepare(settings, self._model.config, batch, self._vocabulary)
+        return self._run.lower(
+            params,
+            encoder_input_tokens,
+            None,
+            values,
+            jax.eval_shape(lambda: jax.random.key(0)) if structure.do_sample else None,
+            jax.ShapeDtypeStruct((batch,), jnp.int32),
+            adapters or None,
+            structure=structure,
+            with_logprobs=with_logprobs,
+        )
+
     def _trace(
         self,
         params: Any,

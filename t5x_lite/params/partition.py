@@ -6,6 +6,8 @@ beside them under "adapters/" ("adapters/encoder/layers_0/attention/query/lora_a
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,24 +35,31 @@ _CONSTANTS = re.compile(f"{ADAPTERS}/.*/lora_(scaling|dropout)")
 
 
 def resolve_rules(value: str | Sequence[Sequence[str]], where: str) -> tuple[Rule, ...]:
-    """The rules of a config field: the name of a preset, or ((pattern, "trainable" or "frozen"), ...).
+    """The rules of a config field: the name of a preset, or ((pattern, "trainable" or "frozen"), ...), which may be
+    a text (a flag that changes the name of a preset is one).
+
+    >>> resolve_rules("(('.*/scale', 'trainable'), ('.*', 'frozen'))", "train.trainable")
+    (('.*/scale', 'trainable'), ('.*', 'frozen'))
 
     Raises:
       InputError: an unknown preset, a label that is neither, or a pattern that is no regular expression.
     """
     if isinstance(value, str):
-        if value not in PRESETS:
+        if value in PRESETS:
+            return PRESETS[value]
+        text, value = value, ()
+        with contextlib.suppress(ValueError, SyntaxError, TypeError, RecursionError):
+            value = ast.literal_eval(text)
+        if not isinstance(value, (tuple, list)) or not value:
             raise InputError(
                 f"{where} must be one of {', '.join(PRESETS)}, or rules ((pattern, 'trainable' or 'frozen'), ...),"
-                f" got {value!r}"
+                f" got {text!r}"
             )
-        return PRESETS[value]
     rules = []
     for rule in value:
-        if len(rule) != 2 or rule[1] not in (TRAINABLE, FROZEN):
-            raise InputError(
-                f"{where}: a rule is (pattern, 'trainable' or 'frozen'), got {tuple(rule)!r}"
-            )
+        pair = isinstance(rule, (tuple, list)) and len(rule) == 2
+        if not pair or rule[1] not in (TRAINABLE, FROZEN) or not isinstance(rule[0], str):
+            raise InputError(f"{where}: a rule is (pattern, 'trainable' or 'frozen'), got {rule!r}")
         try:
             re.compile(rule[0])
         except re.error as error:

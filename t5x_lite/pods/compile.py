@@ -1,144 +1,143 @@
-"""A train step compiled ahead of time, from shapes alone: nothing is allocated, nothing runs."""
+"""Programs compiled ahead of time, from shapes alone: nothing is allocated, nothing runs."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import pathlib
+import re
+import tempfile
 import time
+from collections.abc import Callable
+from typing import Any
 
 import jax
-import jax.numpy as jnp
-import optax
-from jax.sharding import Mesh
 
 from t5x_lite.errors import InputError
-from t5x_lite.models.init import abstract_params, logical_axes
-from t5x_lite.models.t5 import T5
-from t5x_lite.optim.losses import LossSettings
-from t5x_lite.parallel.mesh import on_mesh
-from t5x_lite.parallel.shardings import (
-    batch_sharding,
-    optimizer_shardings,
-    param_shardings,
-    replicated,
-    row_multiple,
-    with_shardings,
-)
-from t5x_lite.train.state import TrainState, init_state
-from t5x_lite.train.step import Batch, make_train_step
+
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 @dataclasses.dataclass(frozen=True)
-class CompiledStep:
-    """A compiled train step and its account, in bytes on each device.
+class Compiled:
+    """A program as it was compiled, and its account, in bytes on each device.
 
-    arguments: state, batch and rng, as they lie sharded. outputs: new state and metrics; `aliased` of them take the
-    place of donated arguments. temporaries: activations and buffers at the worst moment. code: the program.
+    text: the optimized HLO.
+    seconds: that tracing and compiling took.
+    arguments: what it is called with, as it lies sharded. outputs: results that do not take the place of donated
+      arguments. temporaries: activations and buffers at the worst moment. code: the program itself.
+    available: what the compiler would have used at most, where it refused; None where the program fits.
+    largest: (bytes, arrays that lie there one after the other) of the largest places in memory; [] where the compiler
+      does not say.
     """
 
-    compiled: jax.stages.Compiled
-    parameters: int
+    text: str = dataclasses.field(repr=False)
     seconds: float
     arguments: int
     outputs: int
-    aliased: int
     temporaries: int
     code: int
+    available: int | None
+    largest: list[tuple[int, str]]
 
     @property
     def peak(self) -> int:
-        """What a device must hold while the step runs."""
-        return self.arguments + self.outputs - self.aliased + self.temporaries + self.code
+        """What a device must hold while the program runs."""
+        return self.arguments + self.outputs + self.temporaries + self.code
 
 
-def compile_train_step(
-    model: T5,
-    optimizer: optax.GradientTransformation,
-    schedule: optax.Schedule,
-    settings: LossSettings,
-    mesh: Mesh,
-    *,
-    batch_size: int,
-    encoder_length: int,
-    decoder_length: int,
-    accumulation: int = 1,
-) -> CompiledStep:
-    """Compiles the step that training runs, with training's shardings, for the devices of `mesh`.
+def compile_ahead(
+    lower: Callable[[], jax.stages.Lowered], arguments: Any, *, tpu: bool
+) -> Compiled:
+    """Compiles what `lower` traces. A program that does not fit is no error: its account says what it would need.
 
     Args:
-      batch_size: rows of the global batch.
-      encoder_length, decoder_length: tokens a row.
+      arguments: what the program takes, a tree of `jax.ShapeDtypeStruct` with shardings.
+      tpu: whether the devices are a TPU's.
 
     Raises:
-      InputError: the mesh does not divide the batch or a parameter, or the step does not fit into the memory of the
-        devices (then with the compiler's account), or their compiler gives no account of memory.
+      InputError: the compiler gives no account of memory.
     """
-    multiple = row_multiple(mesh, accumulation)
-    if batch_size % multiple:
-        raise InputError(f"batch size {batch_size} must be a multiple of {multiple} on this mesh")
-    state = _abstract_state(model, optimizer, mesh)
-    batch = _abstract_batch(batch_size, encoder_length, decoder_length, mesh)
-    rng = jax.eval_shape(lambda: jax.random.key(0))
-    rng = jax.ShapeDtypeStruct(rng.shape, rng.dtype, sharding=replicated(mesh))
-    with on_mesh(mesh):
-        step = make_train_step(model, optimizer, schedule, settings, accumulation=accumulation)
-        jitted = jax.jit(
-            step,
-            donate_argnums=0,
-            out_shardings=(jax.tree.map(lambda leaf: leaf.sharding, state), replicated(mesh)),
-        )
-        start = time.perf_counter()
+    start = time.perf_counter()
+    lowered = lower()
+    if not tpu:
+        return _with_account(lowered.compile(), None, [], start)
+    with tempfile.TemporaryDirectory() as directory:
+        # The text from libtpu itself: jaxlib reads its modules only where the two agree on every instruction, and gives
+        # nothing for a program that does not fit.
+        options: dict[str, str | bool] = {"xla_dump_to": directory, "xla_dump_hlo_as_text": True}
         try:
-            compiled = jitted.lower(state, batch, rng).compile()
+            compiled = lowered.compile(compiler_options=options)
         except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
+            found = re.search(
+                r"\(([\d.]+)([KMGT]?)\) exceeds available HBM \(([\d.]+)([KMGT]?)\)", str(error)
+            )
+            if "RESOURCE_EXHAUSTED" not in str(error) or not found:
                 raise
-            raise InputError(
-                "the train step does not fit into the memory of the devices: choose a smaller batch,"
-                f" more remat, or a larger fsdp or model axis ({_first_sentence(error)})"
-            ) from error
-        seconds = time.perf_counter() - start
+            needed, available = (float(found[i]) * _UNITS[found[i + 1]] for i in (1, 3))
+            taken = device_bytes(arguments)
+            return Compiled(
+                text=_dumped(directory, "after_optimizations.txt"),
+                seconds=time.perf_counter() - start,
+                arguments=taken,
+                outputs=0,
+                temporaries=max(int(needed) - taken, 0),
+                code=0,
+                available=int(available),
+                largest=_largest(_dumped(directory, "memory-usage-report.txt")),
+            )
+        return _with_account(
+            compiled,
+            _dumped(directory, "after_optimizations.txt"),
+            _largest(_dumped(directory, "memory-usage-report.txt")),
+            start,
+        )
+
+
+def device_bytes(tree: Any) -> int:
+    """Bytes that a tree of arrays or `jax.ShapeDtypeStruct` with shardings takes on a device, without padding."""
+    total = 0
+    for leaf in jax.tree.leaves(tree):
+        shape = leaf.sharding.shard_shape(leaf.shape) if leaf.sharding else leaf.shape
+        total += math.prod(shape) * leaf.dtype.itemsize
+    return total
+
+
+def _with_account(
+    compiled: jax.stages.Compiled, text: str | None, largest: list[tuple[int, str]], start: float
+) -> Compiled:
+    seconds = time.perf_counter() - start
     memory = compiled.memory_analysis()
     if memory is None:
-        raise InputError(
-            f"the compiler of {mesh.devices.flat[0].device_kind} gives no account of memory"
-        )
-    return CompiledStep(
-        compiled=compiled,
-        parameters=sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state.params)),
+        raise InputError("the compiler of these devices gives no account of memory")
+    return Compiled(
+        text=text or compiled.as_text() or "",
         seconds=seconds,
         arguments=memory.argument_size_in_bytes,
-        outputs=memory.output_size_in_bytes,
-        aliased=memory.alias_size_in_bytes,
+        outputs=memory.output_size_in_bytes - memory.alias_size_in_bytes,
         temporaries=memory.temp_size_in_bytes,
         code=memory.generated_code_size_in_bytes,
+        available=None,
+        largest=largest,
     )
 
 
-def _abstract_state(model: T5, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:
-    params = abstract_params(model)
-    over_params = param_shardings(params, logical_axes(model), mesh)
-    shardings = TrainState(
-        step=replicated(mesh),  # type: ignore[arg-type]
-        params=over_params,
-        opt_state=optimizer_shardings(optimizer, params, over_params, mesh),
-    )
-    shapes = jax.eval_shape(lambda: init_state(params, optimizer))
-    return with_shardings(shapes, shardings)
+def _dumped(directory: str, name: str) -> str:
+    """The largest of the dumped files of that name: small programs (constants) may be compiled beside the one."""
+    files = sorted(pathlib.Path(directory).glob(f"*.{name}"), key=lambda file: file.stat().st_size)
+    files = files or sorted(pathlib.Path(directory).glob(f"*-{name}"))
+    if not files:
+        raise InputError(f"the TPU compiler wrote no {name}: another libtpu than the tested one")
+    return files[-1].read_text(encoding="utf-8", errors="replace")
 
 
-def _abstract_batch(rows: int, encoder_length: int, decoder_length: int, mesh: Mesh) -> Batch:
-    shapes = {
-        "encoder_input_tokens": (encoder_length, jnp.int32),
-        "decoder_input_tokens": (decoder_length, jnp.int32),
-        "decoder_target_tokens": (decoder_length, jnp.int32),
-        "decoder_loss_weights": (decoder_length, jnp.float32),
-    }
-    return {
-        key: jax.ShapeDtypeStruct((rows, length), dtype, sharding=batch_sharding(mesh))  # type: ignore[misc]
-        for key, (length, dtype) in shapes.items()
-    }
-
-
-def _first_sentence(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+def _largest(report: str) -> list[tuple[int, str]]:
+    """The rows of the main memory's section, "cumulative; size; offset; values; arrays", the largest first."""
+    section = report.partition("Memory Space: default")[2].partition("Memory Space:")[0]
+    rows = []
+    for line in section.splitlines():
+        parts = [part.strip() for part in line.split(";")]
+        size = re.match(r"([\d.]+)([KMGT]?)i?B", parts[1]) if len(parts) == 5 else None
+        if size:
+            rows.append((int(float(size[1]) * _UNITS[size[2]]), parts[4]))
+    return sorted(rows, key=lambda row: -row[0])

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
 import importlib.util
 import os
+from typing import Any
 
 import jax
-from jax.experimental import topologies
-from jax.sharding import Mesh
+from jax.experimental import mesh_utils, topologies
+from jax.sharding import AxisType, Mesh
 
 from t5x_lite.errors import InputError
-from t5x_lite.parallel.mesh import make_mesh
+from t5x_lite.parallel.mesh import make_mesh, mesh_sizes
+from t5x_lite.parallel.rules import MESH_AXES
+
+SLOW_AXIS = "data"  # goes over several slices
+# A v4 chip has two cores, which a TPU VM shows as one device; the others come so.
+_CHIP_CONFIGS = {"v4": {"chip_config_name": "megacore"}}
 
 
-def topology_devices(name: str) -> list[jax.Device]:
-    """The devices of a topology such as "v5e:16x16" (256 chips): they compile, but hold no arrays.
+def has_tpu_compiler() -> bool:
+    """Whether libtpu, which compiles for TPUs that are not there, is installed."""
+    return importlib.util.find_spec("libtpu") is not None
+
+
+def compiler_version() -> str | None:
+    """The version of libtpu, which decides the figures; None where it is not installed."""
+    return importlib.metadata.version("libtpu") if has_tpu_compiler() else None
+
+
+def topology_devices(name: str, slices: int = 1) -> list[jax.Device]:
+    """The devices of a topology such as "v5e:16x16" (256 chips), or of several such slices: they compile, but hold no
+    arrays.
 
     Run the process with JAX_PLATFORMS=cpu. It needs libtpu, no TPU, and sets two environment variables of libtpu
     where they are not set: TPU_SKIP_MDS_QUERY (off a TPU VM, its metadata server would be waited for), and
@@ -23,32 +42,66 @@ def topology_devices(name: str) -> list[jax.Device]:
     Raises:
       InputError: libtpu is not installed, or knows no such topology.
     """
-    if importlib.util.find_spec("libtpu") is None:
+    if not has_tpu_compiler():
         raise InputError(
             "compiling for a TPU topology needs libtpu: pip install 't5x-lite[pods]' (Linux on x86-64)"
         )
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+    options: dict[str, Any] = dict(_CHIP_CONFIGS.get(name.partition(":")[0], {}))
+    if slices > 1:
+        options["num_slices"] = slices
     try:
-        return list(topologies.get_topology_desc(platform="tpu", topology_name=name).devices)
+        found = topologies.get_topology_desc(platform="tpu", topology_name=name, **options)
     except (jax.errors.JaxRuntimeError, ValueError) as error:
         raise InputError(
             f"no TPU topology {name!r}: expected a generation and its size in chips, such as v5e:4x4"
             f" or v5p:4x4x4 ({str(error).splitlines()[0]})"
         ) from error
+    return list(found.devices)
 
 
-def topology_mesh(name: str, sizes: dict[str, int]) -> Mesh:
+def topology_mesh(name: str, sizes: dict[str, int], slices: int = 1) -> Mesh:
     """A mesh with the axes data, fsdp, model (`sizes`, at most one -1) over a named topology.
 
+    slices: of several slices, the data axis goes over all of them (the slow network between them carries the sums of
+      gradients alone); the other axes stay within one.
+
     Raises:
-      InputError: as `topology_devices` and `make_mesh`; or the sizes do not map to the topology's torus.
+      InputError: as `topology_devices` and `make_mesh`; the sizes do not map to the topology's torus; or the slices do
+        not divide the data axis.
     """
-    devices = topology_devices(name)
+    devices = topology_devices(name, slices)
+    data, fsdp, model = mesh_sizes(sizes, len(devices))
+    if data % slices:
+        raise InputError(
+            f"config.mesh.data = {data} must be a multiple of the {slices} slices: the data axis goes over them"
+        )
     try:
-        return make_mesh(sizes, devices)
+        if slices == 1:
+            return make_mesh(sizes, devices)
+        within = (data // slices, fsdp, model)
+        placed = mesh_utils.create_hybrid_device_mesh(within, (slices, 1, 1), devices)
+        return Mesh(placed, MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES))
     except NotImplementedError as error:
         raise InputError(
             f"mesh {sizes} does not map to the torus of {name}: choose sizes that are products of its"
             " dimensions (on v5p:4x4x4, 4, 16 and 64)"
         ) from error
+
+
+def cpu_mesh(count: int, sizes: dict[str, int]) -> Mesh:
+    """A mesh over so many devices of the CPU, to compile for in place of a topology.
+
+    Raises:
+      InputError: as `make_mesh`; or the process has begun with fewer devices.
+    """
+    with contextlib.suppress(RuntimeError):  # jax has begun: with the devices there are, or not
+        jax.config.update("jax_num_cpu_devices", count)
+    devices = jax.devices("cpu")
+    if len(devices) < count:
+        raise InputError(
+            f"{count} CPU devices are needed, and this process has {len(devices)}: start it with"
+            f" XLA_FLAGS=--xla_force_host_platform_device_count={count}"
+        )
+    return make_mesh(sizes, devices[:count])

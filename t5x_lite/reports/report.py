@@ -37,7 +37,10 @@ img { max-width: 100% }
 
 
 def write_report(
-    workdir: epath.PathLike, report: Mapping[str, Any], panels: Sequence[Panel] = PANELS
+    workdir: epath.PathLike,
+    report: Mapping[str, Any],
+    panels: Sequence[Panel] = PANELS,
+    pictures: Mapping[str, bytes] | None = None,
 ) -> None:
     """Writes report.json, .md and .html and, where metrics.jsonl has curves, curves.png. Process 0 only.
 
@@ -48,6 +51,8 @@ def write_report(
             {"name", "rouge1", "rouge2", "rougeL"} to stand beside it}
         "samples": a list of mappings, each shown as its own table (texts are long)
 
+    pictures: PNGs by the section that they belong under; each is written as SECTION.png, too.
+
     report.json holds `report` with sorted keys and plain JSON types (`metrics.json_value`): same run, same bytes.
     """
     if jax.process_index() != 0:
@@ -56,18 +61,21 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     content = json_value(report)
     curves = plot_metrics(read_metrics(folder), panels)
-    blocks = _blocks(content, curves)
+    files = {f"{section}.png": picture for section, picture in (pictures or {}).items()}
     if curves is not None:
-        (folder / CURVES_FILE).write_bytes(curves)
+        files[CURVES_FILE] = curves
+    for name, picture in files.items():
+        (folder / name).write_bytes(picture)
+    blocks = _blocks(content, files)
     text = json.dumps(content, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
     (folder / "report.json").write_bytes(f"{text}\n".encode())
     (folder / "report.md").write_bytes(_markdown(blocks).encode())
-    (folder / "report.html").write_bytes(_html(content["title"], blocks, curves).encode())
+    (folder / "report.html").write_bytes(_html(content["title"], blocks, files).encode())
 
 
-def _blocks(content: Mapping[str, Any], curves: bytes | None) -> list[tables.Block]:
+def _blocks(content: Mapping[str, Any], files: Mapping[str, bytes]) -> list[tables.Block]:
     """The report as headings, paragraphs and tables, before it is Markdown or HTML."""
-    shown = set(content) - {"title"} | ({"training"} if curves is not None else set())
+    shown = set(content) - {"title"} | ({"training"} if CURVES_FILE in files else set())
     order = (*_FIRST, *sorted(shown - {*_FIRST, *_LAST}), *_LAST)
     blocks: list[tables.Block] = [tables.Heading(content["title"], 1)]
     for name in (name for name in order if name in shown):
@@ -82,8 +90,10 @@ def _blocks(content: Mapping[str, Any], curves: bytes | None) -> list[tables.Blo
                 blocks.append(tables.Table(("field", "value"), _fields(sample, sort=False)))
         elif value is not None:
             blocks.append(_generic(value))
-        if name == "training" and curves is not None:
+        if name == "training" and CURVES_FILE in files:
             blocks.append(tables.Picture(CURVES_FILE, "Curves of the run over optimizer steps"))
+        if f"{name}.png" in files:
+            blocks.append(tables.Picture(f"{name}.png", name.replace("_", " ").capitalize()))
     return blocks
 
 
@@ -124,7 +134,7 @@ def _markdown(blocks: Sequence[tables.Block]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _html(title: str, blocks: Sequence[tables.Block], curves: bytes | None) -> str:
+def _html(title: str, blocks: Sequence[tables.Block], files: Mapping[str, bytes]) -> str:
     parts = []
     for block in blocks:
         match block:
@@ -134,9 +144,9 @@ def _html(title: str, blocks: Sequence[tables.Block], curves: bytes | None) -> s
                 parts.append(f"<p>{html.escape(text)}</p>")
             case tables.Table(header, rows):
                 parts.append(tables.html_table(header, rows))
-            case tables.Picture(_, caption) if curves is not None:
-                # Inside the file, so that it can be sent to someone.
-                data = base64.b64encode(curves).decode()
+            case tables.Picture(file, caption):
+                # Inside the page, so that it can be sent to someone.
+                data = base64.b64encode(files[file]).decode()
                 parts.append(
                     f'<img alt="{html.escape(caption)}" src="data:image/png;base64,{data}">'
                 )

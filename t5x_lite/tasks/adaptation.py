@@ -91,7 +91,8 @@ def check_adaptation(config: ConfigDict) -> None:
     """
     resolve_rules(config.train.trainable, _WHERE)
     request = request_of(config.adapter.to_dict(), "config.adapter")
-    if isinstance(request.settings, SoftPromptSettings) and config.batch.pack:
+    soft_prompt = isinstance(request.settings, SoftPromptSettings)
+    if soft_prompt and "pack" in config.batch and config.batch.pack:  # not every task can pack
         raise InputError(
             "config.batch.pack: a soft prompt stands before a row, and packed rows hold several examples; set it to"
             " False"

@@ -49,7 +49,6 @@ def check_adapter(
     return {
         "adapter": check.paragraph(),
         "adapter_check": {
-            **adaptation.sizes(),
             "learned": not check.failures(),
             "frozen weights unchanged": check.frozen_before == check.frozen_after,
             "frozen weights sha256": check.frozen_after,

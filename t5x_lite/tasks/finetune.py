@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import jax
 from ml_collections import ConfigDict
 
 from t5x_lite.data.features import fingerprint
+from t5x_lite.data.pads import CountedPads
 from t5x_lite.data.sources import warn_of_shared_rows
 from t5x_lite.data.templates import render
-from t5x_lite.interop.hf import save_hf
-from t5x_lite.interop.peft import save_adapter
+from t5x_lite.errors import InputError
 from t5x_lite.models.config import Execution
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.parallel.shardings import row_multiple
-from t5x_lite.params.partition import TRAINABLE, separate
 from t5x_lite.params.stacking import is_stacked, unstack
-from t5x_lite.tasks.adaptation import adaptation_of, check_adaptation, unrolled_adapter
+from t5x_lite.tasks.adaptation import adaptation_of, check_adaptation
 from t5x_lite.tasks.adapter_guard import check_adapter
-from t5x_lite.tasks.model import RANDOM, load_model
+from t5x_lite.tasks.finetune_comparison import (
+    BEFORE,
+    ORIGINAL,
+    check_comparison,
+    comparison_sections,
+    run_others,
+)
+from t5x_lite.tasks.model import load_model
 from t5x_lite.tasks.outcome import report_outcome, training_sections
 from t5x_lite.tasks.scoring import check_generation, score_split
+from t5x_lite.tasks.supervised import Batches
 from t5x_lite.tasks.text import (
     check_texts,
     evaluation_plan,
@@ -28,8 +34,9 @@ from t5x_lite.tasks.text import (
     read_rows,
     train_plan,
 )
+from t5x_lite.tasks.trained_files import save_trained
 from t5x_lite.tasks.training import check_training, state_of, train
-from t5x_lite.tasks.workdir import claim_workdir, local_copy, open_workdir
+from t5x_lite.tasks.workdir import claim_workdir, open_workdir
 
 
 def run(config: ConfigDict, workdir: str) -> None:
@@ -41,11 +48,14 @@ def run(config: ConfigDict, workdir: str) -> None:
     check_generation(config)
     check_training(config, mesh)
     check_adaptation(config)
+    check_pads(config)
+    check_comparison(config)
     check_texts(config.data, ("train", "evaluation"))
     train_rows = read_rows(config.data, "train")
     evaluation_rows = read_rows(config.data, "evaluation")
     warn_of_shared_rows(evaluation_rows, train_rows, config.data.cut_field)
     folder = open_workdir(workdir, config)
+    others = run_others(config, evaluation_rows, folder)
     with on_mesh(mesh):
         vocabulary = get_vocabulary(config, train_rows, folder)
         train_split = make_split(config.data, train_rows, vocabulary, "train")
@@ -62,7 +72,11 @@ def run(config: ConfigDict, workdir: str) -> None:
         adaptation = adaptation_of(config, loaded, mesh)
         state_of(config, loaded, mesh, adaptation)
         rows = row_multiple(mesh, config.batch.accumulation)
+        batches: Batches
         plan, batches = train_plan(config, train_split, vocabulary, model.config, row_multiple=rows)
+        pads = config.data.pads
+        if pads.in_loss or pads.in_attention:
+            batches = CountedPads(batches, **pads)
         evaluation = evaluation_plan(
             evaluation_split,
             model.config,
@@ -74,22 +88,18 @@ def run(config: ConfigDict, workdir: str) -> None:
         state = train(config, loaded, batches, evaluation, examples, mesh, folder, adaptation)
         sections = training_sections(config, folder, plan, before=config.data.denoising.steps)
         params = unstack(state.params) if is_stacked(state.params) else state.params
-        labels = (
-            jax.tree.leaves(separate(adaptation.labels)[0]) if adaptation.labels else [TRAINABLE]
+        adapters, files = save_trained(
+            folder,
+            config.model.source,
+            model.config,
+            params,
+            state.adapters,
+            adaptation,
+            vocabulary,
         )
-        base = config.model.source
-        # Frozen weights are where they came from, unless they were drawn for this run.
-        if TRAINABLE in labels or base == RANDOM:
-            with local_copy(folder / "model", with_files=False) as directory:
-                save_hf(directory, model.config, params, vocabulary)
-            base = str(folder / "model")
-        adapters = None
-        if adaptation.settings is not None:
+        sections |= files
+        if adapters is not None:
             sections |= check_adapter(adaptation, model, state, evaluation, mesh)
-            adapter = unrolled_adapter(adaptation, state.adapters)
-            adapters = adapter.tree
-            with local_copy(folder / "adapter", with_files=False) as directory:
-                save_adapter(directory, model.config, params, adapter, base)
         scores, samples = score_split(
             config,
             model,
@@ -102,4 +112,26 @@ def run(config: ConfigDict, workdir: str) -> None:
             folder,
             adapters,
         )
+        if config.comparison.original == BEFORE:
+            del state, params, adapters
+            params = loaded.make()
+            params = unstack(params) if is_stacked(params) else params
+            score_split(
+                config, model, params, vocabulary, evaluation_split, evaluation, [], mesh,
+                folder / ORIGINAL,
+            )  # fmt: skip
+    sections |= comparison_sections(config, evaluation_rows, folder, others)
     report_outcome(config, folder, params, scores, samples, sections)
+
+
+def check_pads(config: ConfigDict) -> None:
+    """Refuses pads that count where rows hold several examples.
+
+    Raises:
+      InputError: as said.
+    """
+    pads = config.data.pads
+    if config.batch.pack and (pads.in_loss or pads.in_attention):
+        raise InputError(
+            "config.data.pads: pads count only where a row holds one example; set config.batch.pack to False"
+        )

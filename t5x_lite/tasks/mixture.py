@@ -1,5 +1,5 @@
-"""Training on a mixture of tasks (instruction tuning, pretraining): config -> every task's rows -> one plan -> steps ->
-scores of every task, before and after -> report.
+"""Training on a mixture of tasks (instruction tuning, pretraining), of all weights or of adapters: config -> every
+task's rows -> one plan -> steps -> scores of every task, before and after -> report.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from ml_collections import ConfigDict
 
 from t5x_lite.data.features import fingerprint
 from t5x_lite.data.mixture import Mixture
-from t5x_lite.interop.hf import save_hf
 from t5x_lite.models.config import Execution
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.parallel.shardings import row_multiple
@@ -18,6 +17,8 @@ from t5x_lite.params.overview import count, overview
 from t5x_lite.params.stacking import is_stacked, unstack
 from t5x_lite.reports.environment import environment
 from t5x_lite.reports.report import write_report
+from t5x_lite.tasks.adaptation import adaptation_of, check_adaptation
+from t5x_lite.tasks.adapter_guard import check_adapter
 from t5x_lite.tasks.mixture_data import (
     all_texts,
     check_tasks,
@@ -25,13 +26,20 @@ from t5x_lite.tasks.mixture_data import (
     make_mixture,
     read_tasks,
 )
-from t5x_lite.tasks.mixture_scores import score_tasks, task_samples, tasks_table
+from t5x_lite.tasks.mixture_scores import (
+    AFTER_FOLDER,
+    BEFORE_FOLDER,
+    score_tasks,
+    task_samples,
+    tasks_table,
+)
 from t5x_lite.tasks.model import RANDOM, load_model
 from t5x_lite.tasks.outcome import log_table, training_sections
 from t5x_lite.tasks.scoring import check_generation
 from t5x_lite.tasks.text import bucketed_plan, evaluation_plan, vocabulary_of
+from t5x_lite.tasks.trained_files import save_trained
 from t5x_lite.tasks.training import check_training, state_of, train
-from t5x_lite.tasks.workdir import claim_workdir, local_copy, open_workdir
+from t5x_lite.tasks.workdir import claim_workdir, open_workdir
 
 
 def run(config: ConfigDict, workdir: str) -> None:
@@ -42,6 +50,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     mesh = make_mesh(config.mesh.to_dict())
     check_generation(config)
     check_training(config, mesh)
+    check_adaptation(config)
     check_tasks(config.data)
     tasks = read_tasks(config.data)
     folder = open_workdir(workdir, config)
@@ -58,7 +67,8 @@ def run(config: ConfigDict, workdir: str) -> None:
         loaded = load_model(config.model, execution, vocabulary, mesh, config.seed)
         model = loaded.model
         check_generation(config, model.config, vocabulary)
-        state_of(config, loaded, mesh)
+        adaptation = adaptation_of(config, loaded, mesh)
+        state_of(config, loaded, mesh, adaptation)
         plan = bucketed_plan(
             config,
             mixture,
@@ -76,12 +86,23 @@ def run(config: ConfigDict, workdir: str) -> None:
         }
         claim_workdir(folder, config)
         watched = plans[config.evaluation.task]
-        state = train(config, loaded, plan, watched, fingerprint(mixture), mesh, folder)
+        state = train(config, loaded, plan, watched, fingerprint(mixture), mesh, folder, adaptation)
+        sections = training_sections(config, folder, plan, before=0)
         params = unstack(state.params) if is_stacked(state.params) else state.params
-        with local_copy(folder / "model", with_files=False) as directory:
-            save_hf(directory, model.config, params, vocabulary)
+        adapters, files = save_trained(
+            folder,
+            config.model.source,
+            model.config,
+            params,
+            state.adapters,
+            adaptation,
+            vocabulary,
+        )
+        sections |= files
+        if adapters is not None:
+            sections |= check_adapter(adaptation, model, state, watched, mesh)
         after = score_tasks(
-            config, model, params, vocabulary, splits, plans, mesh, folder / "outputs"
+            config, model, params, vocabulary, splits, plans, mesh, folder / AFTER_FOLDER, adapters
         )
         before = None
         if config.model.source != RANDOM:
@@ -89,7 +110,7 @@ def run(config: ConfigDict, workdir: str) -> None:
             first = loaded.make()
             first = unstack(first) if is_stacked(first) else first
             before = score_tasks(
-                config, model, first, vocabulary, splits, plans, mesh, folder / "outputs_before"
+                config, model, first, vocabulary, splits, plans, mesh, folder / BEFORE_FOLDER
             )
     table = tasks_table(config, before, after)
     report: dict[str, Any] = {
@@ -97,7 +118,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         "summary": table,
         "scores": {name: scores.result for name, scores in after.items()},
         "mixture": _shares(mixture),
-        **training_sections(config, folder, plan, before=0),
+        **sections,
         "parameters": [{"path": "all", "parameters": count(params)}, *overview(params)],
         "samples": task_samples(config, splits, after),
         "environment": environment(),

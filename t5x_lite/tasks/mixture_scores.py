@@ -22,6 +22,9 @@ from t5x_lite.reports.scores import points
 from t5x_lite.tasks.scoring import make_decode
 from t5x_lite.tasks.text import Split
 
+# In the workdir: every task's outputs after training, and before.
+AFTER_FOLDER, BEFORE_FOLDER = "outputs", "outputs_before"
+
 _CONFIDENCE = 0.95
 _SHOWN = ("rouge1", "rouge2", "rougeL", "exact")
 
@@ -44,12 +47,15 @@ def score_tasks(
     plans: Mapping[str, Plan],
     mesh: Mesh,
     folder: epath.Path,
+    adapters: Any = None,
 ) -> dict[str, TaskScores]:
     """Generates for every evaluation row of every task, and scores; outputs are in folder/TASK.jsonl.
 
+    adapters: that act beside `params`; both are unrolled.
+
     "exact" is the share of outputs that are the reference, case and white space aside.
     """
-    decode = make_decode(config, model, params, vocabulary, mesh)
+    decode = make_decode(config, model, params, vocabulary, mesh, adapters)
     bootstrap = Bootstrap(config.evaluation.bootstrap_samples, _CONFIDENCE, config.seed)
     scores = {}
     for name, split in splits.items():

@@ -16,12 +16,13 @@ from t5x_lite.reports.metrics import read_metrics
 from t5x_lite.reports.report import write_report
 from t5x_lite.reports.scores import scores_blocks
 from t5x_lite.reports.tables import Table, markdown_table
+from t5x_lite.train.measured import MEMORY_FILE, read_memory
 
 
 def training_sections(
     config: ConfigDict, workdir: epath.Path, plan: Plan, *, before: int
 ) -> dict[str, Any]:
-    """The report's sections on the training: "training" and "data". The first `before` steps were not of the plan."""
+    """The report's sections "training", "memory of a step" and "data". The plan came after the first `before` steps."""
     records = read_metrics(workdir)
     steps = [record for record in records if "loss" in record]
     evaluations = [record for record in records if "evaluation/loss" in record]
@@ -38,6 +39,7 @@ def training_sections(
             "evaluation accuracy": evaluations[-1]["evaluation/accuracy"],
             "skipped steps": sum(record["skipped"] for record in steps),
         },
+        "memory of a step": _memory(workdir),
         "data": {
             "train examples": len(plan.source.encoder_lengths),
             "batch shapes (encoder, decoder, rows)": ", ".join(str(tuple(s)) for s in plan.shapes),
@@ -45,6 +47,21 @@ def training_sections(
             "padding of decoder tokens": padding["decoder"],
         },
     }
+
+
+def _memory(workdir: epath.Path) -> list[dict[str, Any]]:
+    """For each shape of batch what the compiled step holds on a device, in megabytes, as its compiler counts."""
+    rows = []
+    for shape, counted in read_memory(workdir / MEMORY_FILE).items():
+        new = counted["outputs"] - counted["aliased"]
+        sizes = {
+            "state and batch": counted["arguments"],
+            "temporaries": counted["temporaries"],
+            "all at once": counted["arguments"] + new + counted["temporaries"],
+        }
+        row: dict[str, Any] = {"batch (encoder x decoder x rows)": shape}
+        rows.append(row | {name: round(size / 1e6, 3) for name, size in sizes.items()})
+    return rows
 
 
 def report_outcome(
@@ -55,13 +72,15 @@ def report_outcome(
     samples: list[dict[str, Any]],
     sections: Mapping[str, Any],
 ) -> None:
-    """Writes the report, with the sections of the task among those that every run has, and logs its table of scores."""
+    """Writes the report, with the sections of the task among (or in place of) those that every run has, and logs its
+    table of scores.
+    """
     report = {
         "title": f"{config.task}: {config.data.evaluation.source}",
         "scores": {"evaluation": scores},
-        **sections,
         "parameters": [{"path": "all", "parameters": count(params)}, *overview(params)],
         "samples": samples,
+        **sections,
         "environment": environment(),
         "config": config.to_dict(),
     }

@@ -13,15 +13,25 @@ from t5x_lite.errors import InputError
 _TRAIN = "train:"
 
 
+def is_recipe(source: str) -> bool:
+    """Whether a source is to be trained first."""
+    return source.startswith(_TRAIN)
+
+
+def recipe_of(source: str) -> str:
+    """The config of a recipe, with its argument."""
+    return source.removeprefix(_TRAIN)
+
+
 def check_source(source: str, where: str) -> None:
     """Refuses a "train:" source whose recipe cannot be loaded, before anything slow.
 
     Raises:
       InputError: no such config, or one with an unknown field.
     """
-    if source.startswith(_TRAIN):
+    if is_recipe(source):
         try:
-            load_config(source.removeprefix(_TRAIN), {})
+            load_config(recipe_of(source), {})
         except InputError as error:
             raise InputError(f"{where}: {error}") from error
 
@@ -31,10 +41,10 @@ def trained(source: str, folder: epath.Path) -> str:
 
     folder: where the recipe's run goes.
     """
-    if not source.startswith(_TRAIN):
+    if not is_recipe(source):
         return source
-    config = load_config(source.removeprefix(_TRAIN), {})
+    config = load_config(recipe_of(source), {})
     if not (folder / "report.json").exists():
-        log.info("training %s in %s", source.removeprefix(_TRAIN), folder)
+        log.info("training %s in %s", recipe_of(source), folder)
         importlib.import_module(f"t5x_lite.tasks.{config.task}").run(config, str(folder))
     return str(folder)

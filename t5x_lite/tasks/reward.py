@@ -12,12 +12,19 @@ from t5x_lite.console import log
 from t5x_lite.data.preferences import pair_examples, pair_texts
 from t5x_lite.data.sources import Row
 from t5x_lite.errors import InputError
-from t5x_lite.evaluation.classification import calibration
-from t5x_lite.evaluation.intervals import Bootstrap, bootstrap_mean
+from t5x_lite.evaluation.intervals import Bootstrap
+from t5x_lite.evaluation.preferences import (
+    OBSERVED,
+    PREDICTED,
+    accuracy_by_kind,
+    preference_calibration,
+    preference_scores,
+)
 from t5x_lite.evaluation.text_classifier import TextClassifier
 from t5x_lite.interop.classifiers import save_classifier
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.params.overview import count
+from t5x_lite.reports.calibration_plot import plot_calibration
 from t5x_lite.reports.environment import environment
 from t5x_lite.reports.metrics import read_metrics
 from t5x_lite.reports.report import write_report
@@ -63,13 +70,14 @@ def run(config: ConfigDict, workdir: str) -> None:
     if "kind" in evaluation_rows[0]:
         scores["accuracy by kind"] = accuracy_by_kind(chosen, rejected, evaluation_rows)
     log.info("held-out accuracy %.3f of %d pairs", scores["accuracy"], scores["pairs"])
+    calibration = preference_calibration(chosen, rejected)
     steps = [record for record in read_metrics(folder) if "loss" in record]
     write_report(
         folder,
         {
             "title": f"{config.task}: {config.data.train.source}",
             "preferences": scores,
-            "calibration": preference_calibration(chosen, rejected),
+            "calibration": calibration,
             "training": {
                 "steps": config.train.steps,
                 "train pairs": len(train_rows),
@@ -85,6 +93,7 @@ def run(config: ConfigDict, workdir: str) -> None:
             "environment": environment(),
             "config": config.to_dict(),
         },
+        pictures={"calibration": plot_calibration(calibration, PREDICTED, OBSERVED)},
     )
     log.info("report: %s", folder / "report.md")
 
@@ -95,47 +104,6 @@ def score_pairs(
     """The scores of the chosen and of the rejected responses, float32 [rows] each."""
     chosen, rejected = pair_texts(rows, template)
     return classifier.logits(chosen)[:, 0], classifier.logits(rejected)[:, 0]
-
-
-def preference_scores(
-    chosen: np.ndarray, rejected: np.ndarray, bootstrap: Bootstrap
-) -> dict[str, Any]:
-    """accuracy (a tie is half right) with its interval, mean margin and score, and whether the labels seem swapped."""
-    right = np.where(chosen == rejected, 0.5, chosen > rejected)
-    interval = bootstrap_mean(right, bootstrap)
-    scores: dict[str, Any] = {
-        "pairs": len(right),
-        "accuracy": interval.mean,
-        "low": interval.low,
-        "high": interval.high,
-        "mean margin": float(np.mean(chosen - rejected)),
-        "mean score": float(np.mean(np.concatenate([chosen, rejected]))),
-        "std of scores": float(np.std(np.concatenate([chosen, rejected]))),
-    }
-    if interval.high < 0.5:
-        log.warning(
-            "the reward model prefers the rejected responses (accuracy %.3f): are the columns `chosen` and `rejected`"
-            " swapped?",
-            interval.mean,
-        )
-        scores["warning"] = "prefers the rejected responses; the columns may be swapped"
-    elif interval.low < 0.5:
-        scores["warning"] = "not told apart from chance"
-    return scores
-
-
-def accuracy_by_kind(
-    chosen: np.ndarray, rejected: np.ndarray, rows: Sequence[Row]
-) -> dict[str, float]:
-    """The share of right pairs for each value of the column "kind"."""
-    kinds = np.array([row["kind"] for row in rows])
-    return {kind: float((chosen > rejected)[kinds == kind].mean()) for kind in sorted(set(kinds))}
-
-
-def preference_calibration(chosen: np.ndarray, rejected: np.ndarray) -> list[dict[str, float]]:
-    """How often the response that scores higher is the chosen one, by sigmoid of the difference."""
-    difference = np.abs(chosen - rejected).astype(np.float64)
-    return calibration(1 / (1 + np.exp(-difference)), chosen > rejected)
 
 
 def centred(params: Any, mean: float) -> Any:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import jax
+import numpy as np
 import optax
 from etils import epath
 from jax.sharding import Mesh
@@ -14,8 +15,7 @@ from ml_collections import ConfigDict
 
 from t5x_lite.checkpoints import Checkpoints
 from t5x_lite.console import log
-from t5x_lite.data.curriculum import Curriculum
-from t5x_lite.data.plan import Plan
+from t5x_lite.data.buckets import Shape
 from t5x_lite.data.prefetch import iterate
 from t5x_lite.errors import InputError
 from t5x_lite.optim.optimizers import make_optimizer
@@ -31,6 +31,7 @@ from t5x_lite.params.partition import join
 from t5x_lite.reports.metrics import MetricsWriter, read_metrics
 from t5x_lite.tasks.model import shardings_of
 from t5x_lite.train.loop import run_loop
+from t5x_lite.train.measured import MEMORY_FILE, MeasuredStep
 from t5x_lite.train.state import TrainState, init_state
 from t5x_lite.train.step import Batch
 
@@ -38,6 +39,17 @@ _PREFETCH_THREADS = 1
 _PREFETCH_BATCHES = 4
 
 StateMap = Callable[[TrainState], TrainState]
+
+
+class Batches(Protocol):
+    """What a run draws from: `Plan`, `Curriculum`, `PairPlan`."""
+
+    @property
+    def shapes(self) -> Sequence[Shape]:
+        """The shapes that its batches have."""
+
+    def batch(self, step: int) -> dict[str, np.ndarray]:
+        """This process's rows of the batch of that step; a pure function."""
 
 
 def same(state: TrainState) -> TrainState:
@@ -96,7 +108,7 @@ def run_supervised(
     step: Any,
     begin: Callable[[], TrainState],
     abstract: TrainState,
-    batches: Plan | Curriculum,
+    batches: Batches,
     evaluate: Callable[[TrainState, Callable[[], bool]], Any],
     metadata: dict[str, Any],
     described: str,
@@ -148,7 +160,7 @@ def run_supervised(
             workdir, start_step=start, tensorboard=config.logging.tensorboard
         ) as writer:
             return run_loop(
-                jitted,
+                MeasuredStep(jitted, workdir / MEMORY_FILE, begin=start == 0),
                 state,
                 _device_batches(batches, start, steps, mesh),
                 jax.random.fold_in(jax.random.key(config.seed), 0),
@@ -208,6 +220,6 @@ def _is_evaluated(workdir: epath.Path, step: int) -> bool:
     return any(r["step"] == step and "evaluation/loss" in r for r in read_metrics(workdir))
 
 
-def _device_batches(plan: Plan | Curriculum, start: int, steps: int, mesh: Mesh) -> Iterator[Batch]:
+def _device_batches(plan: Batches, start: int, steps: int, mesh: Mesh) -> Iterator[Batch]:
     for batch in iterate(plan, start, steps, threads=_PREFETCH_THREADS, ahead=_PREFETCH_BATCHES):
         yield put_batch(batch, mesh)

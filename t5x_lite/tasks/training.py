@@ -12,7 +12,6 @@ from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from t5x_lite.data.curriculum import Curriculum
 from t5x_lite.data.plan import Plan
 from t5x_lite.optim.losses import LossSettings
 from t5x_lite.optim.trainable import combine, partition_optimizer, trainable_part
@@ -23,8 +22,16 @@ from t5x_lite.params.partition import join, separate
 from t5x_lite.tasks.adaptation import Adaptation
 from t5x_lite.tasks.model import Loaded
 from t5x_lite.tasks.scoring import make_loss
-from t5x_lite.tasks.supervised import StateMap, optimizer_of, place_state, run_supervised, same
+from t5x_lite.tasks.supervised import (
+    Batches,
+    StateMap,
+    optimizer_of,
+    place_state,
+    run_supervised,
+    same,
+)
 from t5x_lite.tasks.text import check_batch
+from t5x_lite.train.loop import Evaluate
 from t5x_lite.train.state import TrainState
 from t5x_lite.train.step import make_train_step
 
@@ -56,18 +63,55 @@ def state_of(
 def train(
     config: ConfigDict,
     loaded: Loaded,
-    batches: Plan | Curriculum,
+    batches: Batches,
     evaluation: Plan,
     examples: str,
     mesh: Mesh,
     workdir: epath.Path,
     adaptation: Adaptation | None = None,
 ) -> TrainState:
+    """`train_by` the cross-entropy of the `loss` section.
+
+    evaluation: what `evaluation.every_steps` computes the loss of.
+    """
+    loss = make_loss(loaded.model, evaluation, mesh)
+    return train_by(
+        lambda optimizer, schedule, labels: make_train_step(
+            loaded.model,
+            optimizer,
+            schedule,
+            LossSettings(**config.loss),
+            accumulation=config.batch.accumulation,
+            labels=labels,
+        ),
+        lambda state, stopping: loss(state.params, stopping, state.adapters),
+        config,
+        loaded,
+        batches,
+        examples,
+        mesh,
+        workdir,
+        adaptation,
+    )
+
+
+def train_by(
+    make_step: Callable[[optax.GradientTransformation, optax.Schedule, Any], Any],
+    evaluate: Evaluate,
+    config: ConfigDict,
+    loaded: Loaded,
+    batches: Batches,
+    examples: str,
+    mesh: Mesh,
+    workdir: epath.Path,
+    adaptation: Adaptation | None,
+) -> TrainState:
     """Trains for `train.steps` steps, from the workdir's last checkpoint where there is one.
 
     Args:
+      make_step: (optimizer of the trained part, schedule, labels) -> step, not jitted.
+      evaluate: as `train.loop.run_loop` has it.
       batches: what each step trains on.
-      evaluation: what `evaluation.every_steps` computes the loss of.
       examples: identifies the training examples; a run goes on only with those it began with.
       adaptation: what is trained of the model, and its adapters; None: every parameter. Checkpoints hold the trainable
         part alone; a run that goes on makes the rest again, and sees that it is what it was.
@@ -81,14 +125,7 @@ def train(
     optimizer, schedule = optimizer_of(config)
     labels = adaptation.labels if adaptation else None
     make_state, abstract = state_of(config, loaded, mesh, adaptation)
-    step = make_train_step(
-        loaded.model,
-        _partitioned(optimizer, labels),
-        schedule,
-        LossSettings(**config.loss),
-        accumulation=config.batch.accumulation,
-        labels=labels,
-    )
+    step = make_step(_partitioned(optimizer, labels), schedule, labels)
     metadata = {"examples": examples}
     begun: tuple[Any, Any] | None = None
     saved_part: StateMap = same
@@ -108,14 +145,13 @@ def train(
             params, adapters = separate(combine(trained, join(*begun)))
             return dataclasses.replace(part, params=params, adapters=adapters)
 
-    loss = make_loss(loaded.model, evaluation, mesh)
     return run_supervised(
         config,
         step,
         lambda: make_state(*(begun or (loaded.make(), {}))),
         abstract,
         batches,
-        lambda state, stopping: loss(state.params, stopping, state.adapters),
+        evaluate,
         metadata,
         _described(loaded, adaptation),
         mesh,

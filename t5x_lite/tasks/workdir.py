@@ -18,7 +18,7 @@ from t5x_lite.errors import InputError
 
 CONFIG_FILE = "config.json"
 # What may differ when a run goes on: what is trained does not depend on it, rounding aside.
-_FREE_SECTIONS = ("mesh", "logging", "checkpoint", "generation", "published")
+_FREE_SECTIONS = ("mesh", "logging", "checkpoint", "generation", "comparison", "published")
 
 
 def open_workdir(workdir: str, config: ConfigDict) -> epath.Path:

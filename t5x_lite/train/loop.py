@@ -108,7 +108,7 @@ def run_loop(
             raise Stopped(stop.received or 0, start)
         for step in range(start + 1, steps + 1):
             batch = next(batches)
-            if (shape := _shape(batch)) not in seen:
+            if (shape := shape_of(batch)) not in seen:
                 settle(bar)
                 seen.add(shape)
                 bar.announce(f"compiling for {shape}")
@@ -131,7 +131,7 @@ def run_loop(
     return state
 
 
-def _shape(batch: Batch) -> tuple[int, ...]:
+def shape_of(batch: Batch) -> tuple[int, ...]:
     """(encoder length, decoder length, rows), in which batches differ."""
     rows, encoder_length = batch["encoder_input_tokens"].shape
     return encoder_length, batch["decoder_input_tokens"].shape[1], rows

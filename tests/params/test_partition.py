@@ -62,7 +62,18 @@ def test_rules_that_cannot_be_meant_are_refused(rules, message):
         label(rules, TREE, "train.trainable")
 
 
-@pytest.mark.parametrize("value", ["some", ((".*", "learned"),), ((".*",),), (("(", "frozen"),)])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "some",
+        ((".*", "learned"),),
+        ((".*",),),
+        (("(", "frozen"),),
+        "()",
+        "(1, 2)",
+        "((1, 'frozen'),)",
+    ],
+)
 def test_malformed_rules_are_refused(value):
     with pytest.raises(InputError, match="config.train.trainable"):
         resolve_rules(value, "config.train.trainable")

@@ -1,5 +1,5 @@
-"""Train steps compiled for TPUs that are not there, each in a process of its own: libtpu loads once, and its
-topologies do not mix with the eight CPU devices of the other tests."""
+"""Steps compiled for TPUs that are not there, each in a process of its own: libtpu loads once, and its topologies do
+not mix with the eight CPU devices of the other tests."""
 
 import importlib.util
 import json
@@ -24,102 +24,164 @@ needs_libtpu = pytest.mark.skipif(
 
 PROGRAM = """
 import json, sys
-import optax
+from t5x_lite.config import load_config
 from t5x_lite.errors import InputError
-from t5x_lite.models.config import Execution, T5Config
-from t5x_lite.models.t5 import T5
-from t5x_lite.optim.losses import LossSettings
-from t5x_lite.optim.optimizers import make_optimizer
-from t5x_lite.pods.compile import compile_train_step
-from t5x_lite.pods.topology import topology_mesh
+from t5x_lite.pods.chips import topology_of
+from t5x_lite.tasks.pod_check_compile import check
 
-job = json.loads(sys.argv[1])
-try:
-    mesh = topology_mesh(job["topology"], job["mesh"])
-    model = T5(
-        T5Config(
-            feed_forward_proj="gated-gelu", tie_word_embeddings=False, scale_decoder_outputs=False,
-            **job["model"],
-        ),
-        Execution(dtype="bfloat16", remat="full", scan_layers=True),
-    )
-    schedule = optax.constant_schedule(1e-3)
-    optimizer = make_optimizer(
-        "adamw", schedule, b1=0.9, b2=0.999, eps=1e-8, weight_decay=0.01, no_weight_decay=(),
-        clip_norm=1.0,
-        rate_multipliers=(),
-    )
-    settings = LossSettings(label_smoothing=0.0, z_loss=1e-4, chunk=job["chunk"])
-    step = compile_train_step(
-        model, optimizer, schedule, settings, mesh, batch_size=job["batch_size"],
-        encoder_length=job["encoder_length"], decoder_length=job["decoder_length"],
-    )
-except InputError as error:
-    print(json.dumps({"error": str(error)}))
-    sys.exit()
-hlo = step.compiled.as_text()
-print(json.dumps({
-    "parameters": step.parameters, "seconds": step.seconds, "arguments": step.arguments,
-    "aliased": step.aliased, "outputs": step.outputs, "temporaries": step.temporaries,
-    "peak": step.peak, "gathers": hlo.count("all-gather"), "reduces": hlo.count("reduce"),
-}))
+def account(spec, flags):
+    try:
+        config = load_config("pod_check.py:" + spec, flags)
+        topology = topology_of(config.topology, config.slices)
+        found = check(config, topology, config.mesh.to_dict())
+    except InputError as error:
+        return {"error": str(error)}
+    return {
+        "fits": found.fits, "memory": found.memory, "chips": found.topology.chips,
+        "programs": {
+            one.program.name: {
+                "arguments": one.compiled.arguments, "outputs": one.compiled.outputs,
+                "temporaries": one.compiled.temporaries, "available": one.compiled.available,
+                "seconds": one.compiled.seconds, "beside": one.beside, "flops": one.account.flops,
+                "model_flops": one.program.model_flops, "unknown": one.account.unknown_loops,
+                "fsdp_sent": one.fsdp_sent, "fsdp_minimum": one.program.fsdp_minimum,
+                "largest": one.compiled.largest[:3],
+                "collectives": [
+                    [c.kind, "+".join(c.axes), c.sent, c.times] for c in one.account.collectives
+                ],
+            }
+            for one in found.programs
+        },
+    }
+
+for name, (spec, flags) in json.loads(sys.argv[1]).items():
+    print(json.dumps({name: account(spec, flags)}), flush=True)
 """
 
-TINY: dict[str, Any] = {
-    "topology": "v5e:2x2",
-    "mesh": {"data": 1, "fsdp": 2, "model": 2},
-    "model": {
-        "vocab_size": 1024,
-        "d_model": 256,
-        "d_kv": 64,
-        "d_ff": 512,
-        "num_encoder_layers": 2,
-        "num_decoder_layers": 2,
-        "num_heads": 4,
-    },
-    "batch_size": 8,
-    "encoder_length": 64,
-    "decoder_length": 32,
-    "chunk": 0,
-}
 
-
-def compile_in_a_process(job: dict[str, Any]) -> dict[str, Any]:
+def compiled(jobs: dict[str, tuple[str, dict[str, str]]]) -> dict[str, Any]:
+    """What the pod check finds for each (argument of its config, flags), all in one process."""
     run = subprocess.run(
-        [sys.executable, "-c", PROGRAM, json.dumps(job)],
+        [sys.executable, "-c", PROGRAM, json.dumps(jobs)],
         cwd=REPOSITORY,
-        env=os.environ | {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1"},
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
         timeout=1800,
     )
     assert run.returncode == 0, run.stderr[-3000:]
-    return json.loads(run.stdout.splitlines()[-1])
+    found: dict[str, Any] = {}
+    for line in run.stdout.splitlines():
+        if line.startswith("{"):
+            found |= json.loads(line)
+    return found
+
+
+TWO_BY_TWO = {"mesh.fsdp": "2", "mesh.model": "2", "model.remat": "none"}
+WRONG = {
+    "topology": ({"topology": "v5e:3x7"}, "no TPU topology 'v5e:3x7'"),
+    "batch": ({"batch.size": "7"}, "config.batch.size = 7 must be a multiple of 4"),
+    "torus": ({"topology": "v5p:4x4x4", "mesh.fsdp": "2", "mesh.model": "32"}, "torus"),
+    "slices": ({"slices": "2"}, "config.mesh.data = 1 must be a multiple of the 2"),
+    "generation": ({"topology": "v9:2x2"}, "config.topology: expected a generation"),
+    "size": ({"topology": "v5e:two"}, "config.topology: expected a generation"),
+}
+JOBS: dict[str, tuple[str, dict[str, str]]] = {
+    "full": ("runlocal,full", TWO_BY_TWO),
+    "lora": ("runlocal,lora", TWO_BY_TWO),
+    "rollout": ("runlocal,ppo_rollout", {}),
+    "generate": ("runlocal,generate", {}),
+    "slices": ("runlocal,full", {"slices": "2", "mesh.data": "2", "model.remat": "none"}),
+    "too large": (
+        "runlocal,full",
+        {"batch.size": "400000", "model.remat": "none", "model.scan_layers": "False"},
+    ),
+    **{f"wrong {name}": ("runlocal,full", flags) for name, (flags, _) in WRONG.items()},
+}
+
+
+@pytest.fixture(scope="module")
+def checks() -> dict[str, Any]:
+    return compiled(JOBS)
+
+
+def sent(program: dict[str, Any], kinds: tuple[str, ...], axes: str = "fsdp") -> float:
+    return sum(c[2] * c[3] for c in program["collectives"] if c[0] in kinds and c[1] == axes)
+
+
+REDUCTIONS = ("all-reduce", "reduce-scatter")
+# What the tiny model of `runlocal` has: FLAN-T5's parts, d_model 256, two layers a stack, 1024 tokens.
+ATTENTION, MLP, EMBEDDING = 4 * 256 * 256, 3 * 256 * 512, 1024 * 256
+PARAMETERS = 2 * EMBEDDING + 2 * (ATTENTION + MLP) + 2 * (2 * ATTENTION + MLP)
 
 
 @needs_libtpu
-def test_a_tiny_step_compiles_with_a_sharded_and_donated_state():
-    step = compile_in_a_process(TINY)
+def test_a_train_step_holds_its_state_once_and_multiplies_what_the_model_asks_for(checks):
+    found = checks["full"]
+    (step,) = found["programs"].values()
     # AdamW holds three float32 arrays a parameter; over 4 devices, and a little more for padded tiles.
-    state = 3 * 4 * step["parameters"] / 4
+    state = 3 * 4 * PARAMETERS / 4
     assert state < step["arguments"] < 1.2 * state
-    assert step["aliased"] > 0.98 * state, "the new state takes the place of the old one"
-    assert step["gathers"] > 0 and step["reduces"] > 0, "fsdp gathers weights, sums gradients"
+    assert step["outputs"] < 0.02 * state, "the new state takes the place of the old one"
+    assert step["unknown"] == 0
+    assert 1 <= step["flops"] * 4 / step["model_flops"] <= 1.05
+    assert found["fits"] and found["memory"] >= step["arguments"] + step["temporaries"]
+    assert sent(step, ("all-gather",)) > 0 and sent(step, REDUCTIONS) > 0
 
 
 @needs_libtpu
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"topology": "v5e:two"}, "no TPU topology 'v5e:two'"),
-        ({"batch_size": 7}, "batch size 7 must be a multiple of 2"),
-        ({"topology": "v5p:4x4x4", "mesh": {"data": 1, "fsdp": 2, "model": 32}}, "torus"),
-    ],
-    ids=["topology", "batch", "torus"],
-)
-def test_what_cannot_be_is_one_line(change: dict[str, Any], message: str):
-    error = compile_in_a_process(TINY | change)["error"]
-    assert message in error and "\n" not in error
+def test_a_lora_step_moves_no_gradient_of_a_frozen_weight(checks):
+    full, lora = (checks[name]["programs"]["train step"] for name in ("full", "lora"))
+    # Over the model axis of 2 lie halves; a device sends half of what is reduced and scattered, in bfloat16 at least.
+    assert sent(full, REDUCTIONS) > 2 * PARAMETERS / 2 / 2
+    # Adapters alone, 12 modules of rank 32, in float32, as all-reduces.
+    adapters = 12 * 32 * (256 + 256)
+    assert sent(lora, REDUCTIONS) < 2 * 4 * adapters / 2
+    assert sent(lora, REDUCTIONS) < 0.3 * sent(full, REDUCTIONS)
+    assert lora["flops"] < 0.8 * full["flops"]
+
+
+@needs_libtpu
+def test_a_rollout_gathers_the_weights_once(checks):
+    programs = checks["rollout"]["programs"]
+    gather, generate = programs["gather the weights"], programs["generate"]
+    assert sent(gather, ("all-gather",)) > 0.9 * 2 * PARAMETERS * 3 / 4  # in bfloat16 at least
+    tokens = generate["flops"] * 4 / generate["model_flops"]
+    assert tokens > 0.9, "the loop counts as often as it runs"
+    of_tokens = [c for c in generate["collectives"] if c[3] > 1]
+    assert sum(c[2] for c in of_tokens) < 1024, of_tokens
+    # In place of that, generation with the weights as they are trained gathers them with every token.
+    plain = checks["generate"]["programs"]["generate"]
+    assert sum(c[2] for c in plain["collectives"] if c[3] > 1) > 1024
+
+
+@needs_libtpu
+def test_over_several_slices_goes_the_data_axis_alone(checks):
+    found = checks["slices"]
+    (step,) = found["programs"].values()
+    assert found["chips"] == 8
+    over_data = [c for c in step["collectives"] if "data" in c[1]]
+    # Each slice holds all weights, and sums its parts of the gradients with the other's.
+    gradients = 4 * PARAMETERS / 4
+    assert {c[1] for c in over_data} == {"data"}
+    assert gradients / 2 < sum(c[2] * c[3] for c in over_data) < 2 * gradients
+    assert sum(c[2] * c[3] for c in over_data if c[0] == "all-gather") < 0.1 * gradients
+
+
+@needs_libtpu
+def test_what_does_not_fit_has_an_account_too(checks):
+    found = checks["too large"]
+    (step,) = found["programs"].values()
+    assert found["fits"] is False and 15 * GIB < step["available"] < 16 * GIB
+    assert step["temporaries"] > step["available"] and step["flops"] > 0
+    assert step["largest"][0][0] > GIB
+
+
+@needs_libtpu
+@pytest.mark.parametrize("name", WRONG)
+def test_what_cannot_be_is_one_line(checks, name: str):
+    error = checks[f"wrong {name}"]["error"]
+    assert WRONG[name][1] in error and "\n" not in error
 
 
 def test_without_libtpu_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):
@@ -130,29 +192,16 @@ def test_without_libtpu_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.slow
 @needs_libtpu
-def test_a_t5_xxl_step_compiles_for_256_v5e_chips():
+@pytest.mark.parametrize("remat", ["none", "full"])
+def test_a_t5_xxl_step_compiles_for_256_v5e_chips(remat: str):
     """T5 1.1 XXL (11.1 B), AdamW in float32, 128 rows of 512 + 128 tokens, on chips of 16 GB."""
-    step = compile_in_a_process(
-        {
-            "topology": "v5e:16x16",
-            "mesh": {"data": 1, "fsdp": 32, "model": 8},
-            "model": {
-                "vocab_size": 32128,
-                "d_model": 4096,
-                "d_kv": 64,
-                "d_ff": 10240,
-                "num_encoder_layers": 24,
-                "num_decoder_layers": 24,
-                "num_heads": 64,
-            },
-            "batch_size": 128,
-            "encoder_length": 512,
-            "decoder_length": 128,
-            "chunk": 0,
-        }
-    )
-    print(step)
-    assert step["parameters"] == 11_135_332_352
-    state = 3 * 4 * step["parameters"] / 256
+    flags = {"topology": "v5e:16x16", "mesh.fsdp": "32", "mesh.model": "8", "model.remat": remat}
+    found = compiled({"xxl": ("xxl,full", flags)})["xxl"]
+    (step,) = found["programs"].values()
+    state = 3 * 4 * 11_135_332_352 / 256
     assert state < step["arguments"] < 1.05 * state
-    assert step["peak"] < 16 * GIB
+    assert found["fits"] and found["memory"] < 16 * GIB
+    assert step["seconds"] < 90
+    recomputed = 1.0 if remat == "none" else 4 / 3
+    assert 1 <= step["flops"] * 256 / step["model_flops"] <= 1.05 * recomputed
+    assert step["fsdp_sent"] <= 1.2 * step["fsdp_minimum"]

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import pytest
 
+from t5x_lite import load_pretrained
 from t5x_lite.config import load_config
 from t5x_lite.tasks import finetune, supervised
 
@@ -96,3 +98,19 @@ def finished(tiny_config, tmp_path_factory: pytest.TempPathFactory) -> Finished:
         patch.setattr(supervised, "iterate", copying)
         finetune.run(tiny_config(), str(folder))
     return result
+
+
+@pytest.fixture(scope="session")
+def roughened(tmp_path_factory: pytest.TempPathFactory) -> Callable[[pathlib.Path], pathlib.Path]:
+    """roughened(directory of a model): one of weights so large that it writes other words for other inputs."""
+
+    def make(source: pathlib.Path) -> pathlib.Path:
+        t5, rng = load_pretrained(source), np.random.default_rng(0)
+        t5.params = jax.tree.map(
+            lambda leaf: (leaf + 0.5 * rng.normal(size=leaf.shape)).astype(np.float32), t5.params
+        )
+        folder = tmp_path_factory.mktemp("rough")
+        t5.save_pretrained(folder)
+        return folder
+
+    return make

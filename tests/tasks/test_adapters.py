@@ -51,7 +51,16 @@ def test_what_it_leaves(lora_run):
     assert check["frozen weights unchanged"] and check["smallest norm"] > 0
     assert check["evaluation loss with the adapter"] < check["evaluation loss without the adapter"]
     tensors = load_file(lora_run / "adapter" / "adapter_model.safetensors")
-    assert check["trainable parameters"] == sum(array.size for array in tensors.values())
+    size = sum(array.size for array in tensors.values())
+    assert report["trained"]["trainable parameters"] == size
+    assert report["adapter_file"]["reads back bit for bit"]
+    assert 1e6 * report["adapter_file"]["megabytes"] > 4 * size
+    # The memory that the compiler counted: the base once, the trained part with its two moments, and a batch.
+    (memory,) = report["memory of a step"]
+    assert memory["batch (encoder x decoder x rows)"] == "32 x 16 x 8"
+    base = 4 * (report["trained"]["all parameters"] - size)
+    assert 0 < memory["state and batch"] * 1e6 - base - 3 * 4 * size < 1e4
+    assert memory["all at once"] > memory["state and batch"] and memory["temporaries"] > 0
     assert "The adapter learned" in (lora_run / "report.md").read_text()
     # Checkpoints hold what is trained, the step and the optimizer, and nothing of the base.
     manifest = json.loads((lora_run / "checkpoints" / "6" / "manifest.json").read_text())

@@ -5,8 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from t5x_lite import load_pretrained
 from t5x_lite.config import load_config
+from t5x_lite.data.vocabulary import load_vocabulary
 from t5x_lite.errors import InputError
+from t5x_lite.params.paths import flatten
 from t5x_lite.tasks import mixture
 from t5x_lite.tasks.mixture_data import (
     all_texts,
@@ -99,6 +102,90 @@ def test_before_and_after_and_a_task_that_is_only_scored(finished, tmp_path):
     assert all("rouge1 change" in row for row in rows.values())
     before = (tmp_path / "outputs_before" / "topic.jsonl").read_text()
     assert before == (finished / "outputs" / "topic.jsonl").read_text()  # the model it began from
+
+
+@pytest.fixture(scope="module")
+def begun(finished, roughened):
+    """A model to begin from, with its tokenizer."""
+    return roughened(finished / "model")
+
+
+ADAPTERS = {
+    "lora": {
+        "adapter": "{'method': 'lora', 'targets': (('.*/(query|value)', 2),), 'alpha': 4.0, 'dropout': 0.0,"
+        " 'rslora': False, 'dora': False}",
+        "train.trainable": "adapters",
+    },
+    "soft_prompt": {
+        "adapter": "{'method': 'soft_prompt', 'length': 3, 'init_from': 'normal'}",
+        "train.trainable": "adapters",
+    },
+    "decoder": {"train.trainable": "decoder"},
+}
+
+
+def adapted(begun, kind):
+    return tiny_config(
+        ADAPTERS[kind]
+        | {
+            "model.source": str(begun),
+            "tokenizer.source": "model",
+            "data.tasks.topic.rate": "0",
+            "data.denoising.rate": "0",
+            "optimizer.rate_multipliers": "()",
+            "schedule.learning_rate": "0.3",
+            "generation.max_new_tokens": "8",
+        }
+    )
+
+
+def outputs(folder):
+    """{task: what was written for its rows}."""
+    return {
+        file.stem: [json.loads(line)["output"] for line in file.read_text().splitlines()]
+        for file in folder.iterdir()
+    }
+
+
+@pytest.mark.parametrize("kind", sorted(ADAPTERS))
+def test_an_adapter_or_a_part_is_trained_on_every_task(begun, tmp_path, kind):
+    mixture.run(adapted(begun, kind), str(tmp_path))
+    report = json.loads((tmp_path / "report.json").read_text())
+    base, t5 = load_pretrained(begun), load_pretrained(tmp_path)
+    flat, trained = flatten(base.params), flatten(t5.params)
+    moved = {path for path in flat if not np.array_equal(flat[path], trained[path])}
+    if kind == "decoder":
+        assert moved == {path for path in flat if path.startswith("decoder/")}
+        assert t5.adapter is None and report["trained"]["trainable percent"] < 100
+    else:
+        assert not moved and not (tmp_path / "model").exists()  # the base is where it was
+        assert t5.adapter == "default"
+        assert report["adapter_check"]["frozen weights unchanged"]
+        assert report["adapter_check"]["largest logit difference"] > 0
+        assert kind != "lora" or report["adapter"].startswith("The adapter learned.")
+        assert report["adapter_file"]["reads back bit for bit"]
+    # What is scored before is the model it began from, and after is what it leaves, in every task.
+    texts = {folder: outputs(tmp_path / folder) for folder in ("outputs_before", "outputs")}
+    assert texts["outputs_before"] != texts["outputs"]
+    config = adapted(begun, kind)
+    vocabulary = load_vocabulary(begun)
+    splits = evaluation_splits(config.data, read_tasks(config.data), vocabulary, seed=0)
+    for folder, model in (("outputs_before", base), ("outputs", t5)):
+        for task, split in splits.items():
+            prompts = [split.examples.example(index, 0)[0] for index in range(len(split.rows))]
+            padded = np.array([np.pad(tokens, (0, 64 - len(tokens))) for tokens in prompts])
+            written = vocabulary.decode(model.generate_tokens(padded, max_new_tokens=8).tolist())
+            assert texts[folder][task] == [text.strip() for text in written]
+    assert {row["task"] for row in report["summary"]} == {"question", "summarize", "topic"}
+    assert all("rouge1 change" in row for row in report["summary"])
+
+
+def test_a_soft_prompt_takes_no_packed_rows(begun, tmp_path):
+    config = adapted(begun, "soft_prompt")
+    with config.unlocked():
+        config.batch.pack = True
+    with pytest.raises(InputError, match="config.batch.pack: a soft prompt"):
+        mixture.run(config, str(tmp_path))
 
 
 def test_a_finished_run_is_scored_again(finished):

@@ -8,11 +8,11 @@ import pytest
 from t5x_lite.config import load_config
 from t5x_lite.errors import InputError
 from t5x_lite.evaluation.intervals import Bootstrap
+from t5x_lite.evaluation.preferences import preference_scores
 from t5x_lite.evaluation.text_classifier import load_text_classifier
 from t5x_lite.rl.rewards import check_rewards, make_rewards
 from t5x_lite.tasks import classifier, reward
 from t5x_lite.tasks.ppo_report import Measured, comparison, finite_ones, warnings
-from t5x_lite.tasks.reward import preference_scores
 
 LENGTH = {
     "short": {
@@ -57,6 +57,8 @@ def test_a_reward_model_is_centred_and_reports(tmp_path):
     assert set(report["preferences"]["accuracy by kind"]) <= {
         "decision", "person", "fact", "rude", "copy"
     }  # fmt: skip
+    assert (tmp_path / "calibration.png").read_bytes().startswith(b"\x89PNG")
+    assert "calibration.png" in (tmp_path / "report.md").read_text()
     assert load_text_classifier(tmp_path).labels == ("score",)
     sample = report["samples"][0]
     texts = [f"{sample[name]}\n{sample['dialogue']}" for name in ("chosen", "rejected")]
