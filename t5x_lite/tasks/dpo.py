@@ -18,25 +18,23 @@ from t5x_lite.data.preferences import CHOSEN, REJECTED, PairPlan, check_pairs
 from t5x_lite.data.sources import Row
 from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.errors import InputError
-from t5x_lite.interop.hf import save_hf
-from t5x_lite.interop.peft import save_adapter
 from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.t5 import T5
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.parallel.shardings import put_batch, row_multiple
 from t5x_lite.params.adapters import unstack_adapters
-from t5x_lite.params.partition import TRAINABLE, separate
 from t5x_lite.params.stacking import is_stacked, unstack
 from t5x_lite.rl.dpo import DPOSettings, dpo_losses, make_dpo_step, pair_logprobs
-from t5x_lite.tasks.adaptation import adaptation_of, check_adaptation, unrolled_adapter
+from t5x_lite.tasks.adaptation import adaptation_of, check_adaptation
 from t5x_lite.tasks.dpo_report import report
 from t5x_lite.tasks.holdout import read_with_holdout
-from t5x_lite.tasks.model import RANDOM, load_model
+from t5x_lite.tasks.model import load_model
 from t5x_lite.tasks.scoring import check_generation, score_split
 from t5x_lite.tasks.supervised import optimizer_of
 from t5x_lite.tasks.text import Split, check_texts, evaluation_plan, get_vocabulary, make_split
+from t5x_lite.tasks.trained_files import save_trained
 from t5x_lite.tasks.training import state_of, train_by
-from t5x_lite.tasks.workdir import claim_workdir, local_copy, open_workdir
+from t5x_lite.tasks.workdir import claim_workdir, open_workdir
 from t5x_lite.train.state import TrainState
 
 # (params, adapters, pairs, stopping) -> float64 [pairs, 2]: log-probabilities of chosen and rejected; None: stopped
@@ -115,18 +113,15 @@ def run(config: ConfigDict, workdir: str) -> None:
         found = rewards(state.params, state.adapters, _go)
         assert found is not None
         params = unstack(state.params) if is_stacked(state.params) else state.params
-        labels = (
-            jax.tree.leaves(separate(adaptation.labels)[0]) if adaptation.labels else [TRAINABLE]
+        save_trained(
+            folder,
+            config.model.source,
+            model.config,
+            params,
+            state.adapters,
+            adaptation,
+            vocabulary,
         )
-        base = config.model.source
-        if TRAINABLE in labels or base == RANDOM:
-            with local_copy(folder / "model", with_files=False) as directory:
-                save_hf(directory, model.config, params, vocabulary)
-            base = str(folder / "model")
-        if adaptation.settings is not None:
-            adapter = unrolled_adapter(adaptation, state.adapters)
-            with local_copy(folder / "adapter", with_files=False) as directory:
-                save_adapter(directory, model.config, params, adapter, base)
         after = texts(state.params, state.adapters, folder)
     report(
         config, folder, params, evaluation_rows, evaluation.reference, found, before, after,
