@@ -70,6 +70,14 @@ DENOISING: Mapping[str, Any] = {
     "mean_span_length": number(1.0),
     "target": one_of("spans", "text"),
 }
+# One of the denoisers that pretraining mixes.
+DENOISER: Mapping[str, Any] = {
+    "rate": number(0.0),  # its share of the examples; 0 = only its loss is computed
+    "noise_density": fraction(),
+    "mean_span_length": number(1.0),
+    "target": one_of("spans", "text"),
+    "prefix": TEXT,
+}
 BATCH: Mapping[str, Any] = {
     "size": whole(0),
     "tokens": whole(0),
@@ -432,6 +440,27 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
         "generation": SETTINGS,
         "critic": {"kind": one_of("trunk", "separate"), "dropout_rate": fraction()},
         "ppo": PPO,
+    },
+    "pretrain": {
+        "model": {**MODEL, "remat": one_of("none", "dots", "full"), "scan_layers": FLAG},
+        "tokenizer": TOKENIZER,
+        "data": {
+            "train": ROWS,
+            "evaluation": ROWS,
+            "field": NAME,  # of the rows, which holds the text
+            "denoisers": Named(DENOISER),
+            "encoder_length": whole(4),
+            "decoder_length": whole(2),
+        },
+        "batch": BATCH,
+        "train": {"steps": whole(1)},
+        "loss": LOSS,
+        "optimizer": OPTIMIZER,
+        "schedule": SCHEDULE,
+        "mesh": MESH,
+        "checkpoint": {"every_steps": whole(1), "keep": whole(1)},
+        "evaluation": {"every_steps": whole(1), "batch_tokens": whole(1), "samples": whole(0)},
+        "logging": {"every_steps": whole(1), "tensorboard": FLAG},
     },
     "prompt": {
         "model": MODEL,

@@ -10,6 +10,9 @@ by a sentinel.
 The second target is BERT's as Raffel et al. 2020 (table 3) and BART (Lewis et al. 2020) have it: most of
 it is to be copied, so a small model learns within minutes to look into its input.
 
+UL2's denoisers (Tay et al. 2022, arXiv:2205.05131) are settings of the same: a span longer than all of a text's noise
+(mean_span_length 1000, say) is one span at its end, their S-denoiser; `prefix` is their mode token.
+
 Source: Raffel et al. 2020, section 3.1.4; google-research/text-to-text-transfer-transformer,
 t5/data/preprocessors.py (`random_spans_noise_mask`, `noise_span_to_unique_sentinel`). Like the
 original, a mask starts with kept tokens and ends with noise, and targets have no closing sentinel.
@@ -76,6 +79,7 @@ class SpanCorruption:
       mean_span_length: mean length of a noise span, in tokens (T5: 3.0).
       target: "spans", T5's, or "text", the whole text.
       sentinel_ids, eos_id: of the vocabulary.
+      prefix: ids before every input (of the denoiser's name, in UL2).
 
     Raises:
       InputError: fewer sentinels than the longest text has noise spans, or settings out of range.
@@ -91,6 +95,7 @@ class SpanCorruption:
         target: str,
         sentinel_ids: Sequence[int],
         eos_id: int,
+        prefix: Sequence[int] = (),
     ):
         _check(noise_density, mean_span_length, target)
         self.texts = texts
@@ -99,6 +104,7 @@ class SpanCorruption:
         self._whole_text = target == "text"
         self._sentinel_ids = np.asarray(sentinel_ids, np.int32)
         self._eos = np.array([eos_id], np.int32)
+        self._prefix = np.asarray(prefix, np.int32)
         lengths = texts.lengths
         counts = np.array(
             [noise_counts(int(length), *self._settings) for length in lengths]
@@ -110,7 +116,7 @@ class SpanCorruption:
                 " vocabulary has"
                 f" {len(sentinel_ids)}; shorten data.encoder_length or train a tokenizer with more"
             )
-        self.encoder_lengths = lengths - noise + spans + 1
+        self.encoder_lengths = len(self._prefix) + lengths - noise + spans + 1
         self.decoder_lengths = (lengths if self._whole_text else noise + spans) + 1
 
     def __len__(self) -> int:
@@ -125,7 +131,8 @@ class SpanCorruption:
         mask = random_spans_noise_mask(len(tokens), rng, *self._settings)
         inputs, spans = corrupt(tokens, mask, self._sentinel_ids)
         targets = np.asarray(tokens, np.int32) if self._whole_text else spans
-        return np.concatenate([inputs, self._eos]), np.concatenate([targets, self._eos])
+        inputs = np.concatenate([self._prefix, inputs, self._eos])
+        return inputs, np.concatenate([targets, self._eos])
 
 
 def make_span_corruption(
@@ -139,6 +146,7 @@ def make_span_corruption(
     target: str,
     seed: int,
     name: str,
+    prefix: str = "",
 ) -> SpanCorruption:
     """Tokenizes rows and cuts long texts into pieces of about equal length whose inputs fit
     `encoder_length`.
@@ -150,20 +158,23 @@ def make_span_corruption(
       rows, vocabulary, template, name: as for `features.make_examples`.
       encoder_length: most tokens of an input, sentinels and eos included.
       noise_density, mean_span_length, target, seed: as for `SpanCorruption`.
+      prefix: text before every input; "" = none.
 
     Raises:
       InputError: as `SpanCorruption`; an encoder_length too short for any text; no text left.
     """
     _check(noise_density, mean_span_length, target)
 
+    prefix_ids = vocabulary.encode([prefix], add_eos=False)[0] if prefix else []
+
     def input_length(tokens: int) -> int:
         noise, spans = noise_counts(tokens, noise_density, mean_span_length)
-        return tokens - noise + spans + 1
+        return len(prefix_ids) + tokens - noise + spans + 1
 
     if input_length(2) > encoder_length:
         raise InputError(
             f"data.encoder_length: {encoder_length} is too short for span corruption; set at"
-            " least 4"
+            f" least {input_length(2)}"
         )
     # Never longer than the text less its noise, but rounding makes it wiggle by a token: walk up
     # while it fits.
@@ -191,6 +202,7 @@ def make_span_corruption(
         target=target,
         sentinel_ids=vocabulary.sentinel_ids,
         eos_id=vocabulary.eos_id,
+        prefix=prefix_ids,
     )
 
 

@@ -226,7 +226,10 @@ def _score_texts(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """`scoring.score_split` of the policy, whatever layout it is in."""
     plan = evaluation_plan(
-        split, model.config, tokens=config.evaluation.batch_tokens, row_multiple=row_multiple(mesh)
+        split.examples,
+        model.config,
+        tokens=config.evaluation.batch_tokens,
+        row_multiple=row_multiple(mesh),
     )
     return score_split(
         config,

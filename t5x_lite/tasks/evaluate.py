@@ -31,7 +31,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         model = loaded.model
         check_generation(config, model.config, vocabulary)
         plan = evaluation_plan(
-            split,
+            split.examples,
             model.config,
             tokens=config.evaluation.batch_tokens,
             row_multiple=row_multiple(mesh),

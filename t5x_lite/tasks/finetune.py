@@ -78,7 +78,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         if pads.in_loss or pads.in_attention:
             batches = CountedPads(batches, **pads)
         evaluation = evaluation_plan(
-            evaluation_split,
+            evaluation_split.examples,
             model.config,
             tokens=config.evaluation.batch_tokens,
             row_multiple=row_multiple(mesh),

@@ -77,7 +77,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         )
         plans = {
             name: evaluation_plan(
-                split,
+                split.examples,
                 model.config,
                 tokens=config.evaluation.batch_tokens,
                 row_multiple=row_multiple(mesh),

@@ -191,16 +191,19 @@ def bucketed_plan(
     return _plan(examples, shapes, model, seed=config.seed, pack=batch.pack)
 
 
-def evaluation_plan(split: Split, config: T5Config, *, tokens: int, row_multiple: int) -> Plan:
-    """Each row once, in a few shapes of at most `tokens` encoder tokens a batch."""
-    examples = split.examples
+def evaluation_plan(
+    examples: ExampleSource, config: T5Config, *, tokens: int, row_multiple: int
+) -> Plan:
+    """Each example once, in a few shapes of at most `tokens` encoder tokens a batch."""
     lengths = choose_lengths(
         examples.encoder_lengths, examples.decoder_lengths, _EVALUATION_BUCKETS, 16
     )
     multiple = row_multiple * jax.process_count()
     tokens = max(tokens, lengths[-1][0] * multiple)
     shapes = make_shapes(lengths, size=0, tokens=tokens, row_multiple=multiple)
-    most = -(-len(examples) // multiple) * multiple  # a small split needs no larger batches
+    most = (
+        -(-len(examples.encoder_lengths) // multiple) * multiple
+    )  # a small split needs no larger batches
     shapes = tuple(shape._replace(rows=min(shape.rows, most)) for shape in shapes)
     return _plan(examples, shapes, config, seed=None, pack=False)
 

@@ -81,7 +81,7 @@ def test_a_fingerprint_knows_tokens_their_order_and_their_borders(split):
     ],
 )
 def test_evaluation_batches(split, tokens, row_multiple, rows):
-    plan = evaluation_plan(split, MODEL, tokens=tokens, row_multiple=row_multiple)
+    plan = evaluation_plan(split.examples, MODEL, tokens=tokens, row_multiple=row_multiple)
     assert plan.shapes[-1].rows == rows
     found = np.concatenate([plan.indices(step) for step in range(plan.steps_per_epoch)])
     assert sorted(found[found >= 0].tolist()) == list(range(8))
