@@ -4,9 +4,21 @@
 
 The argument is a size (small, base, large, xl, xxl) and full, lora or ppo. The recipe is that of configs/finetune.py,
 configs/lora.py or configs/lab3_ppo.py; slice, mesh, remat, batch and lengths are those that
-configs/pod_check.py:SIZE,MODE compiles for:
+configs/pod_check.py:SIZE,MODE compiles for (global batch 128, 512 / 128 tokens; a mesh is data, fsdp, model):
 
-FIGURES
+    size   mode  slice     mesh         GiB a chip  FLOPs over the model's  seconds a step (estimate)
+    small  full  v5e:1x1   (1, 1, 1)           2.1                    1.25                       0.13
+    base   full  v5e:2x4   (1, 8, 1)           1.3                    1.26                       0.05
+    large  full  v5e:2x4   (1, 8, 1)           2.7                    1.27                       0.21
+    xl     full  v5e:4x4   (1, 16, 1)          4.1                    1.27                       0.28
+    xxl    full  v5e:8x8   (1, 16, 4)          4.1                    1.27                       0.28
+    small  lora  v5e:1x1   (1, 1, 1)           0.9                    1.39                       0.12
+    base   lora  v5e:1x1   (1, 1, 1)           1.6                    1.41                       0.60
+    large  lora  v5e:2x4   (1, 8, 1)           1.3                    1.41                       0.21
+    xl     lora  v5e:2x4   (1, 8, 1)           2.9                    1.41                       0.53
+    xxl    lora  v5e:2x4   (1, 8, 1)           7.2                    1.41                       1.65
+
+For PPO it names v5e:1x1 (small), v5e:2x4 (base, large, xl) and v5p:2x2x1 (xxl), not compiled yet: check before.
 
 Hardware: one slice as in the table; on several hosts, the same command on each (not PPO, which runs in one process).
 Checked by the compiler, not yet run on a TPU. What comes out: what the recipe says.
