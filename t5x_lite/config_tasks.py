@@ -226,6 +226,39 @@ PPO: Mapping[str, Any] = {
 
 # Sections by task: exactly these fields must be there. A mapping is a section, a `Field` a value.
 TASKS: Mapping[str, Mapping[str, Any]] = {
+    "architectures": {
+        "model": {name: field for name, field in MODEL.items() if name != "source"},
+        "architectures": Named(
+            {
+                "kind": one_of("encoder_only", "encoder_decoder", "decoder_only"),
+                "layers": whole(1),  # of each stack
+            }
+        ),
+        "tokenizer": TOKENIZER,
+        "data": {
+            "train": ROWS,
+            "evaluation": ROWS,
+            "template": NAME,
+            "label": NAME,  # the field that is to be told
+            "encoder_length": whole(2),
+            "truncation": one_of("error", "end", "middle", "oldest_turns"),
+            "cut_field": NAME,
+        },
+        "batch": {name: field for name, field in BATCH.items() if name != "pack"},
+        "train": {"steps": whole(1)},
+        "loss": LOSS,
+        "optimizer": OPTIMIZER,
+        "schedule": SCHEDULE,
+        "mesh": MESH,
+        "checkpoint": {"every_steps": whole(1), "keep": whole(1)},
+        "evaluation": {
+            "every_steps": whole(1),
+            "batch_tokens": whole(1),
+            "bootstrap_samples": whole(1),
+            "samples": whole(0),
+        },
+        "logging": {"every_steps": whole(1), "tensorboard": FLAG},
+    },
     "classifier": {
         **_JUDGED,
         "data": {

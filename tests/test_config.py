@@ -182,8 +182,8 @@ def test_a_flag_may_hold_a_whole_mapping_and_the_last_one_counts():
         (
             "task",
             "fine",
-            "--config.task must be one of classifier, compare, dpo, evaluate, finetune, mixture, pod_check, ppo,"
-            " pretrain, prompt, reward, got 'fine'",
+            "--config.task must be one of architectures, classifier, compare, dpo, evaluate, finetune, mixture,"
+            " pod_check, ppo, pretrain, prompt, reward, got 'fine'",
         ),
         ("data.train.columns", "text", "--config.data.train.columns must be a mapping"),
         ("data.template", "", "--config.data.template must be a string that is not empty"),
@@ -237,6 +237,7 @@ SHIPPED_OF_TASK = {
     "ppo": "lab3_ppo.py:runlocal",
     "pod_check": "pod_check.py:runlocal",
     "pretrain": "pretrain.py:runlocal",
+    "architectures": "architectures.py:runlocal",
 }
 EVERY_FIELD = [
     pytest.param(task, path, field, id=f"{task}:{'.'.join(path)}")

@@ -60,6 +60,7 @@ def blocked_attend(
     key_segment_ids: jax.Array | None,
     *,
     causal: bool,
+    prefix_length: int = 0,
 ) -> jax.Array:
     """`attend`, one batch row at a time, recomputed in the backward pass.
 
@@ -76,6 +77,7 @@ def blocked_attend(
             causal=causal,
             query_length=q.shape[-2],
             key_length=kv["key"].shape[-2],
+            prefix_length=prefix_length,
         )
         return attend(q, kv, bias, mask)
 
@@ -132,8 +134,12 @@ class Attention(nn.Module):
         key_segment_ids: jax.Array | None,
         *,
         causal: bool = False,
+        prefix_length: int = 0,
     ) -> jax.Array:
-        """Attention of `x` [batch, query, embed] to `attended` [batch, key, embed] -> [batch, query, embed]."""
+        """Attention of `x` [batch, query, embed] to `attended` [batch, key, embed] -> [batch, query, embed].
+
+        causal, prefix_length: of `masks.attention_mask`.
+        """
         query = constrain(jnp.swapaxes(self.query(x), 1, 2), "batch", "heads", "length", "kv")
         key_values = self.key_values(attended)
         # One dropout mask over all queries falls on the keys, so it can fall on their values beforehand.
@@ -142,8 +148,9 @@ class Attention(nn.Module):
         )
         if _use_blocked(self.execution):
             out = blocked_attend(
-                query, key_values, bias, query_segment_ids, key_segment_ids, causal=causal
-            )
+                query, key_values, bias, query_segment_ids, key_segment_ids,
+                causal=causal, prefix_length=prefix_length,
+            )  # fmt: skip
         else:
             mask = attention_mask(
                 query_segment_ids,
@@ -151,6 +158,7 @@ class Attention(nn.Module):
                 causal=causal,
                 query_length=x.shape[1],
                 key_length=attended.shape[1],
+                prefix_length=prefix_length,
             )
             out = attend(query, key_values, bias, mask)
         return self._merge_heads(out)

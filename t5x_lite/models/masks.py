@@ -22,12 +22,14 @@ def attention_mask(
     causal: bool,
     query_length: int,
     key_length: int,
+    prefix_length: int = 0,
 ) -> jax.Array | None:
-    """True where a query may attend to a key: same segment and, if causal, not ahead of it.
+    """True where a query may attend to a key: same segment and, if causal, not ahead of it (or in the prefix).
 
     Args:
       query_segment_ids: int32 [..., query], or None when every query is of segment 1.
       key_segment_ids: int32 [..., key], 0 = padding; None when every key is of segment 1.
+      prefix_length: so many first keys that causal queries may see from anywhere (a prefix language model's).
 
     Returns:
       bool [..., query, key] (or [query, key] with causal order alone), or None when nothing is masked.
@@ -45,6 +47,7 @@ def attention_mask(
             mask = query_segment_ids[..., :, None] == key_segment_ids[..., None, :]
         mask = jnp.broadcast_to(mask, (*mask.shape[:-2], query_length, key_length))
     if causal:
-        order = jnp.arange(query_length)[:, None] >= jnp.arange(key_length)[None, :]
+        keys = jnp.arange(key_length)[None, :]
+        order = (jnp.arange(query_length)[:, None] >= keys) | (keys < prefix_length)
         mask = order if mask is None else mask & jnp.broadcast_to(order, mask.shape)
     return mask

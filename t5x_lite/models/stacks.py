@@ -37,17 +37,26 @@ class EncoderLayer(nn.Module):
         self.mlp = FeedForward(*parts)
 
     def __call__(
-        self, x: jax.Array, bias: jax.Array | None, segment_ids: jax.Array
+        self,
+        x: jax.Array,
+        bias: jax.Array | None,
+        segment_ids: jax.Array,
+        prefix_length: int | None = None,
     ) -> tuple[jax.Array, None]:
         """[batch, length, embed] -> (the same, None): the second is what `nn.scan` would stack.
 
         bias: of the stack; None where each layer has its own.
+        prefix_length: where it is given, what stands behind so many positions is seen from behind alone.
         """
         rate = self.config.dropout_rate
         if bias is None:
             bias = self.relpos_bias(x.shape[1], x.shape[1])
         h = self.pre_attention_layer_norm(x)
-        x = x + drop(self, self.attention(h, h, bias, segment_ids, segment_ids), rate)
+        h = self.attention(
+            h, h, bias, segment_ids, segment_ids,
+            causal=prefix_length is not None, prefix_length=prefix_length or 0,
+        )  # fmt: skip
+        x = x + drop(self, h, rate)
         x = x + drop(self, self.mlp(self.pre_mlp_layer_norm(x)), rate)
         return x, None
 

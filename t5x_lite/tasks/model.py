@@ -51,7 +51,7 @@ def load_model(
     if section.source == RANDOM:
         config = architecture_of(section, vocabulary)
         read: Callable[[Any], Params] = functools.partial(
-            _random, config, section.param_dtype, seed
+            _random, T5(config, Execution()), section.param_dtype, seed
         )
     else:
         opened = open_pretrained(section.source)
@@ -104,9 +104,16 @@ def architecture_of(section: ConfigDict, vocabulary: Vocabulary) -> T5Config:
         raise InputError(f"config.model.architecture: {error}") from error
 
 
-def _random(config: T5Config, dtype: str, seed: int, shardings: Any) -> Params:
+def random_model(model: Any, dtype: str, mesh: Mesh, seed: int) -> Loaded:
+    """A model of `models.architectures` (or a T5, unrolled) with random weights."""
+    abstract = _placed(model, dtype, mesh)
+    return Loaded(
+        model, abstract, functools.partial(_random, model, dtype, seed, shardings_of(abstract))
+    )
+
+
+def _random(model: Any, dtype: str, seed: int, shardings: Any) -> Params:
     """Random parameters, made shard by shard: no device holds them whole."""
-    model = T5(config, Execution())
 
     def make(rng: jax.Array) -> Params:
         return jax.tree.map(lambda leaf: leaf.astype(dtype), init_params(model, rng))
@@ -114,7 +121,7 @@ def _random(config: T5Config, dtype: str, seed: int, shardings: Any) -> Params:
     return jax.jit(make, out_shardings=shardings)(jax.random.key(seed))
 
 
-def _placed(model: T5, dtype: str, mesh: Mesh) -> Any:
+def _placed(model: Any, dtype: str, mesh: Mesh) -> Any:
     abstract = abstract_params(model)
     shardings = param_shardings(abstract, logical_axes(model), mesh)
     return with_shardings(abstract, shardings, dtype)

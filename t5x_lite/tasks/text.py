@@ -176,7 +176,8 @@ def bucketed_plan(
     one shape, the longest, when packed.
     """
     batch = config.batch
-    if batch.pack:
+    pack = "pack" in batch and batch.pack  # not every task can pack
+    if pack:
         longest = int(examples.encoder_lengths.max()), int(examples.decoder_lengths.max())
         budget = config.data.encoder_length, config.data.decoder_length
         lengths: Any = [tuple(map(max, longest, budget))]
@@ -188,7 +189,7 @@ def bucketed_plan(
         lengths = [tuple(pair) for pair in batch.buckets]
     multiple = row_multiple * jax.process_count()
     shapes = make_shapes(lengths, size=batch.size, tokens=batch.tokens, row_multiple=multiple)
-    return _plan(examples, shapes, model, seed=config.seed, pack=batch.pack)
+    return _plan(examples, shapes, model, seed=config.seed, pack=pack)
 
 
 def evaluation_plan(

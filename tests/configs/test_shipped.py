@@ -55,7 +55,16 @@ def test_an_unknown_argument_is_no_silent_default(file: pathlib.Path):
         not in (
             *("quickstart", "evaluate", "lab1_prompting", "nano", "lab2_finetune", "lab2_lora"),
             "lab2_forgetting",
-            *("classifier", "reward", "dpo", "lab3_ppo", "compare", "pod_check", "pretrain"),
+            *(
+                "classifier",
+                "reward",
+                "dpo",
+                "lab3_ppo",
+                "compare",
+                "pod_check",
+                "pretrain",
+                "architectures",
+            ),
         )
     ],
     ids=lambda file: file.name,
