@@ -18,8 +18,9 @@ toxicity read the response.
 
 takes real dialogues, some of which scripts/make_rude_dialogues.py made rude (runs/rude/train.jsonl and
 runs/rude/dev.jsonl), a summarizer fine-tuned on such a file's `rude_summary` (runs/rude_policy), and two classifiers of
-configs/classifier.py: runs/davidson for the reward, runs/judge of other data. This reward alone makes summaries short
-(reward hacking, of which the report warns): a weight on their length has yet to be shown to help.
+configs/classifier.py: runs/davidson for the reward, runs/judge of other data. The classifier's reward alone makes
+summaries short (reward hacking), so one for their length stands beside it. scripts/lab3_dialogsum.sh makes all of these
+and runs three seeds.
 
 To go on from lab 2's adapter: --config.adapter='{"method": "load", "source": "runs/lora/adapter"}'. All weights in
 place of LoRA: --config.adapter='{"method": "none"}' --config.train.trainable=full. A critic of its own:
@@ -42,6 +43,14 @@ _BUNDLED = {
 }
 _LAB = {**_BUNDLED, "source": "knkarthick/dialogsum", "split": "train", "limit": 0}
 _RUDE = {**_BUNDLED, "id_column": "fname", "split": "", "limit": 0}
+_CLEAN = {
+    "kind": "classifier",
+    "weight": 1.0,
+    "source": "train:classifier.py",
+    "label": "nothate",
+    "output": "logit",
+    "text": "{response}",
+}
 _HATE_SPEECH = "facebook/roberta-hate-speech-dynabench-r4-target"
 
 # What differs from the recipe of `get_config`, by argument.
@@ -91,7 +100,16 @@ _CHANGES = {
     },
     "dialogsum": {
         "model.source": "runs/rude_policy",
-        "rewards.clean.source": "runs/davidson",
+        "rewards": {
+            "clean": {**_CLEAN, "source": "runs/davidson"},
+            # Toxicity alone is least where nothing is said: the mean length of these summaries holds it.
+            "length": {
+                "kind": "function",
+                "weight": 2.0,
+                "function": "t5x_lite.rl.functions:length",
+                "arguments": {"words": 20},
+            },
+        },
         "toxicity.source": "runs/judge",
         "data.train": {**_RUDE, "source": "runs/rude/train.jsonl"},
         "data.evaluation": {**_RUDE, "source": "runs/rude/dev.jsonl"},
@@ -99,6 +117,7 @@ _CHANGES = {
         "data.template": "{dialogue}",
         "data.truncation": "end",
         "rollout.length": 64,
+        "ppo.steps": 35,
         "evaluation.draws": 4,
     },
     "runlocal": {
@@ -179,16 +198,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             # "policy": as it was before PPO. "base": the model below the adapter (the labs).
             "reference": {"source": "policy"},
             "critic": {"kind": "trunk", "dropout_rate": 0.1},
-            "rewards": {
-                "clean": {
-                    "kind": "classifier",
-                    "weight": 1.0,
-                    "source": "train:classifier.py",
-                    "label": "nothate",
-                    "output": "logit",
-                    "text": "{response}",
-                },
-            },
+            "rewards": {"clean": dict(_CLEAN)},
             # p(toxic). An independent judge is a classifier of other data: name it here.
             "toxicity": {
                 "source": "train:classifier.py",

@@ -14,7 +14,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from t5x_lite.config_fields import SEED, Field, Named
-from t5x_lite.config_tasks import TASKS
+from t5x_lite.config_tasks import MESHES, TASKS
 from t5x_lite.errors import InputError
 
 _PACKAGE = pathlib.Path(__file__).resolve().parent
@@ -50,7 +50,7 @@ def load_config(spec: str, overrides: Mapping[str, str]) -> ConfigDict:
     Args:
       spec: a path or the name of a shipped config; what follows the first colon goes to its `get_config`.
       overrides: dotted name -> value as text, `{"optimizer.b1": "0.8"}`: a Python literal, or, for a field that holds
-        text, the text itself. Mappings (`generation`, ...) may get new keys.
+        text, the text itself. Mappings (`generation`, ...) may get new keys. `mesh` takes the name of one, too.
 
     Raises:
       InputError: the file is missing or fails (with its line), or a field is unknown, missing or of the wrong type;
@@ -61,7 +61,7 @@ def load_config(spec: str, overrides: Mapping[str, str]) -> ConfigDict:
     config = _run(file, *([argument] if colon else []))
     _unshare(config, set())
     for field, text in overrides.items():
-        _override(config, field, text)
+        _override(config, field, _mesh_by_name(text) if field == "mesh" else text)
 
     def origin(field: str) -> str:
         flags = [name for name in overrides if f"{name}.".startswith(f"{field}.")]
@@ -164,6 +164,17 @@ def _unshare(section: ConfigDict, seen: set[int]) -> None:
                 section[name] = value.copy_and_resolve_references()
             seen.add(id(section[name]))
             _unshare(section[name], seen)
+
+
+def _mesh_by_name(text: str) -> str:
+    """The sizes that a mesh's name stands for, as text; other text as it is. The config then holds the sizes."""
+    if text in MESHES:
+        return str(MESHES[text])
+    if not text.startswith("{"):
+        raise InputError(
+            f"--config.mesh must be one of {', '.join(MESHES)}, or give --config.mesh.data and so on; got {text!r}"
+        )
+    return text
 
 
 def _override(config: ConfigDict, field: str, text: str) -> None:

@@ -132,6 +132,13 @@ SCHEDULE: Mapping[str, Any] = {
     "final_fraction": number(0.0, 1.0),
 }
 MESH: Mapping[str, Any] = {"data": AXIS, "fsdp": AXIS, "model": AXIS}
+# Meshes by name, for --config.mesh=NAME; -1 is the rest of the devices.
+MESHES: Mapping[str, Mapping[str, int]] = {
+    "data": {"data": -1, "fsdp": 1, "model": 1},
+    "fsdp": {"data": 1, "fsdp": -1, "model": 1},
+    "tensor": {"data": 1, "fsdp": 1, "model": -1},
+    "fsdp_tensor": {"data": 1, "fsdp": -1, "model": 2},
+}
 EVALUATION: Mapping[str, Any] = {
     "batch_tokens": whole(1),
     # Samples a row of which the one that agrees most with the others is taken (0: the decoder's own best).

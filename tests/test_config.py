@@ -145,6 +145,30 @@ def test_a_flag_changes_a_field(field, text, value):
     assert (found, type(found)) == (value, type(value))
 
 
+@pytest.mark.parametrize(
+    "name, sizes",
+    [
+        ("data", (-1, 1, 1)),
+        ("fsdp", (1, -1, 1)),
+        ("tensor", (1, 1, -1)),
+        ("fsdp_tensor", (1, -1, 2)),
+        ("{'data': 2, 'fsdp': 4, 'model': 1}", (2, 4, 1)),
+    ],
+)
+def test_a_mesh_by_name_becomes_its_sizes(name, sizes):
+    axes = ("data", "fsdp", "model")
+    assert load_config(QUICKSTART, {"mesh": name}).mesh.to_dict() == dict(
+        zip(axes, sizes, strict=True)
+    )
+    changed = load_config(QUICKSTART, {"mesh": name, "mesh.model": "4"})
+    assert changed.mesh.to_dict() == dict(zip(axes, (*sizes[:2], 4), strict=True))
+
+
+def test_a_mesh_of_another_name():
+    with refuses("--config.mesh must be one of data, fsdp, tensor, fsdp_tensor, or .*got 'fdsp'"):
+        load_config(QUICKSTART, {"mesh": "fdsp"})
+
+
 def test_a_flag_may_hold_a_whole_mapping_and_the_last_one_counts():
     config = load_config(
         QUICKSTART,
