@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import errno
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 from t5x_lite import console
 from t5x_lite.config import load_config, shipped_configs
 from t5x_lite.errors import InputError, Stopped
+from t5x_lite.parallel.processes import Launch, joined, process_count
 
 USAGE = """\
 t5x-lite --config FILE.py[:ARGUMENT] --workdir DIRECTORY [--config.FIELD=VALUE ...]
@@ -26,8 +29,18 @@ stopped run was.
   --workdir DIRECTORY        where the run's files go
   --help                     this text
 
+One process a host; on a TPU pod they find each other, elsewhere these say where they are:
+
+  --coordinator_address HOST:PORT  process 0's host, and a port that is free there
+  --num_processes N          how many processes there are
+  --process_id K             which one this is, from 0
+  --start_seconds 300        how long all wait until the last one is there
+  --lost_seconds 30          after how long a silence a process counts as gone, and all end
+
 Configs that ship (each says at its top what it does, on which hardware, and for how long):
 """
+
+_START_SECONDS, _LOST_SECONDS = 300.0, 30.0
 
 # What a full disk or a missing permission is, in the middle of a run.
 _STORAGE_TROUBLE = (
@@ -43,10 +56,12 @@ def run() -> None:
         return
     console.setup()
     try:
+        launch, arguments = parse_launch(arguments)
         spec, workdir, overrides = parse(arguments)
         config = load_config(spec, overrides)
-        task = importlib.import_module(f"t5x_lite.tasks.{config.task}")
-        task.run(config, os.path.expanduser(workdir))
+        with joined(launch, config.to_json_best_effort(sort_keys=True)):
+            task = importlib.import_module(f"t5x_lite.tasks.{config.task}")
+            task.run(config, os.path.expanduser(workdir))
     except InputError as error:
         _exit(str(error), 2)
     except OSError as error:
@@ -58,6 +73,44 @@ def run() -> None:
         _exit(str(stopped), 128 + stopped.signal_number)
     except KeyboardInterrupt:
         _exit("stopped; the same command goes on from the last checkpoint, if there is one", 130)
+    except Exception:
+        if process_count() == 1:
+            raise
+        traceback.print_exc()
+        _end(1)
+
+
+def parse_launch(arguments: Sequence[str]) -> tuple[Launch, list[str]]:
+    """Reads the flags that say which process of several this is, and returns the others as they are.
+
+    Raises:
+      InputError: one without a number or value, or without those that belong to it.
+    """
+    given = {f"--{field.name}": "" for field in dataclasses.fields(Launch)}
+    others, rest = [], list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        flag, equals, value = argument.partition("=")
+        if flag not in given:
+            others.append(argument)
+            continue
+        value = value if equals else rest.pop(0) if rest else ""
+        number = value.replace(".", "", 1) if flag.endswith("_seconds") else value
+        if flag != "--coordinator_address" and not number.isdecimal():
+            raise InputError(f"{flag} needs a number, got {value!r}; see t5x-lite --help")
+        given[flag] = value
+    address, count, number = list(given.values())[:3]
+    if bool(address) != bool(count) or bool(count) != bool(number):
+        raise InputError(
+            "--coordinator_address, --num_processes and --process_id belong together: give all three, or none"
+        )
+    return Launch(
+        address,
+        int(count or 1),
+        int(number or 0),
+        float(given["--start_seconds"] or _START_SECONDS),
+        float(given["--lost_seconds"] or _LOST_SECONDS),
+    ), others
 
 
 def parse(arguments: Sequence[str]) -> tuple[str, str, dict[str, str]]:
@@ -102,4 +155,11 @@ def _list_configs() -> str:
 
 def _exit(message: str, status: int) -> None:
     sys.stderr.write(f"t5x-lite: {message}\n")
+    _end(status)
+
+
+def _end(status: int) -> None:
+    if process_count() > 1:  # jax would first wait for the others, who may be gone
+        sys.stderr.flush()
+        os._exit(status)
     sys.exit(status)

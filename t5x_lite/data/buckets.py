@@ -74,8 +74,7 @@ def make_shapes(
     if size % row_multiple:
         raise InputError(
             f"batch.size: {size} rows are not a multiple of {row_multiple} (devices that share a"
-            " batch x accumulation x"
-            " processes)"
+            " batch x accumulation)"
         )
     shapes: list[Shape] = []
     for encoder_length, decoder_length in lengths:

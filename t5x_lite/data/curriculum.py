@@ -23,7 +23,7 @@ class Curriculum:
         return tuple(dict.fromkeys((*self.first.shapes, *self.then.shapes)))
 
     def batch(self, step: int) -> Batch:
-        """This process's rows of the global batch of that step."""
+        """The global batch of that step."""
         if step < self.steps:
             return self.first.batch(step)
         return self.then.batch(step - self.steps)

@@ -38,7 +38,7 @@ class CountedPads:
         return self.batches.shapes
 
     def batch(self, step: int) -> Batch:
-        """This process's rows of the global batch of that step."""
+        """The global batch of that step."""
         batch = dict(self.batches.batch(step))
         if self.in_loss:
             targets, inputs = batch["decoder_target_tokens"], batch["decoder_input_tokens"]

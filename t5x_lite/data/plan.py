@@ -3,8 +3,8 @@ state is the step.
 
 Every epoch shows each example exactly once. The examples are shuffled, sorted into buckets
 (buckets.py) and cut into batches; what a bucket has left over is promoted to the next longer one,
-and the last batch is filled up with rows of weight 0. Each process builds only its own rows of the
-global batch; another number of processes sees the same batches.
+and the last batch is filled up with rows of weight 0. The plan knows nothing of processes: any number
+of them sees the same batches.
 """
 
 from __future__ import annotations
@@ -38,12 +38,10 @@ class Plan:
         every epoch).
       pad_id: fills rows up.
       decoder_start_id: the first decoder input.
-      process_index, process_count: which rows of each global batch to build: the process_index-th
-        of equal blocks.
 
     Raises:
-      InputError: no examples, an example longer than the longest shape, rows that the processes do
-        not divide, or packing with several shapes.
+      InputError: no examples, an example longer than the longest shape, or packing with several
+        shapes.
     """
 
     def __init__(
@@ -55,8 +53,6 @@ class Plan:
         pack: bool,
         pad_id: int,
         decoder_start_id: int,
-        process_index: int = 0,
-        process_count: int = 1,
     ):
         self.source = source
         self.shapes = tuple(shapes)
@@ -64,7 +60,6 @@ class Plan:
         self.packed = pack
         self._pad_id = pad_id
         self._decoder_start_id = decoder_start_id
-        self._process = (process_index, process_count)
         self._lengths = source.encoder_lengths, source.decoder_lengths
         buckets = assign([shape[:2] for shape in self.shapes], *self._lengths)
         if not len(buckets):
@@ -76,11 +71,6 @@ class Plan:
                 f" {self._lengths[1][first]} tokens, over"
                 f" the longest bucket {tuple(self.shapes[-1][:2])}"
             )
-        for shape in self.shapes:
-            if shape.rows % process_count:
-                raise InputError(
-                    f"batch: {shape.rows} rows do not divide among {process_count} processes"
-                )
         if pack and len(self.shapes) != 1:
             raise InputError(
                 f"batch.pack: packed batches have one shape; there are {len(self.shapes)} buckets"
@@ -95,8 +85,7 @@ class Plan:
         self.steps_per_epoch = len(self._epoch(0))
 
     def batch(self, step: int, source: ExampleSource | None = None) -> Batch:
-        """This process's rows of the global batch of that step, as numpy arrays (keys:
-        `features.to_batch`).
+        """The global batch of that step, as numpy arrays (keys: `features.to_batch`).
 
         source: examples to build them of in place of the plan's own, none of them longer.
         """
@@ -113,30 +102,26 @@ class Plan:
         )
 
     def rows(self, step: int) -> tuple[int, Shape, Packs]:
-        """(epoch, shape, this process's rows), a row being the indices of the examples in it
-        (none: a filled-up row).
+        """(epoch, shape, rows), a row being the indices of the examples in it (none: a filled-up
+        row).
         """
         epoch, within = divmod(step, self.steps_per_epoch)
         bucket, numbers = self._epoch(epoch)[within]
         shape = self.shapes[bucket]
         packs = [self._packs[number] for number in numbers]
         packs += [np.zeros(0, int)] * (shape.rows - len(packs))
-        index, count = self._process
-        block = shape.rows // count
-        return epoch, shape, packs[index * block : (index + 1) * block]
+        return epoch, shape, packs
 
     def indices(self, step: int) -> np.ndarray:
-        """int [rows]: the example in each of this process's rows, -1 in a filled-up row. Only for
-        plans without packing.
+        """int [rows]: the example in each row, -1 in a filled-up row. Only for plans without
+        packing.
         """
         if self.packed:
             raise ValueError("packed rows hold several examples; use rows(step)")
         return np.array([int(pack[0]) if len(pack) else -1 for pack in self.rows(step)[2]])
 
     def padding(self) -> dict[str, float]:
-        """Fractions of an epoch's token slots that are padding, by "encoder" and "decoder", for
-        all processes.
-        """
+        """Fractions of an epoch's token slots that are padding, by "encoder" and "decoder"."""
         slots = np.zeros(2)
         for bucket, _ in self._epoch(0):
             shape = self.shapes[bucket]

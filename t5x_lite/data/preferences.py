@@ -95,7 +95,7 @@ class PairPlan:
         self.source = chosen
 
     def batch(self, step: int) -> Batch:
-        """This process's rows of the global batch of that step; a row that only fills it has no loss weight."""
+        """The global batch of that step; a row that only fills it has no loss weight."""
         chosen, rejected = (self._plan.batch(step, source) for source in self._sides)
         rows = self.indices(step)
         reference = np.where(rows[:, None] >= 0, self.reference[rows], 0).astype(np.float32)

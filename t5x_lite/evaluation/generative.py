@@ -38,7 +38,8 @@ def generate_texts(
 
     `batches` yields (indices int [batch], batch): the row numbers, -1 for padding rows, and a batch with
     `encoder_input_tokens`. `decode` gets both; the indices let a sampler fold the row into its rng, so that a row's
-    sample does not depend on its batch. On several hosts `decode` returns all rows of the global batch on each.
+    sample does not depend on its batch. With several processes, `batches` and what `decode` returns have all rows on
+    each.
     `on_text(row, text)` is called as outputs appear. `done` are rows that an earlier run decoded: batches of such rows
     alone are not decoded again, and the others keep their shape, so that a resumed run decodes what one that was never
     stopped does.

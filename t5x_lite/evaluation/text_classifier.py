@@ -14,6 +14,7 @@ from t5x_lite.data.classifier_text import ClassifierTokenizer, load_classifier_t
 from t5x_lite.errors import InputError
 from t5x_lite.interop.classifiers import Classifier, open_classifier
 from t5x_lite.models.encoder_classifier import EncoderClassifier
+from t5x_lite.params.fingerprint import whole
 
 _ROWS = 32  # a batch: fixed, so that lengths alone make new shapes
 _LENGTH_MULTIPLE = 32
@@ -55,7 +56,7 @@ class TextClassifier:
             batch = np.full((_ROWS, length), pad, np.int32)
             for row, i in enumerate(chosen):
                 batch[row, : len(ids[i])] = ids[i]
-            logits = np.asarray(self._apply(self.params, self._put(batch)))
+            logits = whole(self._apply(self.params, self._put(batch)))
             result[chosen] = logits[: len(chosen)]
         return result
 

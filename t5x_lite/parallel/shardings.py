@@ -122,8 +122,12 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def put_batch(batch: dict[str, Any], mesh: Mesh) -> dict[str, jax.Array]:
-    """A global batch on the devices, from this process's rows of it."""
+    """A global batch on the devices; of several processes, each transfers the rows that its devices hold.
+
+    batch: every array with all rows, the same on every process.
+    """
     sharding = batch_sharding(mesh)
     return {
-        name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()
+        name: jax.make_array_from_callback(rows.shape, sharding, rows.__getitem__)
+        for name, rows in batch.items()
     }

@@ -32,6 +32,7 @@ from t5x_lite.models.config import Execution
 from t5x_lite.models.t5 import T5, project
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.parallel.shardings import put_batch, row_multiple
+from t5x_lite.params.fingerprint import whole
 from t5x_lite.params.overview import count
 from t5x_lite.reports.environment import environment
 from t5x_lite.reports.metrics import read_metrics
@@ -195,7 +196,7 @@ def _answers(model: Any, params: Any, plan: Plan, mesh: Mesh, rows: int) -> np.n
     found = np.zeros(rows, np.int64)
     for step in range(plan.steps_per_epoch):
         indices = plan.indices(step)
-        tokens = np.asarray(likeliest(params, put_batch(plan.batch(step), mesh)))
+        tokens = whole(likeliest(params, put_batch(plan.batch(step), mesh)))
         found[indices[indices >= 0]] = tokens[indices >= 0]
     return found
 

@@ -23,6 +23,7 @@ from t5x_lite.models.t5 import T5
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.parallel.shardings import put_batch, row_multiple
 from t5x_lite.params.adapters import unstack_adapters
+from t5x_lite.params.fingerprint import whole
 from t5x_lite.params.stacking import is_stacked, unstack
 from t5x_lite.rl.dpo import DPOSettings, dpo_losses, make_dpo_step, pair_logprobs
 from t5x_lite.tasks.adaptation import adaptation_of, check_adaptation
@@ -160,7 +161,7 @@ def make_scorer(model: T5, chunk: int, mesh: Mesh) -> PairScorer:
                 return None
             sums = of_batch(params, adapters, put_batch(pairs.batch(step), mesh))
             rows = pairs.indices(step)
-            values = np.stack(jax.device_get(sums), axis=1)
+            values = np.stack([whole(one) for one in sums], axis=1)
             result[rows[rows >= 0]] = values[rows >= 0]
         return result
 

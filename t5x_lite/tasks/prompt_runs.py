@@ -27,6 +27,7 @@ from t5x_lite.evaluation.generative import Decode, Predictions, generate_texts
 from t5x_lite.evaluation.rouge import agreement
 from t5x_lite.models.t5 import T5
 from t5x_lite.parallel.shardings import put_batch, row_multiple
+from t5x_lite.params.fingerprint import whole
 
 # Shapes of batches for all prompt kinds together: each costs a compilation for each structure of settings.
 _BUCKETS = 6
@@ -77,7 +78,7 @@ class Decoder:
     ):
         self._model, self._params, self._vocabulary = model, params, vocabulary
         self._mesh, self._rng = mesh, rng
-        multiple = row_multiple(mesh) * jax.process_count()
+        multiple = row_multiple(mesh)
         buckets = choose_lengths(lengths, np.ones_like(lengths), _BUCKETS, _MULTIPLE)
         tokens = max(batch_tokens, buckets[-1][0] * multiple)
         shapes = make_shapes(buckets, size=0, tokens=tokens, row_multiple=multiple)
@@ -126,12 +127,11 @@ class Decoder:
         for group, text in done.items():
             write(group, text)
         inputs = [ids[group[0]] for group in groups]
-        plan = self._plan(inputs, jax.process_index(), jax.process_count())
-        whole = self._plan(inputs, 0, 1)  # the same batches with the rows of all processes
+        plan = self._plan(inputs)
         texts = generate_texts(
             self._make_decode(run, prompt, np.array([group[0] for group in groups])),
             self._vocabulary,
-            ((whole.indices(step), plan.batch(step)) for step in range(plan.steps_per_epoch)),
+            ((plan.indices(step), plan.batch(step)) for step in range(plan.steps_per_epoch)),
             len(groups),
             on_text=write,
             done=done,
@@ -147,7 +147,7 @@ class Decoder:
             known = multihost_utils.broadcast_one_to_all(np.array(known, np.int32)).tolist()
         return {group: predictions.done.get(row, "") for group, row in enumerate(known) if row >= 0}
 
-    def _plan(self, ids: list[list[int]], process_index: int, process_count: int) -> Plan:
+    def _plan(self, ids: list[list[int]]) -> Plan:
         nothing = Ragged.from_lists([[self._vocabulary.eos_id]] * len(ids))
         return Plan(
             Examples(Ragged.from_lists(ids), nothing),
@@ -156,8 +156,6 @@ class Decoder:
             pack=False,
             pad_id=self._model.config.pad_token_id,
             decoder_start_id=self._model.config.decoder_start_token_id,
-            process_index=process_index,
-            process_count=process_count,
         )
 
     def _make_decode(self, run: Run, prompt: Prompt, numbers: np.ndarray) -> Decode:
@@ -171,10 +169,7 @@ class Decoder:
                 self._rng,
                 row_ids=numbers[np.maximum(indices, 0)],
             )
-            whole = output.tokens
-            if jax.process_count() > 1:
-                whole = multihost_utils.process_allgather(whole, tiled=True)
-            of_row = np.asarray(whole).reshape(len(indices), candidates, -1)
+            of_row = whole(output.tokens).reshape(len(indices), candidates, -1)
             if candidates == 1:
                 return of_row[:, 0]
             return np.stack([row[self._agreed(prompt, row)] for row in of_row])

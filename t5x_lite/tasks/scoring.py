@@ -29,7 +29,8 @@ from t5x_lite.evaluation.rouge import agreement
 from t5x_lite.evaluation.teacher_forced import evaluate_loss
 from t5x_lite.models.config import T5Config
 from t5x_lite.models.t5 import T5
-from t5x_lite.parallel.shardings import batch_sharding, put_batch
+from t5x_lite.parallel.shardings import put_batch
+from t5x_lite.params.fingerprint import whole
 from t5x_lite.tasks.text import Split
 from t5x_lite.train.step import Batch, make_eval_step
 
@@ -172,14 +173,13 @@ def make_decode(
         settings = settings.updated({"num_return_sequences": candidates})
     generator = Generator(model.config, model.execution, vocabulary)
     rng = jax.random.fold_in(jax.random.key(config.seed), 1)
-    sharding = batch_sharding(mesh)
 
     def decode(tokens: np.ndarray, indices: np.ndarray) -> np.ndarray:
-        put = jax.device_put(tokens, sharding)
+        placed = put_batch({"tokens": tokens}, mesh)["tokens"]
         output = generator.generate(
-            params, put, settings, rng, row_ids=np.maximum(indices, 0), adapters=adapters
+            params, placed, settings, rng, row_ids=np.maximum(indices, 0), adapters=adapters
         )
-        of_row = np.asarray(output.tokens).reshape(len(tokens), settings.num_return_sequences, -1)
+        of_row = whole(output.tokens).reshape(len(tokens), settings.num_return_sequences, -1)
         if not candidates:
             return of_row[:, 0]
         chosen = [mbr.choose(vocabulary.decode(row), agreement, symmetric=True) for row in of_row]

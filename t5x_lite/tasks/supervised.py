@@ -21,6 +21,7 @@ from t5x_lite.errors import InputError
 from t5x_lite.optim.optimizers import make_optimizer
 from t5x_lite.optim.schedules import make_schedule
 from t5x_lite.optim.trainable import trainable_part
+from t5x_lite.parallel.processes import check_same, from_process_zero, wait_for_all
 from t5x_lite.parallel.shardings import (
     optimizer_shardings,
     put_batch,
@@ -49,7 +50,7 @@ class Batches(Protocol):
         """The shapes that its batches have."""
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
-        """This process's rows of the batch of that step; a pure function."""
+        """The global batch of that step; a pure function."""
 
 
 def same(state: TrainState) -> TrainState:
@@ -134,6 +135,7 @@ def run_supervised(
       Stopped: a signal came; the same command goes on from there.
     """
     steps = config.train.steps
+    check_same("training examples", metadata["examples"])
     metadata = metadata | {"batches": [list(shape) for shape in batches.shapes]}
     jitted = jax.jit(
         step, donate_argnums=0, out_shardings=(shardings_of(abstract), replicated(mesh))
@@ -141,14 +143,16 @@ def run_supervised(
     checkpoints = Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep)
     try:
         start, evaluation_owed = 0, False
-        if checkpoints.latest_step() is None:
+        if from_process_zero(checkpoints.latest_step) is None:
             state = begin()
         else:
             part, saved = checkpoints.restore(saved_part(abstract))
             state = whole(part)
             start = int(state.step)
             check_same_run(saved, metadata, workdir)
-            evaluation_owed = saved["evaluation_owed"] and not _is_evaluated(workdir, start)
+            evaluation_owed = saved["evaluation_owed"] and not from_process_zero(
+                lambda: _is_evaluated(workdir, start)
+            )
             if start == steps and not evaluation_owed:
                 return state
             log.info("going on from step %d of %s", start, checkpoints.directory)
@@ -159,7 +163,7 @@ def run_supervised(
         with MetricsWriter(
             workdir, start_step=start, tensorboard=config.logging.tensorboard
         ) as writer:
-            return run_loop(
+            state = run_loop(
                 MeasuredStep(jitted, workdir / MEMORY_FILE, begin=start == 0),
                 state,
                 _device_batches(batches, start, steps, mesh),
@@ -175,6 +179,8 @@ def run_supervised(
                 metadata=metadata,
                 evaluation_owed=evaluation_owed,
             )
+        wait_for_all()  # the reports of all read what process 0 wrote
+        return state
     finally:
         checkpoints.close()
 

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 from etils import epath
 from ml_collections import ConfigDict
 
@@ -23,6 +22,7 @@ from t5x_lite.errors import InputError
 from t5x_lite.interop.hub import model_directory
 from t5x_lite.interop.t5x import is_t5x
 from t5x_lite.models.config import T5Config
+from t5x_lite.parallel.processes import from_process_zero
 from t5x_lite.tasks.workdir import is_claimed, local_copy
 
 TRAINED = "train"
@@ -100,20 +100,26 @@ def vocabulary_of(config: ConfigDict, texts: Sequence[str], folder: epath.Path) 
                 )
             return load_vocabulary(model_directory(config.model.source))
         return load_vocabulary(section.source)
-    with local_copy(folder / "tokenizer", with_files=is_claimed(folder)) as directory:
-        if is_claimed(folder) and (directory / "tokenizer_config.json").exists():
-            return load_vocabulary(directory)
-        return train_tokenizer(
-            texts,
-            directory,
-            vocab_size=section.vocab_size,
-            algorithm=section.algorithm,
-            user_defined_symbols=section.user_defined_symbols,
-            extra_ids=section.extra_ids,
-            keep_newlines=section.keep_newlines,
-            byte_fallback=section.byte_fallback,
-            max_sentences=section.max_sentences,
-        )
+
+    def train() -> None:
+        with local_copy(folder / "tokenizer", with_files=is_claimed(folder)) as directory:
+            if is_claimed(folder) and (directory / "tokenizer_config.json").exists():
+                return
+            train_tokenizer(
+                texts,
+                directory,
+                vocab_size=section.vocab_size,
+                algorithm=section.algorithm,
+                user_defined_symbols=section.user_defined_symbols,
+                extra_ids=section.extra_ids,
+                keep_newlines=section.keep_newlines,
+                byte_fallback=section.byte_fallback,
+                max_sentences=section.max_sentences,
+            )
+
+    from_process_zero(train)
+    with local_copy(folder / "tokenizer", with_files=True) as directory:
+        return load_vocabulary(directory)
 
 
 def make_split(data: ConfigDict, rows: list[Row], vocabulary: Vocabulary, name: str) -> Split:
@@ -136,12 +142,7 @@ def check_batch(batch: ConfigDict, row_multiple: int) -> None:
     """Refuses a `batch` section that fits no data, before the data is read."""
     # Where the lengths come from the data, one token a row stands for them.
     lengths = [(1, 1)] if isinstance(batch.buckets, int) else batch.buckets
-    make_shapes(
-        lengths,
-        size=batch.size,
-        tokens=batch.tokens,
-        row_multiple=row_multiple * jax.process_count(),
-    )
+    make_shapes(lengths, size=batch.size, tokens=batch.tokens, row_multiple=row_multiple)
 
 
 def train_plan(
@@ -187,8 +188,7 @@ def bucketed_plan(
         )
     else:
         lengths = [tuple(pair) for pair in batch.buckets]
-    multiple = row_multiple * jax.process_count()
-    shapes = make_shapes(lengths, size=batch.size, tokens=batch.tokens, row_multiple=multiple)
+    shapes = make_shapes(lengths, size=batch.size, tokens=batch.tokens, row_multiple=row_multiple)
     return _plan(examples, shapes, model, seed=config.seed, pack=pack)
 
 
@@ -199,12 +199,10 @@ def evaluation_plan(
     lengths = choose_lengths(
         examples.encoder_lengths, examples.decoder_lengths, _EVALUATION_BUCKETS, 16
     )
-    multiple = row_multiple * jax.process_count()
-    tokens = max(tokens, lengths[-1][0] * multiple)
-    shapes = make_shapes(lengths, size=0, tokens=tokens, row_multiple=multiple)
-    most = (
-        -(-len(examples.encoder_lengths) // multiple) * multiple
-    )  # a small split needs no larger batches
+    tokens = max(tokens, lengths[-1][0] * row_multiple)
+    shapes = make_shapes(lengths, size=0, tokens=tokens, row_multiple=row_multiple)
+    # A small split needs no larger batches.
+    most = -(-len(examples.encoder_lengths) // row_multiple) * row_multiple
     shapes = tuple(shape._replace(rows=min(shape.rows, most)) for shape in shapes)
     return _plan(examples, shapes, config, seed=None, pack=False)
 
@@ -219,6 +217,4 @@ def _plan(
         pack=pack,
         pad_id=config.pad_token_id,
         decoder_start_id=config.decoder_start_token_id,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
     )

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pathlib
+import secrets
 import tempfile
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from t5x_lite.errors import InputError
+from t5x_lite.parallel.processes import from_process_zero, wait_for_all
 
 CONFIG_FILE = "config.json"
 # What may differ when a run goes on: what is trained does not depend on it, rounding aside.
@@ -49,7 +51,31 @@ def open_workdir(workdir: str, config: ConfigDict) -> epath.Path:
         ) from error
     if before is not None:
         _compare(workdir, before, _resolved(config))
+    _check_shared(workdir, folder)
     return folder
+
+
+def _check_shared(workdir: str, folder: epath.Path) -> None:
+    """Sees that all processes have the same folder, where process 0 writes and all read.
+
+    Raises:
+      InputError: this one has another.
+    """
+    if jax.process_count() == 1:
+        return
+    mark = folder / f".shared-{from_process_zero(lambda: secrets.token_hex(8))}"
+    if jax.process_index() == 0:
+        mark.write_text("")
+    wait_for_all()
+    seen = mark.exists()
+    wait_for_all()
+    if jax.process_index() == 0:
+        mark.unlink()
+    if not seen:
+        raise InputError(
+            f"--workdir {workdir}: process {jax.process_index()} does not see there what process 0 writes; give a"
+            " folder that all hosts share (gs://, NFS)"
+        )
 
 
 def is_claimed(folder: epath.Path) -> bool:

@@ -94,7 +94,7 @@ def run_loop(
         """Evaluates and writes the result; False if a signal left no time for it."""
         nonlocal last_time
         bar.note("evaluating", now=True)
-        values = evaluate(state, lambda: stop.received is not None)
+        values = evaluate(state, stop.agreed)
         last_time = time.monotonic()
         if values is None:
             return False
@@ -119,15 +119,15 @@ def run_loop(
             if step == steps or step % evaluate_every == 0:
                 settle(bar)
                 owed = not evaluated(step, bar)
-            stopping = stop.received is not None  # read once: a signal may come at any point
+            stopping = stop.agreed()  # asked once: a signal may come at any point
             if step == steps or step % save_every == 0 or stopping:
                 settle(bar)
                 saver.save(step, state, {**metadata, "evaluation_owed": owed})
             if stopping:
                 break
         saver.wait()
-        if stop.received is not None:
-            raise Stopped(stop.received, int(state.step))
+        if stop.agreed_at_the_end():
+            raise Stopped(stop.received or 0, int(state.step))
     return state
 
 

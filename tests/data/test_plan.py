@@ -22,12 +22,12 @@ def source_of(examples=203, seed=0, longest=32):
 SOURCE = source_of()
 
 
-def plan_of(source=SOURCE, shapes=SHAPES, seed=7, pack=False, **process):
-    return Plan(source, shapes, seed=seed, pack=pack, pad_id=0, decoder_start_id=0, **process)
+def plan_of(source=SOURCE, shapes=SHAPES, seed=7, pack=False):
+    return Plan(source, shapes, seed=seed, pack=pack, pad_id=0, decoder_start_id=0)
 
 
-def packed_plan(seed=7, **process):
-    return plan_of(shapes=(Shape(64, 24, 8),), seed=seed, pack=True, **process)
+def packed_plan(seed=7):
+    return plan_of(shapes=(Shape(64, 24, 8),), seed=seed, pack=True)
 
 
 def numbers(batch, key="encoder_input_tokens"):
@@ -92,19 +92,6 @@ def test_seed_and_epoch_change_the_order(make):
     assert orders[0] != orders[1] and orders[0] != orders[2]
     # Not only the batches move: other examples meet.
     assert {frozenset(batch) for batch in orders[0]} != {frozenset(batch) for batch in orders[1]}
-
-
-@PLANS
-@pytest.mark.parametrize("count", [2, 4])
-def test_processes_together_see_the_global_batch(make, count):
-    whole = make()
-    parts = [make(process_index=i, process_count=count) for i in range(count)]
-    for step in range(whole.steps_per_epoch + 3):
-        expected = whole.batch(step)
-        rows = [part.batch(step) for part in parts]
-        for key, value in expected.items():
-            assert np.array_equal(np.concatenate([row[key] for row in rows]), value)
-            assert all(len(row[key]) == len(value) // count for row in rows)
 
 
 def test_batches_have_the_planned_shapes_and_no_example_in_a_longer_one_than_needed():
@@ -180,8 +167,6 @@ def test_the_evaluation_plan_keeps_the_order_and_marks_filled_up_rows():
     bucketed = plan_of(seed=None)
     found = np.concatenate([bucketed.indices(step) for step in range(bucketed.steps_per_epoch)])
     assert sorted(found[found >= 0].tolist()) == list(range(203))
-    halves = [plan_of(seed=None, process_index=i, process_count=2).indices(0) for i in range(2)]
-    assert np.concatenate(halves).tolist() == bucketed.indices(0).tolist()
 
 
 def test_packing_fits_and_fills():
@@ -244,7 +229,6 @@ def test_a_source_may_depend_on_the_epoch():
             dict(shapes=SHAPES[:2]),
             r"batch.buckets: example \d+ has \d+ / \d+ tokens, over the longest",
         ),
-        (dict(process_count=3), "8 rows do not divide among 3 processes"),
         (dict(pack=True), "batch.pack: packed batches have one shape; there are 3 buckets"),
     ],
     ids=str,
