@@ -249,8 +249,10 @@ print(f\"host {jax.process_index()} of {jax.process_count()}: {jax.local_device_
 
 install_on_hosts() {
   local archive="${TMPDIR:-/tmp}/t5x_lite_$name.tar.gz"
+  # The second listing is for a tree that was unpacked without its .git.
   # shellcheck disable=SC2016
-  call bash -c 'git ls-files --cached --others --exclude-standard -z | tar --null -T - -czf "$0"' "$archive"
+  call bash -c '{ git ls-files --cached --others --exclude-standard -z 2>/dev/null ||
+    find . -type f -not -path "./.venv/*" -not -path "./runs/*" -print0; } | tar --null -T - -czf "$0"' "$archive"
   on_every_slice tpu tpu-vm scp "$archive" NODE:t5x_lite.tar.gz --worker=all || failed "copying the tree failed"
   call rm "$archive"
   on_hosts "$install_script" || failed "installing failed"
