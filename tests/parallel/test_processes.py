@@ -222,7 +222,8 @@ def test_four_processes_train_lora_as_one_does(tmp_path, sizes):
     """With `model` over the processes, several of them hold the same rows."""
     mesh = dict(zip(("data", "fsdp", "model"), sizes, strict=True))
     settings = [
-        f"--config={LORA}", *TINY, "--config.data.evaluation.limit=8", "--config.batch.size=8",
+        f"--config={LORA}", *TINY, "--config.schedule.warmup_steps=1",
+        "--config.data.evaluation.limit=8", "--config.batch.size=8", "--config.batch.tokens=0",
         *(f"--config.mesh.{axis}={size}" for axis, size in mesh.items()),
     ]  # fmt: skip
     alone(4, *task(tmp_path / "one", *settings))
