@@ -16,18 +16,18 @@ import concurrent.futures
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
-from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
 from t5x_lite.console import log
 from t5x_lite.errors import InputError
+from t5x_lite.parallel.processes import from_process_zero
 
 PyTree = Any
 _MANIFEST = "manifest.json"
@@ -163,7 +163,7 @@ class Checkpoints:
         """
         self.wait()
         flat = _flat(abstract_state)
-        chosen = _decided_by_process_zero(lambda: self._choose(step, _describe(flat)))
+        chosen = from_process_zero(lambda: self._choose(step, _describe(flat)))
         self._manager.reload()  # a damaged checkpoint may have been renamed
         first = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         targets = {
@@ -326,21 +326,6 @@ def _differences(wanted: Mapping[str, Any], tree: Mapping[str, Any]) -> str:
 def _some(names: list[str]) -> str:
     more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
     return ", ".join(names[:_NAMES_SHOWN]) + more
-
-
-def _decided_by_process_zero(decide: Callable[[], int]) -> int:
-    if jax.process_count() == 1:
-        return decide()
-    step, failure = -1, None
-    if jax.process_index() == 0:
-        try:
-            step = decide()
-        except InputError as error:
-            failure = error
-    step = int(multihost_utils.broadcast_one_to_all(np.int32(step)))
-    if step < 0:
-        raise failure or InputError("no checkpoint to restore (process 0 says why)")
-    return step
 
 
 class _storage_trouble_is_named:

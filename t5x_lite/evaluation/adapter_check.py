@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from t5x_lite.params.fingerprint import whole
+from t5x_lite.params.gather import whole
 from t5x_lite.params.overview import count
 from t5x_lite.params.paths import Params, flatten
 from t5x_lite.params.soft_prompts import SOFT_PROMPT

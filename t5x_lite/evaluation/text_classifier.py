@@ -14,7 +14,7 @@ from t5x_lite.data.classifier_text import ClassifierTokenizer, load_classifier_t
 from t5x_lite.errors import InputError
 from t5x_lite.interop.classifiers import Classifier, open_classifier
 from t5x_lite.models.encoder_classifier import EncoderClassifier
-from t5x_lite.params.fingerprint import whole
+from t5x_lite.params.gather import whole
 
 _ROWS = 32  # a batch: fixed, so that lengths alone make new shapes
 _LENGTH_MULTIPLE = 32

@@ -17,7 +17,6 @@ from typing import Any
 import jax
 import numpy as np
 from flax import traverse_util
-from jax.experimental import multihost_utils
 
 from t5x_lite.errors import InputError
 from t5x_lite.interop import classifier_config
@@ -30,6 +29,7 @@ from t5x_lite.models.classifier_init import abstract_module, init_jitted, token_
 from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.encoder_classifier import EncoderClassifier
 from t5x_lite.models.t5_classifier import T5Classifier
+from t5x_lite.params.gather import whole
 
 Classifier = EncoderClassifier | T5Classifier
 Params = dict[str, Any]
@@ -153,7 +153,7 @@ def save_classifier(
         raise InputError(f"save_classifier: {_differences(want, have)}")
     tensors = {}
     for entry in table:
-        array = entry.to_hf(_gathered(flat[entry.path]))
+        array = entry.to_hf(whole(flat[entry.path]))
         tensors[entry.hf_name] = Tensor(
             array.shape, array.dtype, functools.partial(np.asarray, array)
         )
@@ -203,12 +203,6 @@ def _fields(module: Classifier, dtype: str) -> dict[str, Any]:
         "t5": dataclasses.asdict(module.config),
         "torch_dtype": dtype,
     }
-
-
-def _gathered(parameter: Any) -> np.ndarray:
-    if isinstance(parameter, jax.Array) and not parameter.is_fully_addressable:
-        return multihost_utils.process_allgather(parameter, tiled=True)
-    return np.asarray(parameter)
 
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 from flax import traverse_util
-from jax.experimental import multihost_utils
 
 from t5x_lite.console import progress
 from t5x_lite.errors import InputError
@@ -29,6 +28,7 @@ from t5x_lite.interop.tensors import (
 )
 from t5x_lite.interop.weight_files import FORMATS, open_weights
 from t5x_lite.models.config import T5Config
+from t5x_lite.params.gather import whole
 
 DEFAULT_SHARD_BYTES = 5 * 10**9  # as transformers 4 and 5 write
 _STAGING = ".partial-export"
@@ -190,11 +190,7 @@ def _check(
 
 def _to_tensor(entry: Entry, parameter: Any, dtype: str | None) -> Tensor:
     def read() -> np.ndarray:
-        if isinstance(parameter, jax.Array) and not parameter.is_fully_addressable:
-            array = multihost_utils.process_allgather(parameter, tiled=True)
-        else:
-            array = np.asarray(parameter)
-        return converted(entry.to_hf(array), dtype, entry.path)
+        return converted(entry.to_hf(whole(parameter)), dtype, entry.path)
 
     return Tensor(entry.hf_shape, DTYPES[dtype or parameter.dtype.name], read)
 

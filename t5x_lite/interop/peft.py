@@ -29,7 +29,8 @@ from t5x_lite.interop.tensors import (
 from t5x_lite.interop.torch_bin import open_torch_bin
 from t5x_lite.models.config import T5Config
 from t5x_lite.params.adapters import Adapter
-from t5x_lite.params.fingerprint import fingerprint, whole
+from t5x_lite.params.fingerprint import fingerprint
+from t5x_lite.params.gather import whole
 from t5x_lite.params.lora import LoraSettings, adapted_modules, adapted_of, split_axes
 from t5x_lite.params.paths import Params, flatten
 from t5x_lite.params.soft_prompts import SOFT_PROMPT

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-import jax
 import ml_dtypes
 import numpy as np
-from jax.experimental import multihost_utils
 
+from t5x_lite.params.gather import whole
 from t5x_lite.params.paths import flatten
 
 
@@ -29,10 +28,3 @@ def fingerprint(tree: Any, *, rounded: bool) -> str:
         digest.update(f"{path} {array.shape} {array.dtype}\n".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
-
-
-def whole(leaf: Any) -> np.ndarray:
-    """An array on the host, gathered from all processes where it lies on several."""
-    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
-        return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
-    return np.asarray(leaf)

@@ -32,7 +32,7 @@ from t5x_lite.models.config import Execution
 from t5x_lite.models.t5 import T5, project
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.parallel.shardings import put_batch, row_multiple
-from t5x_lite.params.fingerprint import whole
+from t5x_lite.params.gather import whole
 from t5x_lite.params.overview import count
 from t5x_lite.reports.environment import environment
 from t5x_lite.reports.metrics import read_metrics

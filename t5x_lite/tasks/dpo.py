@@ -23,7 +23,7 @@ from t5x_lite.models.t5 import T5
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.parallel.shardings import put_batch, row_multiple
 from t5x_lite.params.adapters import unstack_adapters
-from t5x_lite.params.fingerprint import whole
+from t5x_lite.params.gather import whole
 from t5x_lite.params.stacking import is_stacked, unstack
 from t5x_lite.rl.dpo import DPOSettings, dpo_losses, make_dpo_step, pair_logprobs
 from t5x_lite.tasks.adaptation import adaptation_of, check_adaptation

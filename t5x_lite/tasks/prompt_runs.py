@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import numpy as np
 from etils import epath
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from t5x_lite.console import log
@@ -26,8 +25,9 @@ from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.evaluation.generative import Decode, Predictions, generate_texts
 from t5x_lite.evaluation.rouge import agreement
 from t5x_lite.models.t5 import T5
+from t5x_lite.parallel.processes import from_process_zero
 from t5x_lite.parallel.shardings import put_batch, row_multiple
-from t5x_lite.params.fingerprint import whole
+from t5x_lite.params.gather import whole
 
 # Shapes of batches for all prompt kinds together: each costs a compilation for each structure of settings.
 _BUCKETS = 6
@@ -141,10 +141,12 @@ class Decoder:
 
     def _done(self, predictions: Predictions, groups: list[list[int]]) -> dict[int, str]:
         """{group: text} of the groups with at least one row decoded before; on every process those of process 0."""
-        known = [next((row for row in group if row in predictions.done), -1) for group in groups]
-        if jax.process_count() > 1:
-            # Another host may not see the file; it must skip the same batches all the same.
-            known = multihost_utils.broadcast_one_to_all(np.array(known, np.int32)).tolist()
+        # Another host may not see the file; it must skip the same batches all the same.
+        known = from_process_zero(
+            lambda: [
+                next((row for row in group if row in predictions.done), -1) for group in groups
+            ]
+        )
         return {group: predictions.done.get(row, "") for group, row in enumerate(known) if row >= 0}
 
     def _plan(self, ids: list[list[int]]) -> Plan:

@@ -30,7 +30,7 @@ from t5x_lite.evaluation.teacher_forced import evaluate_loss
 from t5x_lite.models.config import T5Config
 from t5x_lite.models.t5 import T5
 from t5x_lite.parallel.shardings import put_batch
-from t5x_lite.params.fingerprint import whole
+from t5x_lite.params.gather import whole
 from t5x_lite.tasks.text import Split
 from t5x_lite.train.step import Batch, make_eval_step
 

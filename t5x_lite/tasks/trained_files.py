@@ -15,7 +15,7 @@ from t5x_lite.interop.hf import save_hf
 from t5x_lite.interop.peft import load_adapter, save_adapter
 from t5x_lite.models.config import T5Config
 from t5x_lite.params.adapters import Adapter
-from t5x_lite.params.fingerprint import whole
+from t5x_lite.params.gather import whole
 from t5x_lite.params.partition import TRAINABLE, separate
 from t5x_lite.params.paths import Params, flatten
 from t5x_lite.tasks.adaptation import Adaptation, unrolled_adapter

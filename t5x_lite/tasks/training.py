@@ -16,7 +16,7 @@ from t5x_lite.data.plan import Plan
 from t5x_lite.optim.losses import LossSettings
 from t5x_lite.optim.trainable import combine, partition_optimizer, trainable_part
 from t5x_lite.parallel.shardings import row_multiple
-from t5x_lite.params.fingerprint import whole
+from t5x_lite.params.gather import whole
 from t5x_lite.params.overview import count
 from t5x_lite.params.partition import join, separate
 from t5x_lite.tasks.adaptation import Adaptation
