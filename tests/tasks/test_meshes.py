@@ -16,6 +16,8 @@ from t5x_lite.parallel.mesh import make_mesh
 
 ALL_AXES = (2, 2, 2)
 SIZES = [(8, 1, 1), (1, 8, 1), (1, 1, 8), ALL_AXES]
+# Below this a decision may fall either way.
+MARGIN = 1e-4
 # Every sharded axis can be cut into eight.
 MODEL = {
     "model.architecture.d_model": "16",
@@ -115,6 +117,8 @@ def compare(found, expected):
             if not isinstance(value, float):
                 assert record[name] == value, name
                 continue
+            if name == "accuracy" and abs(wanted.get("margin", 1.0)) < MARGIN:
+                continue  # near its beginning DPO prefers neither: which it counts right is rounding
             loss = name.rpartition("/")[2] == "loss"
             assert record[name] == pytest.approx(value, rel=1e-5, abs=0 if loss else 1e-5), name
 
