@@ -88,14 +88,33 @@ class Pretrained:
         Raises:
           InputError: as `generate`, and beams or several sequences: at once, before anything is compiled.
         """
-        tokens = self._streamer.stream(
+        tokens = self.stream_tokens(self.encode([text]), seed=seed, **settings)
+        return text_pieces(tokens, self.tokenizer)
+
+    def stream_tokens(
+        self, encoder_input_tokens: np.ndarray | jax.Array, *, seed: int = 0, **settings: Any
+    ) -> Iterator[int]:
+        """The tokens that `generate_tokens` gives for int32 [1, length], up to and with eos, each as soon as chosen.
+
+        Each new length, and each new structure of settings, compiles: pad to few lengths (`encode` does).
+
+        Raises:
+          InputError: as `stream`, and an array that is not [1, length].
+        """
+        return self._streamer.stream(
             self.params,
-            self.encode([text]),
+            encoder_input_tokens,
             self.settings.updated(settings),
             jax.random.key(seed),
             adapters=self._acting(),
         )
-        return text_pieces(tokens, self.tokenizer)
+
+    @property
+    def compilations(self) -> int:
+        """Programs compiled so far to generate and to stream: a new length or structure of settings compiles, another
+        temperature does not.
+        """
+        return self._generator.compilations + self._streamer.compilations
 
     def generate_tokens(
         self, encoder_input_tokens: np.ndarray | jax.Array, *, seed: int = 0, **settings: Any

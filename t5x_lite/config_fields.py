@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -93,4 +94,13 @@ PUBLISHED = mapping(
 BUCKETS = Field(
     "a number of buckets, or pairs ((encoder_length, decoder_length), ...)",
     lambda v: is_size(v) or (is_sequence(v) and len(v) > 0 and all(map(is_bucket, v))),
+)
+LENGTHS = Field(
+    "a tuple of growing whole numbers >= 2",
+    lambda v: (
+        is_sequence(v)
+        and len(v) > 0
+        and all(is_int(x) and x > 1 for x in v)
+        and all(a < b for a, b in itertools.pairwise(v))
+    ),
 )

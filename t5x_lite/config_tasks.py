@@ -10,6 +10,7 @@ from t5x_lite.config_fields import (
     BUCKETS,
     COLUMNS,
     FLAG,
+    LENGTHS,
     NAME,
     PUBLISHED,
     SETTINGS,
@@ -408,6 +409,17 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
         "evaluation": EVALUATION,
         "generation": SETTINGS,
         "published": PUBLISHED,
+    },
+    "chat": {
+        "model": {name: MODEL[name] for name in ("source", "dtype", "param_dtype")},
+        "tokenizer": {"source": NAME},
+        "data": {
+            "template": NAME,
+            "cut_field": NAME,
+            "encoder_lengths": LENGTHS,
+            "truncation": TEXTS["truncation"],
+        },
+        "generation": SETTINGS,
     },
     "compare": {
         "runs": PAIRS,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import logging
 import os
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -17,6 +21,9 @@ log = logging.getLogger("t5x_lite")
 _SECONDS_BETWEEN_LINES = 30.0
 # A bar inside another one shows up only if it lasts.
 _SECONDS_BEFORE_A_NESTED_BAR = 3.0
+# What is done sooner than that needs no word.
+_SECONDS_BEFORE_WAITING = 0.3
+_FRAMES = "|/-\\"
 # Libraries that report every step of their own work at the level INFO, or warn of what is fine here.
 _CHATTY = ("absl", "orbax", "tensorstore", "grain", "datasets", "transformers", "httpx", "fsspec")
 _open_bars = 0
@@ -162,3 +169,39 @@ class progress:
         global _open_bars
         _open_bars -= 1
         self._bar.close()
+
+
+@contextlib.contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """Says that something without steps is under way ("compiling"): a mark that turns, with the seconds, wiped at the
+    end; without a terminal, a line of the log. Nothing is said of what takes less than a third of a second.
+    """
+    done = threading.Event()
+    thread = threading.Thread(target=_turn, args=(text, done), daemon=True)
+    if _is_speaker() and os.environ.get("T5X_LITE_PROGRESS") != "0":
+        thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        if thread.ident is not None:
+            thread.join()
+
+
+def _turn(text: str, done: threading.Event) -> None:
+    begin = time.monotonic()
+    if done.wait(_SECONDS_BEFORE_WAITING):
+        return
+    if not sys.stderr.isatty():
+        log.info(text)
+        return
+    width = 0
+    for frame in itertools.cycle(_FRAMES):
+        line = f"{frame} {text}, {time.monotonic() - begin:.0f} s"
+        width = max(width, len(line))
+        sys.stderr.write(f"\r{line}")
+        sys.stderr.flush()
+        if done.wait(0.1):
+            break
+    sys.stderr.write(f"\r{' ' * width}\r")
+    sys.stderr.flush()

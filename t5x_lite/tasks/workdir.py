@@ -21,6 +21,8 @@ from t5x_lite.parallel.processes import from_process_zero, wait_for_all
 CONFIG_FILE = "config.json"
 # What may differ when a run goes on: what is trained does not depend on it, rounding aside.
 _FREE_SECTIONS = ("mesh", "logging", "checkpoint", "generation", "comparison", "published")
+# Its folder holds conversations with any model: each line of the transcript says what it was answered by.
+_CHAT = "chat"
 
 
 def open_workdir(workdir: str, config: ConfigDict) -> epath.Path:
@@ -49,7 +51,7 @@ def open_workdir(workdir: str, config: ConfigDict) -> epath.Path:
         raise InputError(
             f"{file}: not JSON ({error}); remove it or use another --workdir"
         ) from error
-    if before is not None:
+    if before is not None and not (before.get("task") == config.task == _CHAT):
         _compare(workdir, before, _resolved(config))
     _check_shared(workdir, folder)
     return folder

@@ -56,6 +56,7 @@ def test_an_unknown_argument_is_no_silent_default(file: pathlib.Path):
             *("quickstart", "evaluate", "lab1_prompting", "nano", "lab2_finetune", "lab2_lora"),
             "lab2_forgetting",
             *(
+                "chat",
                 "classifier",
                 "reward",
                 "dpo",
