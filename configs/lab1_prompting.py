@@ -142,6 +142,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             "mesh": {"data": -1, "fsdp": 1, "model": 1},
             "evaluation": {
                 "batch_tokens": 1024 if tiny else 16384,
+                # Each output's log-probability (nats), its tokens and a beam's score, in predictions/.
+                "with_scores": tiny,
                 "bootstrap_samples": 200 if tiny else 2000,
             },
             "published": {}

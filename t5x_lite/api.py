@@ -17,6 +17,7 @@ import numpy as np
 
 from t5x_lite.data.vocabulary import Vocabulary, load_vocabulary
 from t5x_lite.decoding.generate import Generator
+from t5x_lite.decoding.scored import ScoredText, scored_texts
 from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.decoding.stream import Streamer, text_pieces
 from t5x_lite.errors import InputError
@@ -81,6 +82,27 @@ class Pretrained:
         return self.tokenizer.decode(
             self.generate_tokens(self.encode(texts), seed=seed, **settings).tolist()
         )
+
+    def generate_with_scores(
+        self, texts: Sequence[str], *, seed: int = 0, **settings: Any
+    ) -> list[ScoredText]:
+        """What `generate` gives, each text with its tokens, beam score and log-probabilities, from the same loop.
+
+        What transformers gives for return_dict_in_generate and output_scores: `score` is its sequences_scores, and
+        `processed_logprobs` its transition scores.
+
+        Args and errors: as `generate`.
+        """
+        if not texts:
+            return []
+        output = self._generator.generate_with_logprobs(
+            self.params,
+            self.encode(texts),
+            self.settings.updated(settings),
+            jax.random.key(seed),
+            adapters=self._acting(),
+        )
+        return scored_texts(output, self.tokenizer)
 
     def stream(self, text: str, *, seed: int = 0, **settings: Any) -> Iterator[str]:
         """The text that `generate([text], ...)` gives, in pieces, each as soon as it is chosen.

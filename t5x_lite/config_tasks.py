@@ -535,7 +535,11 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
         },
         "round_trip": TEXT,
         "mesh": MESH,
-        "evaluation": {"batch_tokens": whole(1), "bootstrap_samples": whole(1)},
+        "evaluation": {
+            "batch_tokens": whole(1),
+            "with_scores": FLAG,  # into the files of predictions; costs two passes over the vocabulary a token
+            "bootstrap_samples": whole(1),
+        },
         "published": PUBLISHED,
     },
 }

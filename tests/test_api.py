@@ -218,6 +218,58 @@ def test_models_that_cannot_be_loaded(source, message, tmp_path, monkeypatch):
         load_pretrained(source)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_new_tokens": 12, "repetition_penalty": 1.4},
+        {"max_new_tokens": 12, "num_beams": 3, "num_return_sequences": 2, "length_penalty": 0.7},
+    ],
+    ids=["greedy", "beams"],
+)
+def test_scores_are_those_of_torch(t5, torch_t5, settings):
+    ours = t5.generate_with_scores(TEXTS, **settings)
+    inputs = torch.tensor(t5.encode(TEXTS), dtype=torch.long)
+    beams = settings.get("num_beams", 1) > 1
+    theirs = torch_t5.generate(
+        input_ids=inputs, attention_mask=(inputs != 0).long(), do_sample=False,
+        return_dict_in_generate=True, output_scores=True, **settings,
+    )  # fmt: skip
+    transitions = torch_t5.compute_transition_scores(
+        theirs.sequences, theirs.scores, theirs.beam_indices if beams else None,
+        normalize_logits=not beams,
+    )  # fmt: skip
+    per_input = len(theirs.sequences) // len(TEXTS)
+    with torch.no_grad():
+        logits = torch_t5(
+            input_ids=inputs.repeat_interleave(per_input, 0),
+            attention_mask=(inputs != 0).long().repeat_interleave(per_input, 0),
+            decoder_input_ids=theirs.sequences[:, :-1],
+        ).logits
+    logprobs = logits.log_softmax(-1).gather(2, theirs.sequences[:, 1:, None])[:, :, 0]
+    assert [one.text for one in ours] == t5.generate(TEXTS, **settings)
+    assert len(ours) == len(theirs.sequences) == per_input * len(TEXTS)
+    for i, one in enumerate(ours):
+        n = len(one.tokens)
+        expected = theirs.sequences[i, 1:].numpy()
+        np.testing.assert_array_equal(one.tokens, expected[:n])
+        assert not expected[n:].any() and (1 in expected[:n]) == (one.tokens[-1] == 1)
+        np.testing.assert_allclose(one.processed_logprobs, transitions[i, :n], atol=1e-4)
+        np.testing.assert_allclose(one.logprobs, logprobs[i, :n], atol=1e-4)
+        assert one.logprob == pytest.approx(float(logprobs[i, :n].sum()), abs=1e-3)
+        assert one.score == (
+            pytest.approx(float(theirs.sequences_scores[i]), abs=1e-4) if beams else None
+        )
+
+
+@pytest.mark.parametrize("name", ["output_scores", "return_dict_in_generate"])
+def test_the_names_of_transformers_point_to_the_scores(t5, name):
+    with pytest.raises(
+        InputError, match=f"{name} = True is not supported; Pretrained.generate_with_scores"
+    ):
+        t5.generate(TEXTS, **{name: True})
+    assert t5.generate_with_scores([]) == []
+
+
 def test_streamed_pieces_are_the_generated_text(t5):
     for settings in ({"max_new_tokens": 12}, {"max_new_tokens": 8, "do_sample": True}):
         pieces = list(t5.stream(TEXTS[0], seed=1, **settings))

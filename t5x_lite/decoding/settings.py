@@ -60,6 +60,14 @@ _UNSUPPORTED: dict[str, Any] = {
     "return_dict_in_generate": False,
 }
 
+# Where to find what some of these are for.
+_SCORES = "Pretrained.generate_with_scores gives texts with scores and log-probabilities"
+_ELSEWHERE = {
+    "return_dict_in_generate": _SCORES,
+    "output_scores": _SCORES,
+    "output_logits": "Pretrained.logits gives them for the generated tokens",
+}
+
 # Fields that mean something in one kind of decoding only, with the value at which they have no effect.
 # `top_k` counts as untouched at 50 too: that is GenerationConfig's default, sampling or not.
 _SAMPLING_ONLY: dict[str, tuple[Any, ...]] = {
@@ -273,7 +281,8 @@ def _known_fields(mapping: Mapping[str, Any], where: str) -> dict[str, Any]:
                 given[name] = value
         elif name in _UNSUPPORTED:
             if value is not None and value != _UNSUPPORTED[name]:
-                raise InputError(f"{where}: {name} = {value!r} is not supported; remove it")
+                hint = _ELSEWHERE.get(name, "remove it")
+                raise InputError(f"{where}: {name} = {value!r} is not supported; {hint}")
         elif name not in _METADATA:
             close = difflib.get_close_matches(name, supported, n=1)
             hint = f"; did you mean {close[0]}?" if close else "; remove it"

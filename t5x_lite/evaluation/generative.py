@@ -134,12 +134,12 @@ class SamplesFile:
 
 class Predictions:
     """A file of predictions that a killed run goes on with: a line {"row", "id", "prompt", "output"} for each row, as
-    soon as its output exists, and each row once.
+    soon as its output exists, and each row once. `write` may add numbers, which come behind.
 
     "prompt" is a digest of what the row was asked with. Lines of another digest, broken lines (a kill in the middle of
-    one) and second lines of a row are dropped when the file is opened; `done` {row: output} is the rest. `finish` puts
-    the rows in order. `ids` and `digests` are by row number. Only process 0 writes. On `gs://`, where objects cannot
-    grow, the file appears at `finish`, and a killed run starts again.
+    one) and second lines of a row are dropped when the file is opened; `done` {row: output} is the rest, and `numbers`
+    what was added to them. `finish` puts the rows in order. `ids` and `digests` are by row number. Only process 0
+    writes. On `gs://`, where objects cannot grow, the file appears at `finish`, and a killed run starts again.
     """
 
     def __init__(self, path: epath.PathLike, ids: Mapping[int, str], digests: Mapping[int, str]):
@@ -147,6 +147,7 @@ class Predictions:
         self._ids, self._digests = ids, digests
         self._lines: dict[int, str] = {}
         self.done: dict[int, str] = {}
+        self.numbers: dict[int, dict[str, float | None]] = {}
         for line in self._path.read_text().split("\n") if self._path.exists() else ():
             self._take(line)
         self._stream = None
@@ -156,15 +157,18 @@ class Predictions:
                 self._rewrite()
                 self._stream = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 (until finish)
 
-    def write(self, row: int, output: str) -> None:
-        """Adds the output of one row."""
+    def write(
+        self, row: int, output: str, numbers: Mapping[str, float | None] | None = None
+    ) -> None:
+        """Adds the output of one row, and what its line is to say beside it."""
         record = {
             "row": row,
             "id": self._ids[row],
             "prompt": self._digests[row],
             "output": output,
+            **(numbers or {}),
         }
-        self.done[row], self._lines[row] = output, _line(record)
+        self._keep(record)
         if self._stream is not None:
             self._stream.write(self._lines[row])
             self._stream.flush()
@@ -185,7 +189,12 @@ class Predictions:
             return
         known = isinstance(row, int) and isinstance(output, str)
         if known and row not in self.done and digest == self._digests.get(row):
-            self.done[row], self._lines[row] = output, _line(record)
+            self._keep(record)
+
+    def _keep(self, record: dict[str, Any]) -> None:
+        row, known = record["row"], ("row", "id", "prompt", "output")
+        self.done[row], self._lines[row] = record["output"], _line(record)
+        self.numbers[row] = {name: value for name, value in record.items() if name not in known}
 
     def _rewrite(self) -> None:
         fresh = self._path.with_name(self._path.name + ".new")

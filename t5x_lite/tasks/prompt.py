@@ -71,6 +71,7 @@ def run(config: ConfigDict, workdir: str) -> None:
             batch_tokens=config.evaluation.batch_tokens,
             lengths=np.array([len(ids) for each in asked.values() for ids in each.built.ids]),
             rows=len(rows),
+            with_scores=config.evaluation.with_scores,
         )
         outputs: list[Outputs] = []
         for each in runs:

@@ -21,6 +21,7 @@ from t5x_lite.data.prompts import Prompt, extract_answer
 from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.decoding import mbr
 from t5x_lite.decoding.generate import Generator
+from t5x_lite.decoding.scored import scored_texts
 from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.evaluation.generative import Decode, Predictions, generate_texts
 from t5x_lite.evaluation.rouge import agreement
@@ -62,6 +63,7 @@ class Decoder:
       batch_tokens: most encoder tokens of a batch (at least a row for each device).
       lengths: int [prompts], of the prompts of all runs, in tokens.
       rows: the most prompts that a run has: no batch has more rows than that takes.
+      with_scores: also put each output's log-probability, length and beam score into its line.
     """
 
     def __init__(
@@ -75,9 +77,10 @@ class Decoder:
         batch_tokens: int,
         lengths: np.ndarray,
         rows: int,
+        with_scores: bool,
     ):
         self._model, self._params, self._vocabulary = model, params, vocabulary
-        self._mesh, self._rng = mesh, rng
+        self._mesh, self._rng, self._with_scores = mesh, rng, with_scores
         multiple = row_multiple(mesh)
         buckets = choose_lengths(lengths, np.ones_like(lengths), _BUCKETS, _MULTIPLE)
         tokens = max(batch_tokens, buckets[-1][0] * multiple)
@@ -107,7 +110,9 @@ class Decoder:
             once; a sample depends on the number of the first row that has the prompt, not on which rows there are.
           folder: where the file of predictions is.
         """
-        digests = {row: _digest(tokens, run.settings) for row, tokens in ids.items()}
+        digests = {
+            row: _digest(tokens, run.settings, self._with_scores) for row, tokens in ids.items()
+        }
         predictions = Predictions(folder / run.file, row_ids, digests)
         of_digest: dict[str, list[int]] = {}
         for row, digest in digests.items():
@@ -119,17 +124,21 @@ class Decoder:
             *(run.name, len(ids), len(groups), len(done)),
         )
 
+        numbers: dict[int, dict[str, float | None]] = {}
+
         def write(group: int, text: str) -> None:
+            before = next((row for row in groups[group] if row in predictions.done), None)
+            added = numbers.get(group, {}) if before is None else predictions.numbers[before]
             for row in groups[group]:
                 if row not in predictions.done:
-                    predictions.write(row, text)
+                    predictions.write(row, text, added)
 
         for group, text in done.items():
             write(group, text)
         inputs = [ids[group[0]] for group in groups]
         plan = self._plan(inputs)
         texts = generate_texts(
-            self._make_decode(run, prompt, np.array([group[0] for group in groups])),
+            self._make_decode(run, prompt, np.array([group[0] for group in groups]), numbers),
             self._vocabulary,
             ((plan.indices(step), plan.batch(step)) for step in range(plan.steps_per_epoch)),
             len(groups),
@@ -160,7 +169,14 @@ class Decoder:
             decoder_start_id=self._model.config.decoder_start_token_id,
         )
 
-    def _make_decode(self, run: Run, prompt: Prompt, numbers: np.ndarray) -> Decode:
+    def _make_decode(
+        self,
+        run: Run,
+        prompt: Prompt,
+        row_ids: np.ndarray,
+        numbers: dict[int, dict[str, float | None]],
+    ) -> Decode:
+        """Makes `decode`; with scores, it puts those of each index into `numbers`."""
         candidates = run.settings.num_return_sequences
 
         def decode(tokens: np.ndarray, indices: np.ndarray) -> np.ndarray:
@@ -169,12 +185,21 @@ class Decoder:
                 put_batch({"encoder_input_tokens": tokens}, self._mesh)["encoder_input_tokens"],
                 run.settings,
                 self._rng,
-                row_ids=numbers[np.maximum(indices, 0)],
+                row_ids=row_ids[np.maximum(indices, 0)],
+                with_logprobs=self._with_scores,
             )
             of_row = whole(output.tokens).reshape(len(indices), candidates, -1)
-            if candidates == 1:
-                return of_row[:, 0]
-            return np.stack([row[self._agreed(prompt, row)] for row in of_row])
+            chosen = np.zeros(len(indices), int)
+            if candidates > 1:
+                chosen = np.array([self._agreed(prompt, row) for row in of_row])
+            if self._with_scores:
+                scored = scored_texts(output, self._vocabulary)
+                for place, index in enumerate(indices.tolist()):
+                    one = scored[place * candidates + chosen[place]]
+                    numbers[index] = {
+                        "logprob": one.logprob, "tokens": len(one.tokens), "score": one.score,
+                    }  # fmt: skip
+            return of_row[np.arange(len(indices)), chosen]
 
         return decode
 
@@ -185,11 +210,12 @@ class Decoder:
         return mbr.choose(answers, agreement, symmetric=True)
 
 
-def _digest(tokens: list[int], settings: GenerationSettings) -> str:
+def _digest(tokens: list[int], settings: GenerationSettings, with_scores: bool) -> str:
     """What tells whether an output on file is that of this prompt with these settings."""
     fields = {
         name: value.tolist() if isinstance(value, np.ndarray) else value
         for name, value in dataclasses.asdict(settings).items()
     }
-    content = json.dumps([tokens, fields], sort_keys=True)
+    # A line without scores is none that a run with scores can take.
+    content = json.dumps([tokens, fields, with_scores], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]

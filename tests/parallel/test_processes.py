@@ -260,3 +260,40 @@ def test_a_signal_stops_all_at_the_same_step(tmp_path, signaled):
     assert len(steps) == 1
     saved = [path.name for path in (tmp_path / "checkpoints").iterdir()]
     assert steps <= set(saved) and max(map(int, saved)) < 200
+
+
+@pytest.mark.slow
+def test_prompting_killed_in_two_processes_goes_on_to_what_one_process_writes(tmp_path):
+    """SIGKILL in the middle: afterwards each row is there once, with its text and its log-probability."""
+    settings = [
+        "--config=lab1_prompting.py:runlocal", "--config.data.evaluation.limit=60",
+        "--config.runs=(('none', 'greedy'), ('few_shot', 'greedy'))",
+        "--config.side_by_side.runs=(('self_consistency', 'temperature_05'),)",
+    ]  # fmt: skip
+    alone(2, *task(tmp_path / "one", *settings))
+    processes = start(task(tmp_path / "two", *settings), 2)
+    file = tmp_path / "two" / "predictions" / "none.greedy.jsonl"
+    deadline = time.monotonic() + SECONDS
+    while not (file.exists() and file.read_text().count("\n") > 3):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    for process in processes:
+        process.kill()
+    ends(processes)
+    assert not (tmp_path / "two" / "report.json").exists()
+    with open(file, "a") as stream:
+        stream.write('{"row": 59, "id": ')  # what a kill in the middle of a write leaves
+    found = ends(start(task(tmp_path / "two", *settings), 2))
+    assert [status for status, _ in found] == [0, 0], found
+    assert re.search(r"60 different prompts, [1-9]\d* of them decoded before", found[0][1])
+
+    def predictions(folder):
+        files = sorted((folder / "predictions").iterdir())
+        return {f.name: [json.loads(line) for line in f.read_text().splitlines()] for f in files}
+
+    ours, theirs = predictions(tmp_path / "two"), predictions(tmp_path / "one")
+    assert len(ours) == 3 and [line["row"] for line in ours["none.greedy.jsonl"]] == list(range(60))
+    for name, lines in theirs.items():
+        for mine, line in zip(ours[name], lines, strict=True):
+            assert mine.pop("logprob") == pytest.approx(line.pop("logprob"), abs=1e-3)
+            assert mine == line

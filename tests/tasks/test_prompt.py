@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
@@ -60,9 +61,32 @@ def load(references):
 
 
 @pytest.fixture(scope="module")
-def finished(load, tmp_path_factory, compiled_once):
+def decoded():
+    """{(file, row): (decoder, input, output)} of the finished run, in tokens."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def finished(load, decoded, tmp_path_factory, compiled_once):
     folder = tmp_path_factory.mktemp("prompt")
-    prompt.run(load(), str(folder))
+    make_decode = prompt_runs.Decoder._make_decode
+
+    def recording(self, run, asked, row_ids, numbers):
+        decode = make_decode(self, run, asked, row_ids, numbers)
+
+        def record(tokens, indices):
+            outputs = decode(tokens, indices)
+            for place, index in enumerate(indices):
+                if index >= 0:
+                    key = run.file, int(row_ids[index])
+                    decoded[key] = self, tokens[place], outputs[place]
+            return outputs
+
+        return record
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prompt_runs.Decoder, "_make_decode", recording)
+        prompt.run(load(), str(folder))
     return folder
 
 
@@ -86,6 +110,23 @@ def test_every_run_has_each_row_once_and_equal_prompts_equal_outputs(finished):
         if "greedy" in name:
             outputs = np.array([record["output"] for record in records]).reshape(7, 3)
             assert (outputs == outputs[:, :1]).all()
+
+
+def test_each_line_has_its_log_probability(finished, decoded):
+    """Of the whole output, by one pass without a cache; of five chains, that of the chosen one."""
+    some = {key: value for key, value in decoded.items() if key[1] in (0, 3, 4, 17)}
+    assert {file for file, _ in some} == set(predictions(finished))
+    for (file, row), (decoder, inputs, output) in some.items():
+        lines = (finished / "predictions" / file).read_text().splitlines()
+        (line,) = [line for line in map(json.loads, lines) if line["row"] == row]
+        model = decoder._model
+        decoder_inputs = np.concatenate([[model.config.decoder_start_token_id], output[:-1]])
+        logits = model.apply({"params": decoder._params}, inputs[None], decoder_inputs[None])[0]
+        eos = np.flatnonzero(output == model.config.eos_token_id)
+        length = int(eos[0]) + 1 if len(eos) else len(output)
+        logprobs = np.asarray(jax.nn.log_softmax(logits))[np.arange(len(output)), output]
+        assert line["tokens"] == length and line["score"] is None
+        assert line["logprob"] == pytest.approx(float(logprobs[:length].sum()), abs=1e-3)
 
 
 def test_the_report(finished):
@@ -117,14 +158,14 @@ def test_a_killed_run_goes_on(finished, load, tmp_path, monkeypatch, outputs_bef
     written = 0
     write = prompt_runs.Predictions.write
 
-    def write_then_die(self, row, output):
+    def write_then_die(self, row, output, numbers):
         nonlocal written
         if written == outputs_before:
             self._stream.write('{"row": 20, "id": "row-20", "pro')  # a kill in the middle of a line
             self._stream.flush()
             raise Killed
         written += 1
-        write(self, row, output)
+        write(self, row, output, numbers)
 
     with monkeypatch.context() as patch:
         patch.setattr(prompt_runs.Predictions, "write", write_then_die)
