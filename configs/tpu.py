@@ -20,7 +20,7 @@ configs/pod_check.py:SIZE,MODE compiles for (global batch 128, 512 / 128 tokens;
 
 For PPO it names v5e:1x1 (small), v5e:2x4 (base, large, xl) and v5p:2x2x1 (xxl), not compiled yet: check before.
 
-Hardware: one slice as in the table; on several hosts, the same command on each (not PPO, which runs in one process).
+Hardware: one slice as in the table; on several hosts, the same command on each.
 Checked by the compiler, not yet run on a TPU. What comes out: what the recipe says.
 """
 

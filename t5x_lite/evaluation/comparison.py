@@ -11,6 +11,7 @@ import numpy as np
 
 from t5x_lite.evaluation import baselines, rouge
 from t5x_lite.evaluation.intervals import Bootstrap, bootstrap_mean, paired_difference
+from t5x_lite.parallel.sharing import share_out_columns
 
 Columns = dict[str, np.ndarray]  # rouge type -> float64 [rows]
 
@@ -40,15 +41,21 @@ def score_outputs(
         beats_baselines: {type: whether every difference lies above zero with its whole interval}; not without baselines
         constant_texts: {type: text};  outputs: {empty, distinct, mean_words}
 
+    Of several processes all must call this, with the same texts; they share out the ROUGE.
+
     Raises:
         InputError: no rows, or lengths that differ.
     """
     groups = baselines.group_by_input(inputs)
 
     def columns(texts: Sequence[str], against: Sequence[Any]) -> Columns:
-        return rouge.score_rows(
-            [rouge.split_sentences(text) for text in texts], against, use_stemmer=use_stemmer
-        )
+        def of(own: slice) -> Columns:
+            split = [rouge.split_sentences(text) for text in texts[own]]
+            return rouge.score_rows(split, against[own], use_stemmer=use_stemmer)
+
+        if len(texts) != len(against):
+            return of(slice(None))  # which refuses it
+        return share_out_columns(len(texts), of)
 
     def intervals(scores: Columns) -> dict[str, dict[str, float]]:
         return {

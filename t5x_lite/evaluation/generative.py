@@ -12,6 +12,7 @@ from etils import epath
 
 from t5x_lite.console import progress
 from t5x_lite.errors import InputError
+from t5x_lite.parallel.sharing import share_out
 
 # (encoder_input_tokens [rows, encoder_length], indices [rows]) -> generated tokens [rows, length], on the host.
 Decode = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -39,7 +40,7 @@ def generate_texts(
     `batches` yields (indices int [batch], batch): the row numbers, -1 for padding rows, and a batch with
     `encoder_input_tokens`. `decode` gets both; the indices let a sampler fold the row into its rng, so that a row's
     sample does not depend on its batch. With several processes, `batches` and what `decode` returns have all rows on
-    each.
+    each; they share out making texts of them.
     `on_text(row, text)` is called as outputs appear. `done` are rows that an earlier run decoded: batches of such rows
     alone are not decoded again, and the others keep their shape, so that a resumed run decodes what one that was never
     stopped does.
@@ -56,7 +57,7 @@ def generate_texts(
             if known and not wanted:
                 continue
             tokens = np.asarray(decode(batch["encoder_input_tokens"], indices))
-            outputs = vocabulary.decode(tokens.tolist())
+            outputs = _decoded(vocabulary, tokens)
             for row, output in zip(indices.tolist(), outputs, strict=True):
                 if row < 0 or row in known:
                     continue
@@ -76,6 +77,10 @@ def generate_texts(
             f"{len(missing)} of {rows} rows are in no batch of the evaluation plan, the first is row {missing[0]}"
         )
     return [text for text in texts if text is not None]
+
+
+def _decoded(vocabulary: Detokenizer, tokens: np.ndarray) -> list[str]:
+    return share_out(len(tokens), lambda own: vocabulary.decode(tokens[own].tolist()))
 
 
 class SamplesFile:

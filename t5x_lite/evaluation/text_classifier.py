@@ -9,14 +9,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from t5x_lite.data.classifier_text import ClassifierTokenizer, load_classifier_tokenizer
 from t5x_lite.errors import InputError
 from t5x_lite.interop.classifiers import Classifier, open_classifier
+from t5x_lite.models.classifier_init import abstract_module, token_example
 from t5x_lite.models.encoder_classifier import EncoderClassifier
+from t5x_lite.parallel.shardings import fitting_shardings, row_multiple
+from t5x_lite.parallel.sharing import share_out
 from t5x_lite.params.gather import whole
 
-_ROWS = 32  # a batch: fixed, so that lengths alone make new shapes
+_ROWS = 32  # a batch, or the next number that the mesh divides: fixed, so that lengths alone make new shapes
 _LENGTH_MULTIPLE = 32
 # A T5 encoder has no longest text; relative positions saturate. This bounds the memory.
 _T5_MAX_LENGTH = 512
@@ -43,17 +47,26 @@ class TextClassifier:
         self._apply = jax.jit(lambda params, tokens: module.apply({"params": params}, tokens))
 
     def logits(self, texts: Sequence[str]) -> np.ndarray:
-        """float32 [texts, labels], in the order of the texts; an empty text is a text of special tokens alone."""
-        ids = self.tokenizer.encode([text if text else " " for text in texts])
+        """float32 [texts, labels], in the order of the texts; an empty text is a text of special tokens alone.
+
+        Of several processes all give the same texts; each tokenizes some, and their devices score all together.
+        """
+        ids = share_out(
+            len(texts),
+            lambda own: self.tokenizer.encode([text if text else " " for text in texts[own]]),
+        )
         pad = self.module.config.pad_token_id
+        mesh = jax.sharding.get_abstract_mesh()
+        multiple = 1 if mesh.empty else row_multiple(mesh)
+        rows = -(-_ROWS // multiple) * multiple
         result = np.zeros((len(ids), len(self.labels)), np.float32)
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-        for start in range(0, len(order), _ROWS):
-            chosen = order[start : start + _ROWS]
+        for start in range(0, len(order), rows):
+            chosen = order[start : start + rows]
             longest = max(1, *(len(ids[i]) for i in chosen))
             length = -(-longest // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE
             length = min(length, max(self.tokenizer.max_length, longest))
-            batch = np.full((_ROWS, length), pad, np.int32)
+            batch = np.full((rows, length), pad, np.int32)
             for row, i in enumerate(chosen):
                 batch[row, : len(ids[i])] = ids[i]
             logits = whole(self._apply(self.params, self._put(batch)))
@@ -86,8 +99,11 @@ def load_text_classifier(
     source: str | os.PathLike[str],
     dtype: str = "float32",
     put: Callable[[np.ndarray], jax.Array] = jnp.asarray,
+    mesh: Mesh | None = None,
 ) -> TextClassifier:
     """A classifier of a directory, a finished run or a hub id, with its tokenizer.
+
+    mesh: what the weights are laid over, by the table of rules; None: the first device.
 
     Raises:
       InputError: as `interop.classifiers.open_classifier`, or there is no tokenizer.
@@ -96,4 +112,7 @@ def load_text_classifier(
     module = opened.module
     longest = module.config.max_length if isinstance(module, EncoderClassifier) else _T5_MAX_LENGTH
     tokenizer = load_classifier_tokenizer(opened.directory, longest)
-    return TextClassifier(module, opened.read(), tokenizer, put)
+    shardings = None
+    if mesh is not None:
+        shardings = fitting_shardings(*abstract_module(module, token_example()), mesh)
+    return TextClassifier(module, opened.read(shardings=shardings), tokenizer, put)

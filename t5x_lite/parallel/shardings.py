@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import optax
 from flax import linen as nn
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from t5x_lite.errors import InputError
 from t5x_lite.parallel.rules import RULES
@@ -48,6 +48,22 @@ def param_shardings(abstract_params: Any, axes: Any, mesh: Mesh) -> Any:
                     " choose mesh sizes that divide it"
                 )
         return result
+
+    return map_with_path(sharding, abstract_params, axes)
+
+
+def fitting_shardings(abstract_params: Any, axes: Any, mesh: Mesh) -> Any:
+    """`param_shardings` of a model beside the one that the mesh was chosen for: where mesh axes do not divide a
+    dimension, it stays whole on every device."""
+
+    def sharding(_: str, leaf: jax.ShapeDtypeStruct, names: tuple[str, ...]) -> NamedSharding:
+        spec = axes_sharding(names, mesh).spec
+        parts = (math.prod(mesh.shape[axis] for axis in _as_tuple(over)) for over in spec)
+        kept = (
+            None if size % n else over
+            for size, n, over in zip(leaf.shape, parts, spec, strict=False)
+        )
+        return NamedSharding(mesh, PartitionSpec(*kept))
 
     return map_with_path(sharding, abstract_params, axes)
 
@@ -107,13 +123,13 @@ def _as_tuple(axes: Any) -> tuple[str, ...]:
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Rows over data and fsdp; replicated over model."""
+    """Rows over slice, data and fsdp; replicated over model."""
     return NamedSharding(mesh, PartitionSpec(dict(RULES)["batch"]))
 
 
-def row_multiple(mesh: Mesh, accumulation: int = 1) -> int:
+def row_multiple(mesh: Mesh | AbstractMesh, accumulation: int = 1) -> int:
     """What the number of rows of a global batch must be a multiple of."""
-    return mesh.shape["data"] * mesh.shape["fsdp"] * accumulation
+    return math.prod(mesh.shape[axis] for axis in dict(RULES)["batch"] or ()) * accumulation
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -16,6 +16,7 @@ from t5x_lite.decoding.generate import Generator
 from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.errors import Stopped
 from t5x_lite.models.config import T5Config
+from t5x_lite.params.gather import whole
 from t5x_lite.rl import preflight
 from t5x_lite.rl.policy import Policy
 from t5x_lite.rl.rollout import Responses, Scored, draw_lengths, other_side, respond
@@ -96,7 +97,6 @@ class Roller:
             start_id=self.config.decoder_start_token_id,
             eos_id=self.config.eos_token_id,
             pad_id=self.config.pad_token_id,
-            put=self.put,
         )
 
 
@@ -133,6 +133,8 @@ def run_ppo(
       prompts: the prompts of step n (from 0); a pure function.
       mode: "fixed" stops where the preflight finds something, "parity" warns.
       evaluate: (state, step) -> metrics; at every `evaluate_every`-th step and the last one.
+
+    Of several processes all see all responses (tokens and numbers, which are few) and so decide alike.
 
     Raises:
       InputError: the preflight's findings, or scores that are all not finite. The last checkpoint stays.
@@ -180,14 +182,14 @@ def run_ppo(
                     writer.write(step, values)
                     shown = (f"{name} {value:.4g}" for name, value in values.items())
                     log.info("step %d, evaluation: %s", step, ", ".join(shown))
-            stopping = stop.received is not None
+            stopping = stop.agreed()  # asked once: a signal may come at any point
             if step == steps or step % save_every == 0 or stopping:
                 saver.save(step, state, metadata)
             if stopping:
                 break
         saver.wait()
-        if stop.received is not None:
-            raise Stopped(stop.received, int(state.step))
+        if stop.agreed_at_the_end():
+            raise Stopped(stop.received or 0, int(state.step))
     return state
 
 
@@ -212,11 +214,11 @@ def _preflight(
     }
     left_padded = roller.score(state.trainable, frozen, reference, turned)
     found = preflight.inspect(
-        logprobs=np.asarray(scored.logprobs),
-        ref_logprobs=np.asarray(scored.ref_logprobs),
-        sampler_logprobs=np.asarray(responses.sampler_logprobs),
-        left_padded_logprobs=np.asarray(left_padded.logprobs),
-        mask=np.asarray(responses.mask),
+        logprobs=whole(scored.logprobs),
+        ref_logprobs=whole(scored.ref_logprobs),
+        sampler_logprobs=whole(responses.sampler_logprobs),
+        left_padded_logprobs=whole(left_padded.logprobs),
+        mask=whole(responses.mask),
         dtype=policy.model.execution.dtype,
         same_weights=lambda: preflight.same_leaves(
             policy.variables(state.trainable, frozen), reference
@@ -238,8 +240,8 @@ def _scored(
     step: int,
 ) -> tuple[Experience, np.ndarray, np.ndarray]:
     """The experience of a step; the scores as the reward gave them, and the data row of each response."""
-    tokens = np.asarray(responses.inputs["decoder_target_tokens"])
-    texts = [row[:length] for row, length in zip(tokens, responses.lengths, strict=True)]
+    tokens = whole(responses.inputs["decoder_target_tokens"])
+    texts = [row[:length] for row, length in zip(tokens, whole(responses.lengths), strict=True)]
     rows = np.repeat(batch.rows, len(tokens) // len(batch.rows))
     real = np.flatnonzero(rows >= 0)
     raw = np.zeros(len(rows), np.float32)
@@ -249,7 +251,7 @@ def _scored(
     if warning:
         log.warning("step %d: %s", step, warning)
     shaped = np.zeros(len(rows), np.float32)
-    shaped[real] = shape_scores(kept, responses.ended[real], settings)
+    shaped[real] = shape_scores(kept, whole(responses.ended)[real], settings)
     counts = np.zeros((len(rows), 1), np.float32)
     counts[real[usable]] = 1.0
     experience = Experience(
@@ -279,7 +281,8 @@ def _write(
     times: Mapping[str, float],
 ) -> dict[str, float]:
     """Writes the step, and returns its numbers."""
-    mask = np.asarray(experience.mask)
+    mask = whole(experience.mask)
+    lengths, ended = whole(responses.lengths), whole(responses.ended)
     kept = mask.any(
         axis=1
     )  # what was filled up or has no usable score is no part of the statistics
@@ -288,27 +291,27 @@ def _write(
     queries = (batch.encoder_input_tokens != pad_id).sum(axis=1)
     queries = np.repeat(queries, len(rows) // len(batch.rows))
     logged = rollout_statistics(
-        logprobs=np.asarray(experience.logprobs)[kept],
-        ref_logprobs=np.asarray(experience.ref_logprobs)[kept],
-        non_score_rewards=np.asarray(details["non_score_rewards"])[kept],
+        logprobs=whole(experience.logprobs)[kept],
+        ref_logprobs=whole(experience.ref_logprobs)[kept],
+        non_score_rewards=whole(details["non_score_rewards"])[kept],
         mask=mask[kept],
-        scores=np.asarray(experience.scores)[kept],
+        scores=whole(experience.scores)[kept],
         query_lengths=queries[kept],
-        response_lengths=responses.lengths[kept],
+        response_lengths=lengths[kept],
         kl_coef=kl_coef,
     )
-    logged["ppo/policy/advantages"] = np.asarray(details["advantages"])[mask > 0]
+    logged["ppo/policy/advantages"] = whole(details["advantages"])[mask > 0]
     numbers, distributions = split_distributions({**logged, **statistics})
     numbers["ppo/unusable_scores"] = float((rows >= 0).sum() - kept.sum())
-    numbers["ppo/missing_eos"] = float(1.0 - responses.ended[kept].mean())
+    numbers["ppo/missing_eos"] = float(1.0 - ended[kept].mean())
     writer.write(step, {**numbers, **times})
-    tokens = np.asarray(responses.inputs["decoder_target_tokens"])
+    tokens = whole(responses.inputs["decoder_target_tokens"])
     recorder.record(
         step,
         {
             "distributions": distributions,
             "rows": rows[kept],
-            "tokens": [tokens[i, : responses.lengths[i]] for i in np.flatnonzero(kept)],
+            "tokens": [tokens[i, : lengths[i]] for i in np.flatnonzero(kept)],
             "scores": raw_scores[kept],
         },
     )

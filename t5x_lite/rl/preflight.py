@@ -14,6 +14,7 @@ import numpy as np
 from t5x_lite.console import log
 from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.errors import InputError
+from t5x_lite.params.gather import whole
 from t5x_lite.params.paths import flatten
 
 # Nats a token by which two computations of one log-probability may differ: other shapes round otherwise.
@@ -133,7 +134,7 @@ def same_leaves(one: object, other: object) -> bool:
     """Whether two trees hold the same arrays, bit for bit."""
     ours, theirs = flatten(one), flatten(other)
     return ours.keys() == theirs.keys() and all(
-        np.array_equal(np.asarray(ours[path]), np.asarray(theirs[path])) for path in ours
+        np.array_equal(whole(ours[path]), whole(theirs[path])) for path in ours
     )
 
 

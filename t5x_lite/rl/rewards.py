@@ -18,6 +18,7 @@ from t5x_lite.data.sources import Row
 from t5x_lite.data.templates import find_template
 from t5x_lite.errors import InputError
 from t5x_lite.evaluation.text_classifier import TextClassifier
+from t5x_lite.parallel.sharing import share_out
 
 CLASSIFIER, FUNCTION = "classifier", "function"
 _FIELDS = {
@@ -65,20 +66,29 @@ class ClassifierReward:
 
 @dataclasses.dataclass(frozen=True)
 class FunctionReward:
-    """`function(rows, responses, **arguments)`, any Python function."""
+    """`function(rows, responses, **arguments)`, any Python function that scores each response on its own.
+
+    Of several processes each calls it with responses of its own, and all get all scores.
+    """
 
     function: Callable[..., Any]
     arguments: Mapping[str, Any]
     name: str
 
     def __call__(self, rows: Sequence[Row], responses: Sequence[str]) -> np.ndarray:
+        scores = share_out(len(responses), lambda own: self._of(rows[own], responses[own]))
+        return np.array(scores, np.float32)
+
+    def _of(self, rows: Sequence[Row], responses: Sequence[str]) -> list[float]:
+        if not responses:
+            return []
         scores = np.asarray(self.function(rows, responses, **self.arguments), np.float32)
         if scores.shape != (len(responses),):
             raise InputError(
                 f"config.rewards: {self.name} gave the shape {scores.shape} for {len(responses)} responses;"
                 " expected one number a response"
             )
-        return scores
+        return scores.tolist()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,7 @@ one included. Responses are what the decoder wrote, without the start token, wit
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,20 +17,21 @@ import numpy as np
 from t5x_lite.decoding.generate import Generator
 from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.errors import InputError
+from t5x_lite.models.axes import constrain
 from t5x_lite.rl.policy import Policy
 
 Tree = Any
 
 
 class Responses(NamedTuple):
-    """What the policy wrote; rows = prompts x samples_per_prompt, those of one prompt side by side."""
+    """What the policy wrote, on the devices; rows = prompts x samples_per_prompt, those of one prompt side by side."""
 
     inputs: dict[
         str, jax.Array
     ]  # a T5 batch: encoder_input_tokens, decoder_input_tokens, decoder_target_tokens
     mask: jax.Array  # float32 [rows, length]: 1 on response tokens, eos included
-    lengths: np.ndarray  # int [rows], with eos
-    ended: np.ndarray  # bool [rows]: has an eos
+    lengths: jax.Array  # int32 [rows], with eos
+    ended: jax.Array  # bool [rows]: has an eos
     sampler_logprobs: jax.Array  # float32 [rows, length], unprocessed, as the sampler saw them
 
 
@@ -58,17 +60,15 @@ def respond(
     start_id: int,
     eos_id: int,
     pad_id: int,
-    put: Callable[[Any], jax.Array],
 ) -> Responses:
     """Generates a response (or several) to every prompt, and lays them out as a teacher-forced batch.
 
     Args:
       params: gathered for generation (`policy.make_resharding`).
-      encoder_input_tokens: int32 [prompts, encoder_length].
+      encoder_input_tokens: int32 [prompts, encoder_length], on the devices.
       settings: sampling, with `num_return_sequences` = samples_per_prompt.
       length: what responses are padded to, so that one program trains them all.
       mask_first_token: the labs' quirk: the first response token counts for nothing.
-      put: places rows on the devices.
 
     Raises:
       InputError: settings that do not sample.
@@ -76,25 +76,52 @@ def respond(
     if not settings.do_sample or settings.num_beams > 1:
         raise InputError("generation.do_sample: a rollout samples; set it to True, without beams")
     output = generator.generate_with_logprobs(params, encoder_input_tokens, settings, rng)
-    assert output.logprobs is not None
-    tokens = np.full((len(output.tokens), length), pad_id, np.int32)
-    logprobs = np.zeros(tokens.shape, np.float32)
-    written = np.asarray(output.tokens)
-    tokens[:, : written.shape[1]] = written
-    logprobs[:, : written.shape[1]] = np.asarray(output.logprobs)
-    lengths = np.asarray(output.lengths)
-    mask = (np.arange(length)[None] < lengths[:, None]).astype(np.float32)
-    ended = ((tokens == eos_id) & (mask > 0)).any(axis=1)
+    return _lay_out(
+        encoder_input_tokens,
+        output.tokens,
+        output.logprobs,
+        output.lengths,
+        length=length,
+        mask_first_token=mask_first_token,
+        start_id=start_id,
+        eos_id=eos_id,
+        pad_id=pad_id,
+    )
+
+
+@functools.partial(
+    jax.jit, static_argnames=("length", "mask_first_token", "start_id", "eos_id", "pad_id")
+)
+def _lay_out(
+    prompts: jax.Array,
+    tokens: jax.Array,
+    logprobs: jax.Array,
+    lengths: jax.Array,
+    *,
+    length: int,
+    mask_first_token: bool,
+    start_id: int,
+    eos_id: int,
+    pad_id: int,
+) -> Responses:
+    """On the devices: no process sees all rows."""
+    room = ((0, 0), (0, length - tokens.shape[1]))
+    tokens = jnp.pad(tokens, room, constant_values=pad_id)
+    counts = jnp.arange(length)[None] < lengths[:, None]
+    ended = ((tokens == eos_id) & counts).any(axis=1)
     if mask_first_token:
-        mask[:, 0] = 0.0
-    shifted = np.concatenate([np.full((len(tokens), 1), start_id, np.int32), tokens[:, :-1]], 1)
-    samples = len(tokens) // encoder_input_tokens.shape[0]
+        counts = counts.at[:, 0].set(False)
+    shifted = jnp.pad(tokens[:, :-1], ((0, 0), (1, 0)), constant_values=start_id)
+    samples = len(tokens) // len(prompts)
     inputs = {
-        "encoder_input_tokens": put(np.repeat(np.asarray(encoder_input_tokens), samples, axis=0)),
-        "decoder_input_tokens": put(shifted),
-        "decoder_target_tokens": put(tokens),
+        "encoder_input_tokens": jnp.repeat(prompts, samples, axis=0),
+        "decoder_input_tokens": shifted,
+        "decoder_target_tokens": tokens,
     }
-    return Responses(inputs, put(mask), lengths, ended, put(logprobs))
+    by_token = (inputs, counts.astype(jnp.float32), jnp.pad(logprobs, room))
+    inputs, mask, logprobs = jax.tree.map(lambda x: constrain(x, "batch", "length"), by_token)
+    lengths, ended = (constrain(x, "batch") for x in (lengths, ended))
+    return Responses(inputs, mask, lengths, ended, logprobs)
 
 
 def make_scorer(policy: Policy) -> Callable[[Tree, Tree, Tree, dict[str, jax.Array]], Scored]:

@@ -17,7 +17,6 @@ from t5x_lite.data.plan import Plan
 from t5x_lite.data.preferences import CHOSEN, REJECTED, PairPlan, check_pairs
 from t5x_lite.data.sources import Row
 from t5x_lite.data.vocabulary import Vocabulary
-from t5x_lite.errors import InputError
 from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.t5 import T5
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
@@ -48,8 +47,6 @@ def run(config: ConfigDict, workdir: str) -> None:
     Before the first step the policy, which is its own reference then, gives the log-probabilities of all responses,
     and its texts for the held-out prompts are scored (folder `before`).
     """
-    if jax.process_count() > 1:
-        raise InputError("the task 'dpo' runs in one process (on any number of devices)")
     mesh = make_mesh(config.mesh.to_dict())
     settings = DPOSettings(**config.loss)
     optimizer_of(config)

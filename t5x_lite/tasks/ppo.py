@@ -11,9 +11,9 @@ from t5x_lite.checkpoints import Checkpoints
 from t5x_lite.console import log
 from t5x_lite.data.features import fingerprint
 from t5x_lite.decoding.generate import Generator
-from t5x_lite.errors import InputError
 from t5x_lite.models.config import Execution
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
+from t5x_lite.parallel.processes import check_same, from_process_zero, wait_for_all
 from t5x_lite.parallel.shardings import row_multiple
 from t5x_lite.params.lora import merge
 from t5x_lite.params.overview import count
@@ -50,8 +50,6 @@ from t5x_lite.tasks.workdir import claim_workdir, open_workdir
 
 def run(config: ConfigDict, workdir: str) -> None:
     """Runs the task, or goes on with it where the workdir's last checkpoint is; a finished run is measured again."""
-    if jax.process_count() > 1:
-        raise InputError("the task 'ppo' runs in one process (on any number of devices)")
     mesh = make_mesh(config.mesh.to_dict())
     algorithm, settings = read_algorithm(config, mesh), check_rollout(config)
     check_policy(config)
@@ -113,10 +111,11 @@ def run(config: ConfigDict, workdir: str) -> None:
             "examples": fingerprint(train.examples),
             "frozen": parts.adaptation.frozen_fingerprint,
         }
+        check_same("training examples", metadata["examples"])
         checkpoints = Checkpoints(folder / "checkpoints", keep=config.checkpoint.keep)
         try:
             start, state = 0, parts.state
-            if checkpoints.latest_step() is not None:
+            if from_process_zero(checkpoints.latest_step) is not None:
                 state, saved = checkpoints.restore(parts.abstract_state)
                 start = int(state.step)
                 check_same_run(saved, metadata, folder)
@@ -172,6 +171,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         others = {}
         if (several := config.evaluation.best_of) > 1:
             others[f"best of {several}"] = measure.best_of(parts.initial, several)
+    wait_for_all()  # the reports of all read what process 0 wrote
     report(config, folder, evaluation_rows, before, after, others, probes, found, sizes)
 
 

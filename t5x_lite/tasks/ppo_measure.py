@@ -15,6 +15,7 @@ from t5x_lite.data.plan import Plan
 from t5x_lite.data.sources import Row
 from t5x_lite.data.templates import render
 from t5x_lite.data.vocabulary import Vocabulary
+from t5x_lite.params.gather import whole
 from t5x_lite.rl.loop import Roller
 from t5x_lite.rl.rewards import WeightedSum
 from t5x_lite.tasks import ppo_report
@@ -86,10 +87,11 @@ class Measure:
             scored = self._roller.score(
                 trainable, self._parts.frozen, self._parts.reference, responses.inputs
             )
-            tokens = np.asarray(responses.inputs["decoder_target_tokens"])
+            tokens = whole(responses.inputs["decoder_target_tokens"])
+            lengths = whole(responses.lengths)
             real = np.flatnonzero(batch.rows >= 0)[: limit - len(rows)]
             of_batch, written = self._texts.of(
-                batch.rows[real], [tokens[i, : responses.lengths[i]] for i in real]
+                batch.rows[real], [tokens[i, : lengths[i]] for i in real]
             )
             extended += of_batch
             texts += written

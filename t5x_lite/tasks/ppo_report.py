@@ -13,6 +13,7 @@ from t5x_lite.errors import InputError
 from t5x_lite.evaluation.intervals import Bootstrap, paired_difference
 from t5x_lite.evaluation.rouge import score_rows, split_sentences
 from t5x_lite.evaluation.toxicity import paired_p_value, toxicity_summary
+from t5x_lite.parallel.sharing import share_out_columns
 from t5x_lite.reports.plots import Panel
 from t5x_lite.rl.rewards import Reward
 
@@ -94,11 +95,14 @@ def measure(
     toxicity: Callable[[Sequence[Row], Sequence[str]], np.ndarray],
 ) -> Measured:
     """Scores responses. rows, references: what each answers and is compared with. numbers: of the rows."""
-    scores = score_rows(
-        [split_sentences(text) for text in responses],
-        [split_sentences(text) for text in references],
-        use_stemmer=True,
-        rouge_types=("rouge1", "rouge2"),
+    scores = share_out_columns(
+        len(responses),
+        lambda own: score_rows(
+            [split_sentences(text) for text in responses[own]],
+            [split_sentences(text) for text in references[own]],
+            use_stemmer=True,
+            rouge_types=("rouge1", "rouge2"),
+        ),
     )
     return Measured(
         responses,

@@ -36,7 +36,7 @@ class Classifiers:
     """Opens each source once; "train:" ones are trained in the folder first."""
 
     def __init__(self, folder: epath.Path, mesh: Mesh):
-        self._folder, self._put = folder, put_rows(mesh)
+        self._folder, self._mesh = folder, mesh
         self._opened: dict[str, TextClassifier] = {}
 
     def load(self, source: str) -> TextClassifier:
@@ -48,7 +48,9 @@ class Classifiers:
         if source not in self._opened:
             name = "".join(c if c.isalnum() else "_" for c in source)
             place = trained(source, self._folder / f"trained_{name}")
-            self._opened[source] = load_text_classifier(place, put=self._put)
+            self._opened[source] = load_text_classifier(
+                place, put=put_rows(self._mesh), mesh=self._mesh
+            )
         return self._opened[source]
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
@@ -13,6 +14,7 @@ from ml_collections import ConfigDict
 from t5x_lite.data.sources import Row
 from t5x_lite.data.templates import find_template
 from t5x_lite.data.vocabulary import Vocabulary
+from t5x_lite.parallel.sharing import share_out
 from t5x_lite.reports.metrics import json_value
 
 
@@ -24,28 +26,39 @@ class Texts:
         self._template = find_template(config.data.template)
 
     def of(self, rows: np.ndarray, tokens: Sequence[np.ndarray]) -> tuple[list[Row], list[str]]:
-        """rows: which rows were answered. tokens: the responses, without pads."""
-        raw = self._vocabulary.tokenizer.batch_decode(
-            [ids.tolist() for ids in tokens], skip_special_tokens=False
-        )
+        """rows: which rows were answered. tokens: the responses, without pads. The processes share out the decoding."""
+
+        def decode(own: slice) -> list[tuple[str, str]]:
+            ids = [row.tolist() for row in tokens[own]]
+            raw = self._vocabulary.tokenizer.batch_decode(ids, skip_special_tokens=False)
+            clean = [text.strip() for text in self._vocabulary.decode(ids)]
+            return list(zip(raw, clean, strict=True))
+
+        texts = share_out(len(tokens), decode)
         extended = [
             {
                 **self._rows[number],
                 "prompt": self._template.render(self._rows[number]),
                 "raw_response": text,
             }
-            for number, text in zip(rows.tolist(), raw, strict=True)
+            for number, (text, _) in zip(rows.tolist(), texts, strict=True)
         ]
-        return extended, [text.strip() for text in self._vocabulary.decode(tokens)]
+        return extended, [text for _, text in texts]
 
 
 class Rollouts:
-    """What of a step is no single number, a line a step: rollouts.jsonl (texts) and distributions.jsonl."""
+    """What of a step is no single number, a line a step: rollouts.jsonl (texts) and distributions.jsonl.
+
+    Process 0 writes; all call `record`, for the texts.
+    """
 
     def __init__(self, folder: epath.Path, start: int, texts: Texts):
         """start: the step that the run goes on from; what a stopped run wrote of later steps is removed."""
         self._files = {name: folder / f"{name}.jsonl" for name in ("rollouts", "distributions")}
         self._texts = texts
+        self._writes = jax.process_index() == 0
+        if not self._writes:
+            return
         for file in self._files.values():
             # Not splitlines: a text may hold other line breaks than "\n".
             lines = file.read_text().split("\n")[:-1] if start and file.exists() else []
@@ -54,6 +67,8 @@ class Rollouts:
     def record(self, step: int, content: Mapping[str, Any]) -> None:
         """Appends the content of a step."""
         _, responses = self._texts.of(content["rows"], content["tokens"])
+        if not self._writes:
+            return
         rows = {"rows": content["rows"], "responses": responses, "scores": content["scores"]}
         for name, values in (("rollouts", rows), ("distributions", content["distributions"])):
             line = json.dumps(json_value({"step": step, **values}), ensure_ascii=False)

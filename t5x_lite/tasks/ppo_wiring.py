@@ -31,6 +31,7 @@ from t5x_lite.parallel.shardings import (
     with_shardings,
 )
 from t5x_lite.params.adapters import request_of, variables
+from t5x_lite.params.gather import whole
 from t5x_lite.params.partition import TRAINABLE, join
 from t5x_lite.params.soft_prompts import SoftPromptSettings
 from t5x_lite.rl.kl import KLController
@@ -280,4 +281,4 @@ def in_range(rows: Sequence[dict[str, str]], field: str, bounds: Sequence[int]) 
 
 def sum_rows(values: Any, mask: Any) -> np.ndarray:
     """Sums over the tokens that count, float64 [rows]."""
-    return np.where(np.asarray(mask) > 0, np.asarray(values), 0.0).sum(axis=1, dtype=np.float64)
+    return np.where(whole(mask) > 0, whole(values), 0.0).sum(axis=1, dtype=np.float64)

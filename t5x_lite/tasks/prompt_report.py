@@ -49,9 +49,7 @@ def report_prompts(
     counts: Mapping[str, Mapping[str, int]],
     compilations: int,
 ) -> None:
-    """Scores the runs over all rows, and writes samples.jsonl and the report (process 0)."""
-    if jax.process_index() != 0:
-        return
+    """Scores the runs over all rows, and writes samples.jsonl and the report (process 0 writes; all score)."""
     inputs = [row[config.data.cut_field] for row in rows]
     references = [render(config.data.target, row) for row in rows]
     scores = {}
@@ -66,6 +64,8 @@ def report_prompts(
                 lead_count=_LEAD_TURNS,
                 shuffle_seed=config.seed if len(set(inputs)) > 1 else None,
             )
+    if jax.process_index() != 0:
+        return
     published = {name: each.to_dict() for name, each in config.published.items()}
     overview = _overview(scores, published)
     _write_samples(workdir, rows, inputs, references, outputs)

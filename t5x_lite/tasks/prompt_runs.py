@@ -28,6 +28,7 @@ from t5x_lite.evaluation.rouge import agreement
 from t5x_lite.models.t5 import T5
 from t5x_lite.parallel.processes import from_process_zero
 from t5x_lite.parallel.shardings import put_batch, row_multiple
+from t5x_lite.parallel.sharing import share_out
 from t5x_lite.params.gather import whole
 
 # Shapes of batches for all prompt kinds together: each costs a compilation for each structure of settings.
@@ -191,7 +192,10 @@ class Decoder:
             of_row = whole(output.tokens).reshape(len(indices), candidates, -1)
             chosen = np.zeros(len(indices), int)
             if candidates > 1:
-                chosen = np.array([self._agreed(prompt, row) for row in of_row])
+                agreed = share_out(
+                    len(of_row), lambda own: [self._agreed(prompt, row) for row in of_row[own]]
+                )
+                chosen = np.array(agreed)
             if self._with_scores:
                 scored = scored_texts(output, self._vocabulary)
                 for place, index in enumerate(indices.tolist()):

@@ -30,6 +30,7 @@ from t5x_lite.evaluation.teacher_forced import evaluate_loss
 from t5x_lite.models.config import T5Config
 from t5x_lite.models.t5 import T5
 from t5x_lite.parallel.shardings import put_batch
+from t5x_lite.parallel.sharing import share_out
 from t5x_lite.params.gather import whole
 from t5x_lite.tasks.text import Split
 from t5x_lite.train.step import Batch, make_eval_step
@@ -182,7 +183,12 @@ def make_decode(
         of_row = whole(output.tokens).reshape(len(tokens), settings.num_return_sequences, -1)
         if not candidates:
             return of_row[:, 0]
-        chosen = [mbr.choose(vocabulary.decode(row), agreement, symmetric=True) for row in of_row]
+        chosen = share_out(
+            len(of_row),
+            lambda own: [
+                mbr.choose(vocabulary.decode(row), agreement, symmetric=True) for row in of_row[own]
+            ],
+        )
         return of_row[np.arange(len(tokens)), chosen]
 
     return decode

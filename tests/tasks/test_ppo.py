@@ -103,7 +103,9 @@ class CountsWords:
 def judge(monkeypatch):
     """Every classifier is this one."""
     CountsWords.read = []
-    monkeypatch.setattr(ppo_rewards, "load_text_classifier", lambda source, put: CountsWords())
+    monkeypatch.setattr(
+        ppo_rewards, "load_text_classifier", lambda source, put, mesh: CountsWords()
+    )
     return CountsWords
 
 
@@ -128,7 +130,7 @@ def lora_run(tmp_path_factory):
     """A run with an adapter that was never stopped."""
     folder = tmp_path_factory.mktemp("ppo") / "lora"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ppo_rewards, "load_text_classifier", lambda source, put: CountsWords())
+        patch.setattr(ppo_rewards, "load_text_classifier", lambda source, put, mesh: CountsWords())
         ppo.run(tiny(), str(folder))
     return folder
 

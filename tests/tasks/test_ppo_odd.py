@@ -11,7 +11,9 @@ from tests.tasks.test_ppo import SHORT, CountsWords, metrics_of, report_of, tiny
 
 @pytest.fixture
 def judge(monkeypatch):
-    monkeypatch.setattr(ppo_rewards, "load_text_classifier", lambda source, put: CountsWords())
+    monkeypatch.setattr(
+        ppo_rewards, "load_text_classifier", lambda source, put, mesh: CountsWords()
+    )
 
 
 def steps_of(folder):
