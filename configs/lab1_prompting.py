@@ -10,10 +10,13 @@ Offline, the nano model that comes with the package answers about the bundled di
 
     t5x-lite --config configs/lab1_prompting.py:nano --workdir runs/lab1_nano
 
-A model and data of one's own do as well:
+The model that configs/dialogsum_scratch.py trains, on DialogSum's dev split without the near-duplicates of train; the
+argument is the data folder of that config. It was trained on dialogues alone, so `none` is its own prompt, and the
+others show what words that a model never saw do to it:
 
-    t5x-lite --config configs/lab1_prompting.py --workdir runs/lab1_own --config.model.source=runs/quickstart/full \
-      --config.data.evaluation.source=bundled --config.data.shots.source=bundled
+    t5x-lite --config configs/lab1_prompting.py:dialogsum=data/dialogsum --workdir runs/lab1_dialogsum
+
+Another model or data: --config.model.source=runs/quickstart/full, --config.data.evaluation.source=bundled, ...
 
 Hardware: meant for one TPU VM or one GPU; not timed on one yet. `runlocal` takes 15 seconds on a CPU. A killed run goes
 on where it was. What comes out: report.html with the side-by-side table, predictions/ (a line a row), samples.jsonl.
@@ -31,15 +34,27 @@ WITH_DOCUMENTS = (
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
     """arg: words with commas between: "parity" or "fixed" (default); "nano" (the bundled model and dialogues),
-    "runlocal" (a tiny random model: no scores worth reading).
+    "dialogsum=FOLDER" (the model of configs/dialogsum_scratch.py, and its data), "runlocal" (a tiny random model: no
+    scores worth reading).
     """
     words = [word for word in arg.split(",") if word]
+    folders = [word.partition("=")[2] for word in words if word.startswith("dialogsum=")]
     for word in words:
-        if word not in ("parity", "fixed", "nano", "runlocal"):
-            raise ValueError(f"unknown argument {word!r}: give parity, fixed, nano or runlocal")
+        if word not in (
+            "parity",
+            "fixed",
+            "nano",
+            "runlocal",
+            *(f"dialogsum={f}" for f in folders),
+        ):
+            raise ValueError(
+                f"unknown argument {word!r}: give parity, fixed, nano, dialogsum=FOLDER or runlocal"
+            )
     parity, nano, tiny = "parity" in words, "nano" in words, "runlocal" in words
-    if nano and tiny:
-        raise ValueError("nano and runlocal exclude each other: give one of them")
+    own = bool(folders)
+    if nano + tiny + len(folders) > 1:
+        raise ValueError("nano, dialogsum=FOLDER and runlocal exclude each other: give one of them")
+    folder = folders[0] if own else ""
     if parity and "fixed" in words:
         raise ValueError("parity and fixed exclude each other: give one of them")
 
@@ -62,7 +77,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             "passages": 2,
         },
     }
-    tokens = 16 if tiny else 112 if nano else 50
+    tokens = 16 if tiny else 112 if nano else 96 if own else 50
     # top_k = 50 is what transformers' generate applies where nothing is said.
     sampled = {"max_new_tokens": tokens, "do_sample": True, "top_k": 50}
     settings = {
@@ -75,6 +90,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         "top_p_09": {**sampled, "top_k": 0, "top_p": 0.9},
         "beams_4": {"max_new_tokens": tokens, "num_beams": 4},
     }
+    if own:  # how its own config scores it
+        settings["beams_4_trigrams"] = {**settings["beams_4"], "no_repeat_ngram_size": 3}
     scored = [name for name in prompts if name != "self_consistency"]
     if tiny:
         scored = ["none", "instruction", "one_shot", "few_shot", "reasoning", "documents"]
@@ -82,18 +99,51 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         prompts["in_detail"] = {"kind": "zero_shot", "template": IN_DETAIL}
         scored = ["none", "instruction", LAB, "lab2", "in_detail", "one_shot", "few_shot"]
     shown = ["greedy_10", "temperature_01"] if tiny else [s for s in settings if s != "greedy"]
+    if own:  # one of FLAN's templates stands for the seven: all are words that the model never saw
+        scored = ["none", "instruction", LAB, "lab2", "flan_2", "one_shot", "few_shot", "documents"]
+    runs = [(name, "greedy") for name in scored]
+    # The settings are compared on one prompt: the one that the model does best with.
+    compared = "none" if own else "few_shot"
+    if own:
+        runs.insert(1, ("none", "beams_4_trigrams"))
+    columns = {"dialogue": "dialogue", "summary": "summary"}
     rows = {
         "source": "bundled" if nano or tiny else "knkarthick/dialogsum",
-        "columns": {"dialogue": "dialogue", "summary": "summary"},
+        "columns": columns,
         "id_column": "id",
         "exclude": "",
     }
+    evaluation = {**rows, "split": "test", "limit": 8 if tiny else 100 if nano else 0}
+    shots = {**rows, "split": "test" if parity else "train", "limit": 0}
+    if own:
+        of_file = {"split": "", "columns": columns, "id_column": "fname"}
+        evaluation = {
+            **of_file,
+            "source": f"{folder}/dialogsum.dev.jsonl",
+            "exclude": f"{folder}/near_duplicates_vs_train.json:dev",
+            "limit": 0,
+        }
+        train = {
+            **of_file,
+            "source": f"{folder}/dialogsum.train.jsonl",
+            "exclude": "",
+            "limit": 200,
+        }
+        shots = evaluation if parity else train
     return ml_collections.ConfigDict(
         {
             "task": "prompt",
             "seed": 0,
             "model": {
-                "source": "random" if tiny else "nano" if nano else "google/flan-t5-base",
+                "source": (
+                    "random"
+                    if tiny
+                    else "nano"
+                    if nano
+                    else "runs/dialogsum_scratch"
+                    if own
+                    else "google/flan-t5-base"
+                ),
                 "architecture": {  # only of a random model
                     "vocab_size": 0,  # the tokenizer's
                     "d_model": 32,
@@ -121,20 +171,20 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "max_sentences": 0,
             },
             "data": {
-                "evaluation": {**rows, "split": "test", "limit": 8 if tiny else 100 if nano else 0},
-                "shots": {**rows, "split": "test" if parity else "train", "limit": 0},
+                "evaluation": evaluation,
+                "shots": shots,
                 "target": "{summary}",
-                "encoder_length": 1024 if nano or tiny else 512,
+                "encoder_length": 1024 if nano or tiny or own else 512,
                 "truncation": "none" if parity else "oldest_turns",
                 "cut_field": "dialogue",
             },
             "prompts": prompts,
             "settings": settings,
-            "runs": tuple((name, "greedy") for name in scored),
+            "runs": tuple(runs),
             "side_by_side": {
                 "rows": (4, 7) if tiny else (40, 80) if nano else (40, 200),
                 "runs": (
-                    *(("few_shot", name) for name in shown),
+                    *((compared, name) for name in shown if (compared, name) not in runs),
                     *(() if nano else (("self_consistency", "temperature_05"),)),
                 ),
             },
@@ -149,11 +199,17 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             "published": {}
             if nano or tiny
             else {
-                "DialogSum test, FLAN-T5-base with the prompt lab2 (course, greedy, 200 tokens)": {
-                    "rouge1": 0.233278,
-                    "rouge2": 0.076052,
-                    "rougeL": 0.201543,
-                },
+                **(
+                    {}
+                    if own
+                    else {
+                        "DialogSum test, FLAN-T5-base with the prompt lab2 (course, greedy, 200 tokens)": {
+                            "rouge1": 0.233278,
+                            "rouge2": 0.076052,
+                            "rougeL": 0.201543,
+                        },
+                    }
+                ),
                 "DialogSum test, Transformer from scratch (Chen and others, 2021)": {
                     "rouge1": 0.3591,
                     "rouge2": 0.0874,

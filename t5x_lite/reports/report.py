@@ -19,8 +19,10 @@ from t5x_lite.reports.scores import scores_blocks
 CURVES_FILE = "curves.png"
 
 # Sections come in this order, others in between by name: a reader wants results first, settings last.
-_FIRST = ("summary", "scores", "training", "data", "parameters")
+_FIRST = ("summary", "differences", "scores", "training", "data", "parameters")
 _LAST = ("samples", "environment", "config")
+
+_SECTION = 2  # the level of a section's heading
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a }
@@ -32,7 +34,7 @@ table { font-variant-numeric: tabular-nums }
 th, td { text-align: left; vertical-align: top; padding: .25rem .8rem; border-bottom: 1px solid #e4e4e4 }
 th { border-bottom: 1px solid #888 } .number { text-align: right }
 td { white-space: pre-line; overflow-wrap: break-word }
-img { max-width: 100% }
+img { max-width: 100% } nav { margin: 1rem 0; font-size: .9rem }
 """
 
 
@@ -134,12 +136,28 @@ def _markdown(blocks: Sequence[tables.Block]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _contents(blocks: Sequence[tables.Block]) -> str:
+    """Links to the sections; the samples of a long report are many screens down."""
+    names = [b.text for b in blocks if isinstance(b, tables.Heading) and b.level == _SECTION]
+    links = (
+        f'<a href="#section-{number}">{html.escape(name)}</a>'
+        for number, name in enumerate(names, 1)
+    )
+    return f"<nav>{' · '.join(links)}</nav>"
+
+
 def _html(title: str, blocks: Sequence[tables.Block], files: Mapping[str, bytes]) -> str:
     parts = []
+    sections = 0
     for block in blocks:
         match block:
+            case tables.Heading(text, level) if level == _SECTION:
+                sections += 1
+                parts.append(f'<h{level} id="section-{sections}">{html.escape(text)}</h{level}>')
             case tables.Heading(text, level):
                 parts.append(f"<h{level}>{html.escape(text)}</h{level}>")
+                if level == 1:
+                    parts.append(_contents(blocks))
             case tables.Paragraph(text):
                 parts.append(f"<p>{html.escape(text)}</p>")
             case tables.Table(header, rows):

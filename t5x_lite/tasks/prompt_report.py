@@ -8,23 +8,27 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
 from t5x_lite.console import log
-from t5x_lite.data.sources import Row
+from t5x_lite.data.sources import Row, is_file
 from t5x_lite.data.templates import render
 from t5x_lite.data.vocabulary import Vocabulary
-from t5x_lite.evaluation.comparison import score_outputs
-from t5x_lite.evaluation.intervals import Bootstrap
+from t5x_lite.evaluation.baselines import group_by_input
+from t5x_lite.evaluation.comparison import Columns, score_outputs
+from t5x_lite.evaluation.intervals import Bootstrap, paired_difference
 from t5x_lite.params.overview import count
 from t5x_lite.reports.environment import environment
+from t5x_lite.reports.intervals_plot import plot_intervals
 from t5x_lite.reports.report import write_report
-from t5x_lite.reports.scores import NAMES, points
+from t5x_lite.reports.scores import NAMES, points, points_difference
 from t5x_lite.reports.tables import markdown_table
 
 _CONFIDENCE = 0.95
 _LEAD_TURNS = 3
+_LEAD = f"lead_{_LEAD_TURNS}"
 _KINDS = {kind: NAMES[kind] for kind in ("rouge1", "rouge2", "rougeL")}
 
 
@@ -52,28 +56,33 @@ def report_prompts(
     """Scores the runs over all rows, and writes samples.jsonl and the report (process 0 writes; all score)."""
     inputs = [row[config.data.cut_field] for row in rows]
     references = [render(config.data.target, row) for row in rows]
-    scores = {}
+    scores, columns = {}, {}
+    bootstrap = Bootstrap(config.evaluation.bootstrap_samples, _CONFIDENCE, config.seed)
     for run in outputs:
         if run.scored:
-            scores[run.name], _ = score_outputs(
+            scores[run.name], columns[run.name] = score_outputs(
                 [run.answers[i] for i in range(len(rows))],
                 references,
                 inputs,
                 use_stemmer=True,
-                bootstrap=Bootstrap(config.evaluation.bootstrap_samples, _CONFIDENCE, config.seed),
+                bootstrap=bootstrap,
                 lead_count=_LEAD_TURNS,
                 shuffle_seed=config.seed if len(set(inputs)) > 1 else None,
             )
     if jax.process_index() != 0:
         return
     published = {name: each.to_dict() for name, each in config.published.items()}
-    overview = _overview(scores, published)
+    others = {f"baseline {_LEAD}": next(iter(scores.values()))["baselines"][_LEAD]}
+    others |= {f"published: {name}": numbers for name, numbers in published.items()}
+    overview = _overview(scores, others)
+    systems = {name: result["rouge"] for name, result in scores.items()}
     _write_samples(workdir, rows, inputs, references, outputs)
     write_report(
         workdir,
         {
-            "title": f"prompt: {config.model.source} on {config.data.evaluation.source}",
+            "title": f"{config.model.source}, prompted: {_name_of(config.data.evaluation)}",
             "summary": overview,
+            **_differences(columns, group_by_input(inputs), bootstrap),
             "scores": scores,
             "prompts": [{"prompt": name, **each} for name, each in counts.items()],
             "round trip": _round_trip(config.round_trip, vocabulary),
@@ -83,6 +92,7 @@ def report_prompts(
             "environment": environment(),
             "config": config.to_dict(),
         },
+        pictures={"summary": plot_intervals(systems, _KINDS, list(others.items()))},
     )
     header = tuple(overview[0])
     table = markdown_table(header, [[line[name] for name in header] for line in overview])
@@ -90,10 +100,40 @@ def report_prompts(
     log.info("report: %s", workdir / "report.md")
 
 
+def _name_of(rows: ConfigDict) -> str:
+    """What rows are called in a title: a file's name says more than its folders."""
+    source = rows.source.rpartition("/")[2] if is_file(rows.source) else rows.source
+    return f"{source} {rows.split}".strip()
+
+
+def _differences(
+    columns: Mapping[str, Columns], groups: np.ndarray, bootstrap: Bootstrap
+) -> dict[str, list[dict[str, str]]]:
+    """The section that says which runs can be told apart from the first one: paired by row. None for a single run."""
+    (first, theirs), *others = columns.items()
+    lines = [
+        {
+            f"minus {first}": name,
+            **{
+                title: points_difference(
+                    dataclasses.asdict(
+                        paired_difference(ours[kind], theirs[kind], bootstrap, groups)
+                    )
+                )
+                for kind, title in _KINDS.items()
+            },
+        }
+        for name, ours in others
+    ]
+    return {"differences": lines} if lines else {}
+
+
 def _overview(
-    scores: Mapping[str, Any], published: Mapping[str, Mapping[str, float]]
+    scores: Mapping[str, Any], others: Mapping[str, Mapping[str, float]]
 ) -> list[dict[str, str | None]]:
-    """A line for each run, the lead baseline and each published result: ROUGE times 100, ours with intervals."""
+    """A line for each run, and for each of the others (the lead baseline, published results), which have no interval:
+    ROUGE times 100.
+    """
     lines: list[dict[str, str | None]] = [
         {
             "prompt, settings": name,
@@ -102,9 +142,6 @@ def _overview(
         }
         for name, result in scores.items()
     ]
-    lead = f"lead_{_LEAD_TURNS}"
-    others = {f"baseline {lead}": next(iter(scores.values()))["baselines"][lead]}
-    others |= {f"published: {name}": numbers for name, numbers in published.items()}
     for name, numbers in others.items():
         given = {
             title: f"{100 * numbers[kind]:.2f}" if kind in numbers else None

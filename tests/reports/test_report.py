@@ -8,6 +8,7 @@ import re
 import matplotlib.image
 import numpy as np
 
+from t5x_lite.reports.intervals_plot import plot_intervals
 from t5x_lite.reports.metrics import MetricsWriter
 from t5x_lite.reports.plots import PANELS, Panel, plot_metrics
 from t5x_lite.reports.report import write_report
@@ -148,3 +149,29 @@ def test_tables_align_and_escape():
     assert lines[4] == "| x<br>y |     2 |"
     assert "<td>a|b</td><td class=number>1,000</td>" in html_table(header, rows)
     assert markdown_table(["flag", "share"], [[True, 0.25]]).endswith("| yes  |  0.25 |")
+
+
+def test_every_section_has_its_link(tmp_path):
+    write_report(tmp_path, REPORT)
+    page = (tmp_path / "report.html").read_text()
+    sections = re.findall(r'<h2 id="(.*?)">(.*?)</h2>', page)
+    assert re.findall(r'<a href="#(.*?)">(.*?)</a>', page) == sections
+    assert (
+        len(sections) == len(set(sections)) > 4
+        and "<nav>" not in (tmp_path / "report.md").read_text()
+    )
+
+
+def test_intervals_are_drawn_as_wide_as_they_are():
+    def blue(low, high, others=()):
+        scores = {"rouge1": {"mean": 0.3, "low": low, "high": high}}
+        kinds = {"rouge1": "ROUGE-1"}
+        picture = plot_intervals({"a": scores, "b": scores}, kinds, others)
+        assert picture == plot_intervals({"a": scores, "b": scores}, kinds, others)
+        pixels = matplotlib.image.imread(io.BytesIO(picture))[..., :3]
+        return int((np.abs(pixels - np.array([0, 0x72, 0xB2]) / 255).max(axis=-1) < 0.02).sum())
+
+    narrow, wide = blue(0.29, 0.31), blue(0.1, 0.31)
+    assert wide > 1.5 * narrow > 0
+    # A line of another result is another color, and one that lacks the kind is in the legend alone.
+    assert blue(0.29, 0.31, [("paper", {"rouge1": 0.2}), ("other", {"rouge2": 0.2})]) > 0

@@ -136,6 +136,13 @@ def test_the_report(finished):
         assert (scores["rows"], scores["inputs"]) == (21, 7) and "rouge_multi_reference" in scores
     names = [line["prompt, settings"] for line in report["summary"]]
     assert names == ["none, greedy", "few_shot, greedy", "baseline lead_3"]
+    (difference,) = report["differences"]
+    assert difference["minus none, greedy"] == "few_shot, greedy"
+    means = [report["scores"][name]["rouge"]["rouge1"]["mean"] for name in report["scores"]]
+    assert float(difference["ROUGE-1"].split()[0]) == pytest.approx(
+        100 * (means[0] - means[1]), abs=0.006
+    )
+    assert (finished / "summary.png").read_bytes()[:4] == b"\x89PNG"
     assert [sample["row"] for sample in report["samples"]] == [4, 17]
     for sample in report["samples"]:
         assert {"dialogue", "human summary", "none, greedy", "few_shot, greedy"} < set(sample)
@@ -247,3 +254,17 @@ def test_parity_and_fixed_differ_in_shots_and_truncation():
     assert (parity.data.shots.split, parity.data.truncation) == ("test", "none")
     with pytest.raises(InputError, match="exclude each other"):
         load_config("lab1_prompting.py:parity,fixed", {})
+
+
+def test_the_model_trained_on_dialogsum_is_asked_about_its_dev_split():
+    for mode, shots in (("", "dialogsum.train.jsonl"), (",parity", "dialogsum.dev.jsonl")):
+        config = load_config(f"lab1_prompting.py:dialogsum=a/b{mode}", {})
+        data = config.data
+        assert data.evaluation.source == "a/b/dialogsum.dev.jsonl"
+        assert data.evaluation.exclude == "a/b/near_duplicates_vs_train.json:dev"
+        assert data.shots.source == f"a/b/{shots}"
+        assert config.model.source == "runs/dialogsum_scratch"
+        prompts = prompt.read_prompts(config)
+        assert {name for name, _ in (*config.runs, *config.side_by_side.runs)} <= set(prompts)
+    with pytest.raises(InputError, match="exclude each other"):
+        load_config("lab1_prompting.py:dialogsum=a/b,nano", {})
