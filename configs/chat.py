@@ -9,8 +9,8 @@ run: that of an adapter gives its base with the adapter. The template is one of 
 with {dialogue} in it; take the one that the model was trained on. An empty line sends what was typed, blank lines
 within a paste do not. /help lists the commands (/settings top_k=5, /template flan_2, /again, /quit). Ctrl-C stops an
 answer, Ctrl-D leaves. A pipe is one dialogue; whole files of them: configs/lab1_prompting.py.
-Hardware: one device; a CPU does for nano, which starts in ten seconds. What comes out: transcript.jsonl, a line an
-answer, with all that it takes to get it again.
+Hardware: one device; a CPU does for nano. What comes out: transcript.jsonl, a line an answer, with all that it takes to
+get it again.
 """
 
 import ml_collections

@@ -21,7 +21,7 @@ from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.decoding.stream import check_streamable
 from t5x_lite.errors import InputError
 from t5x_lite.params.overview import count
-from t5x_lite.tasks.chat_answers import Answerer
+from t5x_lite.tasks.chat_answers import Answerer, check_template
 from t5x_lite.tasks.chat_commands import HELP, read_settings, read_template, split_command
 from t5x_lite.tasks.chat_terminal import Terminal
 from t5x_lite.tasks.model import RANDOM
@@ -37,13 +37,14 @@ def run(config: ConfigDict, workdir: str) -> None:
     check_streamable(
         GenerationSettings.from_mapping(config.generation.to_dict(), "config.generation")
     )
+    check_template(config.data.template, config.data.cut_field)
     if config.model.source == RANDOM:
         raise InputError("config.model.source: random weights have nothing to say; name a model")
     if "://" in workdir:
         raise InputError(
             f"--workdir {workdir}: the transcript grows by lines, which objects in a bucket cannot; take a local folder"
         )
-    folder = pathlib.Path(os.fspath(open_workdir(workdir, config)))
+    folder = open_workdir(workdir, config)
     terminal = Terminal()
     text = "" if terminal.is_terminal else _piped(terminal)
     with waiting(f"loading {config.model.source}"):
@@ -55,8 +56,9 @@ def run(config: ConfigDict, workdir: str) -> None:
         policy=config.data.truncation,
         template=config.data.template,
     )
-    claim_workdir(open_workdir(workdir, config), config)
-    chat = Chat(answerer, terminal, folder / TRANSCRIPT, config.model.source, config.seed)
+    claim_workdir(folder, config)
+    transcript = pathlib.Path(os.fspath(folder)) / TRANSCRIPT
+    chat = Chat(answerer, terminal, transcript, config.model.source, config.seed)
     try:
         if terminal.is_terminal:
             terminal.note(f"{config.model.source}, {count(t5.params):,} parameters; {chat.state()}")

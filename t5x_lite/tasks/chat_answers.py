@@ -61,11 +61,7 @@ class Answerer:
         Raises:
           InputError: no known name, or other fields than the text's; the one before stays.
         """
-        fields = find_template(template).fields
-        if fields != (self.field,):
-            raise InputError(
-                f"template {template!r}: it must have {{{self.field}}} and no other field, for a text is all there is"
-            )
+        check_template(template, self.field)
         self.template = template
 
     def set_settings(self, settings: GenerationSettings) -> None:
@@ -169,3 +165,15 @@ class Answerer:
         tokens = np.full((1, length), self._t5.config.pad_token_id, np.int32)
         tokens[0, : len(ids)] = ids
         return tokens
+
+
+def check_template(template: str, field: str) -> None:
+    """Refuses what a text alone cannot fill.
+
+    Raises:
+      InputError: no known name, or other fields than the text's.
+    """
+    if find_template(template).fields != (field,):
+        raise InputError(
+            f"template {template!r}: it must have {{{field}}} and no other field, for a text is all there is"
+        )
