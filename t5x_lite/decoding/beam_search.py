@@ -15,7 +15,7 @@ from t5x_lite.decoding.cache import Cache, reorder
 from t5x_lite.decoding.processors import process
 from t5x_lite.decoding.sampling import Decoded, NextLogits, is_eos
 from t5x_lite.decoding.stop_strings import advance_stops
-from t5x_lite.decoding.structure import Structure, Values
+from t5x_lite.decoding.structure import EARLY_STOPPING, Structure, Values
 
 # Added to the scores of what may not be chosen. Finite as in transformers: the order among such
 # hypotheses still counts while there are too few others.
@@ -28,8 +28,7 @@ class _State(NamedTuple):
         str, Any
     ]  # tokens [batch, beam, 1 + capacity], scores, stop_state [batch, beam]; if asked for, both logprobs
     finished: dict[str, Any]  # the same, and lengths [batch, beam], full [batch, beam]
-    improvable: jax.Array  # bool [batch]: a running beam may still beat a finished one
-    exhausted: jax.Array  # bool []: no candidate can grow any further
+    open: jax.Array  # bool [batch]: the search of this input goes on: it may take other hypotheses
     cache: Cache
 
 
@@ -57,10 +56,7 @@ def beam_search(
     max_new_tokens, length_penalty = values.max_new_tokens[::beams], values.length_penalty[::beams]
 
     def unfinished(state: _State) -> jax.Array:
-        go_on = jnp.any(state.improvable) & ~state.exhausted
-        if structure.early_stopping is True:
-            go_on &= ~jnp.all(state.finished["full"])
-        return go_on
+        return jnp.any(state.open)
 
     def advance(state: _State) -> _State:
         step, running = state.step, state.running
@@ -97,23 +93,18 @@ def beam_search(
         best = jax.lax.top_k(still_running["scores"], beams)[1]
         running = _take(still_running, best)
         finished = _finish(state, candidates, ended, length_penalty, structure)
+        # The longest hypothesis is the best case of a positive penalty; only "never" reckons with it.
+        hopeful = (values.early_stopping == EARLY_STOPPING["never"]) & (length_penalty > 0)
+        longest = jnp.where(hopeful, max_new_tokens, step + 1)
+        enough = (values.early_stopping == EARLY_STOPPING[True]) & jnp.all(finished["full"], axis=1)
         return _State(
             step=step + 1,
             running=running,
             finished=finished,
-            improvable=state.improvable
-            & _can_improve(
-                running["scores"][:, 0],
-                finished,
-                # The longest hypothesis is the best case of a positive penalty; only "never" reckons with it.
-                jnp.where(
-                    (structure.early_stopping == "never") & (length_penalty > 0),
-                    max_new_tokens,
-                    step + 1,
-                ),
-                length_penalty,
-            ),
-            exhausted=jnp.all(ended),
+            open=state.open
+            & _can_improve(running["scores"][:, 0], finished, longest, length_penalty)
+            & ~enough
+            & ~jnp.all(ended, axis=1),
             cache=reorder(cache, _take(sources, best)),
         )
 
@@ -158,8 +149,7 @@ def _start(structure: Structure, batch: int, cache: Cache, *, with_logprobs: boo
         step=jnp.int32(0),
         running=running,
         finished=finished,
-        improvable=jnp.ones(batch, bool),
-        exhausted=jnp.bool_(False),
+        open=jnp.ones(batch, bool),
         cache=cache,
     )
 
@@ -208,11 +198,8 @@ def _finish(
     length = state.step + 1
     # A candidate that ends counts if it is among the first `beams`; the others are only there to run on.
     ends_now = ended & (jnp.arange(ended.shape[1]) < beams)[None]
-    closed = ~state.improvable
-    if structure.early_stopping is True:
-        closed |= jnp.all(state.finished["full"], axis=1)
     scores = candidates["scores"] / _length_norm(length, length_penalty)[:, None]
-    scores = scores + closed[:, None] * EXCLUDED + ~ends_now * EXCLUDED
+    scores = scores + ~state.open[:, None] * EXCLUDED + ~ends_now * EXCLUDED
     new = candidates | {
         "scores": scores,
         "lengths": jnp.full(ended.shape, length, jnp.int32),

@@ -19,6 +19,9 @@ from t5x_lite.models.config import T5Config
 # mostly finds a compiled loop (and a TPU gets lengths that it tiles well).
 CAPACITY_STEP = 32
 
+# When beams stop, as a number that does not recompile.
+EARLY_STOPPING: dict[bool | str, int] = {False: 0, True: 1, "never": 2}
+
 
 @dataclasses.dataclass(frozen=True)
 class Structure:
@@ -32,7 +35,6 @@ class Structure:
     do_sample: bool
     num_beams: int
     num_return_sequences: int
-    early_stopping: bool | str
     no_repeat_ngram_size: int
     encoder_no_repeat_ngram_size: int
     pad_token_id: int
@@ -71,6 +73,7 @@ class Values(NamedTuple):
     repetition_penalty: Any = None  # float32 [row]
     encoder_repetition_penalty: Any = None  # float32 [row]
     length_penalty: Any = None  # float32 [row]; None unless beams
+    early_stopping: Any = None  # int32 [], of EARLY_STOPPING; None unless beams
     suppressed: Any = None  # bool [vocab]
     begin_suppressed: Any = None  # bool [vocab]
     bad_words: Any = None  # int32 [words, longest], padded with -1 on the left
@@ -134,7 +137,6 @@ def prepare(
         do_sample=settings.do_sample,
         num_beams=int(settings.num_beams),
         num_return_sequences=int(settings.num_return_sequences),
-        early_stopping=settings.early_stopping,
         no_repeat_ngram_size=int(settings.no_repeat_ngram_size),
         pad_token_id=token("pad_token_id", config.pad_token_id),
         encoder_no_repeat_ngram_size=int(settings.encoder_no_repeat_ngram_size),
@@ -165,6 +167,9 @@ def prepare(
             column("length_penalty", settings.length_penalty, np.float32)
             if structure.num_beams > 1
             else None
+        ),
+        early_stopping=(
+            np.int32(EARLY_STOPPING[settings.early_stopping]) if structure.num_beams > 1 else None
         ),
         suppressed=_token_set("suppress_tokens", settings.suppress_tokens, config.vocab_size),
         begin_suppressed=_token_set(
