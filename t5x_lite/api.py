@@ -16,10 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from t5x_lite.data.vocabulary import Vocabulary, load_vocabulary
+from t5x_lite.decoding.call_shapes import LENGTH_STEP, bucket, pad_call
 from t5x_lite.decoding.generate import Generator
 from t5x_lite.decoding.scored import ScoredText, scored_texts
 from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.decoding.stream import Streamer, text_pieces
+from t5x_lite.decoding.structure import prepare
 from t5x_lite.errors import InputError
 from t5x_lite.interop.hf import load_hf, save_hf
 from t5x_lite.interop.hub import model_directory
@@ -31,7 +33,6 @@ from t5x_lite.models.t5 import T5
 from t5x_lite.params.adapters import Adapter, variables
 from t5x_lite.params.lora import merge
 
-_LENGTH_MULTIPLE = 64  # inputs are padded to multiples of this, so that few lengths are compiled
 _ENCODER_INPUT = "encoder_input_tokens"
 _LOGITS_INPUTS = (
     _ENCODER_INPUT, "decoder_input_tokens", "encoder_segment_ids", "decoder_segment_ids",
@@ -143,26 +144,33 @@ class Pretrained:
     ) -> np.ndarray:
         """Generates for int32 [batch, length], padded on either side.
 
+        Rows and length are filled up to few sizes (see `decoding.call_shapes`), so that calls of other sizes mostly
+        compile nothing; a row gives what it gives alone.
+
         Returns:
           int32 [batch x num_return_sequences, max_new_tokens], without the start token, with eos, then pads.
 
         Raises:
           InputError: as `generate`, and an array that is not two-dimensional.
         """
-        if np.ndim(encoder_input_tokens) != 2:
-            shape = np.shape(encoder_input_tokens)
+        shape = np.shape(encoder_input_tokens)
+        if len(shape) != 2 or 0 in shape:
             raise InputError(f"{_ENCODER_INPUT}: expected [batch, length], got the shape {shape}")
+        asked = self.settings.updated(settings)
+        prepare(asked, self.config, shape[0], self.tokenizer)  # refused as asked, not as padded
+        call = pad_call(np.asarray(encoder_input_tokens), asked, self.config.pad_token_id)
         output = self._generator.generate(
             self.params,
-            encoder_input_tokens,
-            self.settings.updated(settings),
+            call.encoder_input_tokens,
+            call.settings,
             jax.random.key(seed),
+            row_ids=call.row_ids,
             adapters=self._acting(),
         )
-        return np.asarray(output.tokens)
+        return np.asarray(output.tokens)[: shape[0] * asked.num_return_sequences]
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Token ids of texts with eos, right-padded: int32 [batch, length].
+        """Token ids of texts with eos, right-padded to one of few lengths: int32 [batch, length].
 
         Raises:
           InputError: a single text in place of a list.
@@ -171,8 +179,9 @@ class Pretrained:
             raise InputError("texts: expected a list of texts, got a single one; write [text]")
         ids = self.tokenizer.encode(texts, add_eos=True)
         longest = max((len(row) for row in ids), default=1)
-        length = -(-longest // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE
-        tokens = np.full((len(ids), length), self.config.pad_token_id, np.int32)
+        tokens = np.full(
+            (len(ids), bucket(longest, LENGTH_STEP)), self.config.pad_token_id, np.int32
+        )
         for row, sequence in enumerate(ids):
             tokens[row, : len(sequence)] = sequence
         return tokens

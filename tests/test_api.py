@@ -144,6 +144,45 @@ def test_generated_texts(t5):
     assert t5.generate([]) == []
 
 
+def test_calls_of_other_sizes_and_settings_do_not_recompile(t5):
+    """What a notebook does: other numbers of prompts, of other lengths, with other settings, all on warm programs."""
+    before = t5._generator.compilations
+    sampled = {"do_sample": True, "repetition_penalty": 1.2}
+    for texts in (TEXTS, [TEXTS[0] * 2]):
+        t5.generate(texts, max_new_tokens=12)
+    t5.generate([*TEXTS, *TEXTS], max_new_tokens=12)
+    t5.generate(TEXTS, max_new_tokens=12, **sampled)
+    t5.generate(TEXTS, max_new_tokens=12, num_beams=2)
+    compiled = t5._generator.compilations
+    # (rows, tokens): (3, 64), (1, 128), (6, 64), (3, 64) sampled, (3, 64) with beams
+    assert compiled <= before + 5
+    five = [*TEXTS, TEXTS[1], "Bob"]
+    alone = [t5.generate([text] * 3, max_new_tokens=12)[0] for text in five]
+    assert t5.generate(five, max_new_tokens=12) == alone, (
+        "a row gives what it gives in another batch"
+    )
+    tokens = t5.encode(TEXTS)[:, :40]
+    limits = [3, 7, 5]
+    np.testing.assert_array_equal(
+        t5.generate_tokens(tokens, max_new_tokens=limits)[:, :3],
+        t5.generate_tokens(np.pad(tokens, ((0, 0), (9, 0))), max_new_tokens=3),
+    )
+    five_limits = t5.generate_tokens(t5.encode(five), max_new_tokens=[3, 7, 5, 2, 31])
+    assert five_limits.shape == (5, 31) and not five_limits[3, 2:].any()
+    for changes in (
+        {"temperature": 0.3, "seed": 4},
+        {"top_k": 5, "top_p": 0.5, "repetition_penalty": 0.7},
+        {"temperature": [0.2, 1.0, 3.0], "max_new_tokens": 32, "min_new_tokens": 4},
+    ):
+        t5.generate(TEXTS, **{"max_new_tokens": 20, **sampled, **changes})
+    for changes in (
+        {"length_penalty": -1.0, "early_stopping": True},
+        {"early_stopping": "never", "min_length": 5},
+    ):
+        t5.generate(TEXTS, max_new_tokens=9, num_beams=2, **changes)
+    assert t5._generator.compilations == compiled
+
+
 def test_what_is_saved_is_loaded_again(t5, directory, tmp_path):
     t5.save_pretrained(tmp_path / "copy")
     for name in ("model.safetensors", "config.json", "tokenizer.json", "generation_config.json"):
@@ -200,6 +239,8 @@ def test_calls_that_cannot_be(t5):
         t5.generate("one text")
     with pytest.raises(InputError, match=r"expected \[batch, length\], got the shape \(64,\)"):
         t5.generate_tokens(t5.encode(TEXTS)[0])
+    with pytest.raises(InputError, match=r"expected \[batch, length\], got the shape \(0, 64\)"):
+        t5.generate_tokens(t5.encode(TEXTS)[:0])
     with pytest.raises(InputError, match="the batch has no decoder_input_tokens; it has encoder_"):
         t5.logits({"encoder_input_tokens": t5.encode(TEXTS)})
 

@@ -272,6 +272,14 @@ class GenerationSettings:
             )
 
 
+# The fields that take an array with one value a row.
+PER_ROW = tuple(
+    field.name
+    for field in dataclasses.fields(GenerationSettings)
+    if str(field.type).startswith("PerRow")
+)
+
+
 def _known_fields(mapping: Mapping[str, Any], where: str) -> dict[str, Any]:
     supported = {field.name for field in dataclasses.fields(GenerationSettings)}
     given = {}
