@@ -6,7 +6,7 @@ import dataclasses
 
 from t5x_lite.data.buckets import Shape
 from t5x_lite.data.features import Batch
-from t5x_lite.data.plan import Plan
+from t5x_lite.data.plan import Keep, Plan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Curriculum:
         """The shapes of both plans' batches."""
         return tuple(dict.fromkeys((*self.first.shapes, *self.then.shapes)))
 
-    def batch(self, step: int) -> Batch:
-        """The global batch of that step."""
+    def batch(self, step: int, keep: Keep | None = None) -> Batch:
+        """The global batch of that step, or the rows of it that `keep` says."""
         if step < self.steps:
-            return self.first.batch(step)
-        return self.then.batch(step - self.steps)
+            return self.first.batch(step, keep)
+        return self.then.batch(step - self.steps, keep)

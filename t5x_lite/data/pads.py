@@ -10,13 +10,14 @@ import numpy as np
 
 from t5x_lite.data.buckets import Shape
 from t5x_lite.data.features import Batch
+from t5x_lite.data.plan import Keep
 
 
 class _Batches(Protocol):
     @property
     def shapes(self) -> Sequence[Shape]: ...
 
-    def batch(self, step: int) -> Batch: ...
+    def batch(self, step: int, keep: Keep | None = None) -> Batch: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +38,9 @@ class CountedPads:
         """The shapes of the plan's batches."""
         return self.batches.shapes
 
-    def batch(self, step: int) -> Batch:
-        """The global batch of that step."""
-        batch = dict(self.batches.batch(step))
+    def batch(self, step: int, keep: Keep | None = None) -> Batch:
+        """The global batch of that step, or the rows of it that `keep` says."""
+        batch = dict(self.batches.batch(step, keep))
         if self.in_loss:
             targets, inputs = batch["decoder_target_tokens"], batch["decoder_input_tokens"]
             weights = batch["decoder_loss_weights"]

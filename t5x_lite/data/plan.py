@@ -4,13 +4,13 @@ state is the step.
 Every epoch shows each example exactly once. The examples are shuffled, sorted into buckets
 (buckets.py) and cut into batches; what a bucket has left over is promoted to the next longer one,
 and the last batch is filled up with rows of weight 0. The plan knows nothing of processes: any number
-of them sees the same batches.
+of them sees the same batches, and each may build rows of its own.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -24,6 +24,8 @@ _OPEN_ROWS = 1000
 # One entry a row of the batch: the examples in it (one; several if packed; none in a filled-up
 # row).
 Packs = list[np.ndarray]
+# How many rows there are -> int [rows]: which of them to build.
+Keep = Callable[[int], np.ndarray]
 
 
 class Plan:
@@ -84,12 +86,16 @@ class Plan:
         self._epoch = functools.lru_cache(maxsize=2)(self._plan_epoch)
         self.steps_per_epoch = len(self._epoch(0))
 
-    def batch(self, step: int, source: ExampleSource | None = None) -> Batch:
-        """The global batch of that step, as numpy arrays (keys: `features.to_batch`).
+    def batch(
+        self, step: int, keep: Keep | None = None, source: ExampleSource | None = None
+    ) -> Batch:
+        """The global batch of that step, as numpy arrays (keys: `features.to_batch`), or some rows of it.
 
-        source: examples to build them of in place of the plan's own, none of them longer.
+        keep: says which rows. source: examples to build them of in place of the plan's own, none of them longer.
         """
         epoch, shape, packs = self.rows(step)
+        if keep is not None:
+            packs = [packs[row] for row in keep(len(packs))]
         return to_batch(
             source or self.source,
             packs,

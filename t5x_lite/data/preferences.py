@@ -8,7 +8,7 @@ import numpy as np
 
 from t5x_lite.data.classifier_text import ClassifierTokenizer
 from t5x_lite.data.features import Batch, Examples, Ragged
-from t5x_lite.data.plan import Plan
+from t5x_lite.data.plan import Keep, Plan
 from t5x_lite.data.sources import Row
 from t5x_lite.data.templates import Template, find_template
 from t5x_lite.errors import InputError
@@ -94,10 +94,12 @@ class PairPlan:
         self.steps_per_epoch = self._plan.steps_per_epoch
         self.source = chosen
 
-    def batch(self, step: int) -> Batch:
-        """The global batch of that step; a row that only fills it has no loss weight."""
-        chosen, rejected = (self._plan.batch(step, source) for source in self._sides)
+    def batch(self, step: int, keep: Keep | None = None) -> Batch:
+        """The global batch of that step, or the rows that `keep` says; one that only fills it up has no loss weight."""
+        chosen, rejected = (self._plan.batch(step, keep, source) for source in self._sides)
         rows = self.indices(step)
+        if keep is not None:
+            rows = rows[keep(len(rows))]
         reference = np.where(rows[:, None] >= 0, self.reference[rows], 0).astype(np.float32)
         return {
             **chosen,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -16,15 +17,16 @@ from ml_collections import ConfigDict
 from t5x_lite.checkpoints import Checkpoints
 from t5x_lite.console import log
 from t5x_lite.data.buckets import Shape
+from t5x_lite.data.plan import Keep
 from t5x_lite.data.prefetch import iterate
 from t5x_lite.errors import InputError
 from t5x_lite.optim.optimizers import make_optimizer
 from t5x_lite.optim.schedules import make_schedule
 from t5x_lite.optim.trainable import trainable_part
+from t5x_lite.parallel.own_rows import OwnRows
 from t5x_lite.parallel.processes import check_same, from_process_zero, wait_for_all
 from t5x_lite.parallel.shardings import (
     optimizer_shardings,
-    put_batch,
     replicated,
     with_shardings,
 )
@@ -49,8 +51,8 @@ class Batches(Protocol):
     def shapes(self) -> Sequence[Shape]:
         """The shapes that its batches have."""
 
-    def batch(self, step: int) -> dict[str, np.ndarray]:
-        """The global batch of that step; a pure function."""
+    def batch(self, step: int, keep: Keep | None = None) -> dict[str, np.ndarray]:
+        """The global batch of that step, or the rows of it that `keep` says; a pure function."""
 
 
 def same(state: TrainState) -> TrainState:
@@ -226,6 +228,19 @@ def _is_evaluated(workdir: epath.Path, step: int) -> bool:
     return any(r["step"] == step and "evaluation/loss" in r for r in read_metrics(workdir))
 
 
+@dataclasses.dataclass(frozen=True)
+class _OwnBatches:
+    """The part of each batch that this process reads."""
+
+    batches: Batches
+    rows: OwnRows
+
+    def batch(self, step: int) -> dict[str, np.ndarray]:
+        return self.batches.batch(step, self.rows.of)
+
+
 def _device_batches(plan: Batches, start: int, steps: int, mesh: Mesh) -> Iterator[Batch]:
-    for batch in iterate(plan, start, steps, threads=_PREFETCH_THREADS, ahead=_PREFETCH_BATCHES):
-        yield put_batch(batch, mesh)
+    rows = OwnRows(mesh)
+    own = _OwnBatches(plan, rows)
+    for batch in iterate(own, start, steps, threads=_PREFETCH_THREADS, ahead=_PREFETCH_BATCHES):
+        yield rows.put(batch)
