@@ -100,7 +100,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "warmup_steps": 1 if tiny else 10,
                 "final_fraction": 0.0,
             },
-            "mesh": {"data": -1, "fsdp": 1, "model": 1},
+            "mesh": {"slice": 1, "data": -1, "fsdp": 1, "model": 1},
             "checkpoint": {"every_steps": 2 if tiny else 100, "keep": 1},
             "evaluation": {
                 "every_steps": 2 if tiny else 50,

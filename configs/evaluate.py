@@ -67,7 +67,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "truncation": "oldest_turns",
                 "cut_field": "dialogue",
             },
-            "mesh": {"data": -1, "fsdp": 1, "model": 1},
+            "mesh": {"slice": 1, "data": -1, "fsdp": 1, "model": 1},
             "evaluation": {
                 "batch_tokens": 4096,
                 "mbr_candidates": 0,

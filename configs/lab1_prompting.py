@@ -189,7 +189,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 ),
             },
             "round_trip": "What time is it, Tom?",
-            "mesh": {"data": -1, "fsdp": 1, "model": 1},
+            "mesh": {"slice": 1, "data": -1, "fsdp": 1, "model": 1},
             "evaluation": {
                 "batch_tokens": 1024 if tiny else 16384,
                 # Each output's log-probability (nats), its tokens and a beam's score, in predictions/.

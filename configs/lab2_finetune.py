@@ -127,7 +127,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "warmup_steps": 0 if lab else 5,
                 "final_fraction": 0.0,
             },
-            "mesh": {"data": -1, "fsdp": 1, "model": 1},
+            "mesh": {"slice": 1, "data": -1, "fsdp": 1, "model": 1},
             "checkpoint": {"every_steps": 200 if lab else 50, "keep": 2},
             "evaluation": {
                 "every_steps": 500 if lab else 50,

@@ -268,7 +268,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "warmup_steps": 0,
                 "final_fraction": 1.0,
             },
-            "mesh": {"data": -1, "fsdp": 1, "model": 1},
+            "mesh": {"slice": 1, "data": -1, "fsdp": 1, "model": 1},
             "checkpoint": {"every_steps": 10, "keep": 1},
             "evaluation": {
                 "every_steps": 10,

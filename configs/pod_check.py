@@ -91,9 +91,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             "task": "pod_check",
             "seed": 0,
             "topology": topology,
-            "slices": 1,  # of that topology; the data axis goes over several
             "step": _STEPS[mode],
-            "mesh": dict(zip(("data", "fsdp", "model"), mesh, strict=True)),
+            # slice: how many slices of that topology; only the batch goes over several.
+            "mesh": {"slice": 1, **dict(zip(("data", "fsdp", "model"), mesh, strict=True))},
             # True: tries the candidates with every mesh of the topology.
             "search": False,
             "candidates": {

@@ -132,13 +132,13 @@ SCHEDULE: Mapping[str, Any] = {
     "warmup_steps": whole(0),
     "final_fraction": number(0.0, 1.0),
 }
-MESH: Mapping[str, Any] = {"data": AXIS, "fsdp": AXIS, "model": AXIS}
+MESH: Mapping[str, Any] = {"slice": AXIS, "data": AXIS, "fsdp": AXIS, "model": AXIS}
 # Meshes by name, for --config.mesh=NAME; -1 is the rest of the devices.
 MESHES: Mapping[str, Mapping[str, int]] = {
-    "data": {"data": -1, "fsdp": 1, "model": 1},
-    "fsdp": {"data": 1, "fsdp": -1, "model": 1},
-    "tensor": {"data": 1, "fsdp": 1, "model": -1},
-    "fsdp_tensor": {"data": 1, "fsdp": -1, "model": 2},
+    "data": {"slice": 1, "data": -1, "fsdp": 1, "model": 1},
+    "fsdp": {"slice": 1, "data": 1, "fsdp": -1, "model": 1},
+    "tensor": {"slice": 1, "data": 1, "fsdp": 1, "model": -1},
+    "fsdp_tensor": {"slice": 1, "data": 1, "fsdp": -1, "model": 2},
 }
 EVALUATION: Mapping[str, Any] = {
     "batch_tokens": whole(1),
@@ -458,7 +458,6 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
     },
     "pod_check": {
         "topology": NAME,  # pods/chips.py reads it
-        "slices": whole(1),
         "step": one_of("train", "reward", "generate", "ppo_rollout", "ppo_update", "ppo"),
         "mesh": MESH,
         "search": FLAG,

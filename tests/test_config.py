@@ -148,20 +148,20 @@ def test_a_flag_changes_a_field(field, text, value):
 @pytest.mark.parametrize(
     "name, sizes",
     [
-        ("data", (-1, 1, 1)),
-        ("fsdp", (1, -1, 1)),
-        ("tensor", (1, 1, -1)),
-        ("fsdp_tensor", (1, -1, 2)),
-        ("{'data': 2, 'fsdp': 4, 'model': 1}", (2, 4, 1)),
+        ("data", (1, -1, 1, 1)),
+        ("fsdp", (1, 1, -1, 1)),
+        ("tensor", (1, 1, 1, -1)),
+        ("fsdp_tensor", (1, 1, -1, 2)),
+        ("{'slice': 2, 'data': 2, 'fsdp': 4, 'model': 1}", (2, 2, 4, 1)),
     ],
 )
 def test_a_mesh_by_name_becomes_its_sizes(name, sizes):
-    axes = ("data", "fsdp", "model")
+    axes = ("slice", "data", "fsdp", "model")
     assert load_config(QUICKSTART, {"mesh": name}).mesh.to_dict() == dict(
         zip(axes, sizes, strict=True)
     )
     changed = load_config(QUICKSTART, {"mesh": name, "mesh.model": "4"})
-    assert changed.mesh.to_dict() == dict(zip(axes, (*sizes[:2], 4), strict=True))
+    assert changed.mesh.to_dict() == dict(zip(axes, (*sizes[:3], 4), strict=True))
 
 
 def test_a_mesh_of_another_name():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-MESH_AXES = ("data", "fsdp", "model")
+# `slice` goes from TPU slice to TPU slice, over a slow network: only the batch is laid over it, and between slices go
+# the sums of gradients alone.
+MESH_AXES = ("slice", "data", "fsdp", "model")
+SLOW_AXIS = "slice"
 
 # First match wins, and a mesh axis is used once per array: an embedding [vocab, embed] takes "model" and "fsdp".
 RULES: tuple[tuple[str, str | tuple[str, ...] | None], ...] = (
-    ("batch", ("data", "fsdp")),
+    ("batch", ("slice", "data", "fsdp")),
     ("vocab", "model"),
     ("heads", "model"),
     ("mlp", "model"),

@@ -9,14 +9,13 @@ import os
 from typing import Any
 
 import jax
-from jax.experimental import mesh_utils, topologies
-from jax.sharding import AxisType, Mesh
+from jax.experimental import topologies
+from jax.sharding import Mesh
 
 from t5x_lite.errors import InputError
-from t5x_lite.parallel.mesh import make_mesh, mesh_sizes
-from t5x_lite.parallel.rules import MESH_AXES
+from t5x_lite.parallel.mesh import make_mesh
+from t5x_lite.parallel.rules import SLOW_AXIS
 
-SLOW_AXIS = "data"  # goes over several slices
 # A v4 chip has two cores, which a TPU VM shows as one device; the others come so.
 _CHIP_CONFIGS = {"v4": {"chip_config_name": "megacore"}}
 
@@ -61,28 +60,14 @@ def topology_devices(name: str, slices: int = 1) -> list[jax.Device]:
     return list(found.devices)
 
 
-def topology_mesh(name: str, sizes: dict[str, int], slices: int = 1) -> Mesh:
-    """A mesh with the axes data, fsdp, model (`sizes`, at most one -1) over a named topology.
-
-    slices: of several slices, the data axis goes over all of them (the slow network between them carries the sums of
-      gradients alone); the other axes stay within one.
+def topology_mesh(name: str, sizes: dict[str, int]) -> Mesh:
+    """A mesh with the axes slice, data, fsdp, model (`sizes`, at most one -1) over `slice` times a named topology.
 
     Raises:
-      InputError: as `topology_devices` and `make_mesh`; the sizes do not map to the topology's torus; or the slices do
-        not divide the data axis.
+      InputError: as `topology_devices` and `make_mesh`; or the sizes do not map to the topology's torus.
     """
-    devices = topology_devices(name, slices)
-    data, fsdp, model = mesh_sizes(sizes, len(devices))
-    if data % slices:
-        raise InputError(
-            f"config.mesh.data = {data} must be a multiple of the {slices} slices: the data axis goes over them"
-        )
     try:
-        if slices == 1:
-            return make_mesh(sizes, devices)
-        within = (data // slices, fsdp, model)
-        placed = mesh_utils.create_hybrid_device_mesh(within, (slices, 1, 1), devices)
-        return Mesh(placed, MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES))
+        return make_mesh(sizes, topology_devices(name, sizes[SLOW_AXIS]))
     except NotImplementedError as error:
         raise InputError(
             f"mesh {sizes} does not map to the torus of {name}: choose sizes that are products of its"

@@ -20,7 +20,9 @@ from t5x_lite.tasks.workdir import claim_workdir, open_workdir
 
 def run(config: ConfigDict, workdir: str) -> None:
     """Runs the task."""
-    topology = topology_of(config.topology, config.slices)
+    if config.mesh.slice < 1:
+        raise InputError("config.mesh.slice: say how many slices of config.topology there are")
+    topology = topology_of(config.topology, config.mesh.slice)
     if config.search and (topology.chip is None or not has_tpu_compiler()):
         raise InputError(
             "config.search: only a TPU's compiler knows what fits; name a TPU slice, and pip install 't5x-lite[pods]'"

@@ -10,11 +10,12 @@ from ml_collections import ConfigDict
 
 from t5x_lite.console import log
 from t5x_lite.parallel.mesh import on_mesh
+from t5x_lite.parallel.rules import SLOW_AXIS
 from t5x_lite.pods.chips import Chip, Topology
 from t5x_lite.pods.compile import Compiled, compile_ahead, device_bytes
 from t5x_lite.pods.hlo import Account, account
 from t5x_lite.pods.roofline import Roofline, roofline
-from t5x_lite.pods.topology import SLOW_AXIS, cpu_mesh, has_tpu_compiler, topology_mesh
+from t5x_lite.pods.topology import cpu_mesh, has_tpu_compiler, topology_mesh
 from t5x_lite.tasks import pod_check_ppo, pod_check_steps
 from t5x_lite.tasks.pod_check_steps import Program
 
@@ -151,5 +152,5 @@ def _roofline(found: Account, topology: Topology, axes: Mapping[str, int]) -> Ro
 def _mesh(topology: Topology, sizes: Mapping[str, int]) -> tuple[Mesh, bool]:
     """The mesh, and whether it is of a TPU."""
     if topology.chip is not None and has_tpu_compiler():
-        return topology_mesh(topology.name, dict(sizes), topology.slices), True
+        return topology_mesh(topology.name, dict(sizes)), True
     return cpu_mesh(topology.chips, dict(sizes)), False

@@ -113,7 +113,8 @@ def advice(found: Check, config: ConfigDict) -> list[str]:
                 f"keep less for the backward pass: --config.model.remat={stronger} (recomputes; a third more work at"
                 " most)"
             )
-        share = found.axes["data"] * found.axes["fsdp"] * config.batch.accumulation
+        parts = found.axes["slice"] * found.axes["data"] * found.axes["fsdp"]
+        share = parts * config.batch.accumulation
         if config.batch.size > share:
             result.append(
                 f"split the batch: --config.batch.accumulation={2 * config.batch.accumulation} (the same result, the"

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from t5x_lite.console import log
 from t5x_lite.errors import InputError
+from t5x_lite.parallel.rules import SLOW_AXIS
 from t5x_lite.pods.chips import Topology
 from t5x_lite.tasks.pod_check_compile import Check, check, held_bytes
 
@@ -43,7 +44,9 @@ def search(config: ConfigDict, topology: Topology) -> list[Candidate]:
     compiled: weights and optimizer state that do not fit by themselves, and batches larger than one that did not fit.
     """
     tried: list[Candidate] = []
-    for sizes in mesh_candidates(topology.chips, config.candidates.largest_model_axis):
+    largest = config.candidates.largest_model_axis
+    for within in mesh_candidates(topology.chips // topology.slices, largest):
+        sizes = {SLOW_AXIS: topology.slices, **within}
         for rows in sorted(config.candidates.batch_sizes):
             for remat in config.candidates.remat:
                 candidate = _try(config, topology, remat, rows, sizes)
@@ -57,7 +60,7 @@ def search(config: ConfigDict, topology: Topology) -> list[Candidate]:
 
 
 def mesh_candidates(chips: int, largest_model_axis: int) -> Iterator[dict[str, int]]:
-    """Meshes with powers of two along data and model, and the rest along fsdp.
+    """Meshes of a slice, with powers of two along data and model, and the rest along fsdp.
 
     >>> [tuple(sizes.values()) for sizes in mesh_candidates(4, 2)]
     [(1, 4, 1), (2, 2, 1), (4, 1, 1), (1, 2, 2), (2, 1, 2)]

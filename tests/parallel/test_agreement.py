@@ -16,6 +16,7 @@ from t5x_lite.models.init import abstract_params, logical_axes
 from t5x_lite.models.t5 import T5
 from t5x_lite.optim.losses import LossSettings
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
+from t5x_lite.parallel.rules import MESH_AXES
 from t5x_lite.parallel.shardings import (
     batch_sharding,
     optimizer_shardings,
@@ -28,7 +29,7 @@ from t5x_lite.params.stacking import stack
 from t5x_lite.train.state import TrainState, init_state
 from t5x_lite.train.step import make_train_step
 
-SIZES = [(8, 1, 1), (1, 8, 1), (1, 1, 8), (2, 2, 2)]
+SIZES = [(1, 8, 1, 1), (1, 1, 8, 1), (1, 1, 1, 8), (1, 2, 2, 2), (2, 1, 2, 2)]
 ROWS, ENCODER_LENGTH, DECODER_LENGTH = 16, 12, 9
 SETTINGS = LossSettings(label_smoothing=0.1, z_loss=1e-3, chunk=4)
 TOKENS = 24
@@ -42,9 +43,7 @@ RECORD_GRADIENTS = optax.GradientTransformation(
 
 def mesh_of(sizes):
     count = int(np.prod(sizes))
-    return make_mesh(
-        dict(zip(("data", "fsdp", "model"), sizes, strict=True)), jax.devices()[:count]
-    )
+    return make_mesh(dict(zip(MESH_AXES, sizes, strict=True)), jax.devices()[:count])
 
 
 def packed_batch(config):
@@ -152,7 +151,7 @@ def test_greedy_tokens(generated, sizes):
 def test_a_batch_that_is_cut_computes_in_pieces(config, random_params):
     """Or agreement would be that of eight copies: no device's program holds the activations of all rows."""
     mesh, model = (
-        mesh_of((8, 1, 1)),
+        mesh_of((1, 8, 1, 1)),
         T5(dataclasses.replace(config, num_decoder_layers=1), Execution()),
     )
     shapes = abstract_params(model)

@@ -1,6 +1,9 @@
 """Mesh sizes, and the rule table."""
 
+import dataclasses
+
 import jax
+import numpy as np
 import pytest
 from flax import linen as nn
 from jax.sharding import PartitionSpec
@@ -11,17 +14,19 @@ from t5x_lite.parallel.rules import MESH_AXES, RULES
 from t5x_lite.parallel.shardings import axes_sharding
 
 
-def sizes(data, fsdp, model):
-    return {"data": data, "fsdp": fsdp, "model": model}
+def sizes(data, fsdp, model, slice=1):
+    return {"slice": slice, "data": data, "fsdp": fsdp, "model": model}
 
 
 @pytest.mark.parametrize(
     ("given", "resolved"),
     [
-        (sizes(8, 1, 1), (8, 1, 1)),
-        (sizes(-1, 1, 1), (8, 1, 1)),
-        (sizes(2, -1, 2), (2, 2, 2)),
-        (sizes(2, 4, -1), (2, 4, 1)),
+        (sizes(8, 1, 1), (1, 8, 1, 1)),
+        (sizes(-1, 1, 1), (1, 8, 1, 1)),
+        (sizes(2, -1, 2), (1, 2, 2, 2)),
+        (sizes(2, 4, -1), (1, 2, 4, 1)),
+        (sizes(1, -1, 2, slice=2), (2, 1, 2, 2)),
+        ({"data": 1, "fsdp": 8, "model": 1}, (1, 1, 8, 1)),
     ],
 )
 def test_sizes(given, resolved):
@@ -60,6 +65,33 @@ def test_a_mesh_over_some_devices():
     assert list(mesh.devices.flat) == jax.devices()[:2]
 
 
+@dataclasses.dataclass(frozen=True)
+class TPU:
+    """As much of a TPU's device as a mesh asks for."""
+
+    id: int
+    slice_index: int
+    platform: str = "tpu"
+    device_kind: str = "of the future"
+    process_index: int = 0
+    core_on_chip: int = 0
+
+    @property
+    def coords(self):
+        return self.id // 2 % 2, self.id // 4, 0
+
+
+def test_the_slice_axis_goes_over_tpu_slices_and_no_other_does():
+    of_two_slices = [TPU(number, number % 2) for number in range(8)]
+    mesh = make_mesh(sizes(1, 2, 2, slice=2), of_two_slices)
+    slices = np.vectorize(lambda device: device.slice_index)(mesh.devices)
+    assert slices.shape == (2, 1, 2, 2)
+    assert (slices[0] == 0).all() and (slices[1] == 1).all()
+    for given in (sizes(2, 2, 2), sizes(1, 1, 2, slice=4)):
+        with pytest.raises(InputError, match="of 2 TPU slices: set --config.mesh.slice=2"):
+            make_mesh(given, of_two_slices)
+
+
 def test_mesh_and_rules_hold_within_the_context_alone():
     mesh = make_mesh(sizes(2, 2, 2))
     with on_mesh(mesh):
@@ -80,7 +112,9 @@ def test_rules_name_each_logical_axis_once_and_mesh_axes_that_exist():
 def test_a_mesh_axis_is_used_once_an_array():
     mesh = make_mesh(sizes(2, 2, 2))
     spec = axes_sharding(("batch", "length", "embed"), mesh).spec
-    assert spec == PartitionSpec(("data", "fsdp"), None, None)  # fsdp has gone to the batch
+    assert spec == PartitionSpec(
+        ("slice", "data", "fsdp"), None, None
+    )  # fsdp has gone to the batch
     assert axes_sharding(("vocab", "embed"), mesh).spec == PartitionSpec("model", "fsdp")
 
 

@@ -27,8 +27,8 @@ from t5x_lite.parallel.shardings import (
 from t5x_lite.params.paths import flatten
 
 
-def mesh_of(data, fsdp, model):
-    return make_mesh({"data": data, "fsdp": fsdp, "model": model})
+def mesh_of(data, fsdp, model, slices=1):
+    return make_mesh({"slice": slices, "data": data, "fsdp": fsdp, "model": model})
 
 
 def shardings_of(config, mesh, scan_layers=False):
@@ -172,9 +172,10 @@ def test_an_axis_that_cannot_be_cut_is_named_with_its_parameter(config):
 
 
 @pytest.mark.parametrize(
-    ("sizes", "rows"), [((8, 1, 1), 2), ((1, 8, 1), 2), ((1, 1, 8), 16), ((2, 2, 2), 4)]
+    ("sizes", "rows"),
+    [((8, 1, 1), 2), ((1, 8, 1), 2), ((1, 1, 8), 16), ((2, 2, 2), 4), ((1, 2, 2, 2), 4)],
 )
-def test_a_batch_is_cut_over_data_and_fsdp(sizes, rows):
+def test_a_batch_is_cut_over_slice_data_and_fsdp(sizes, rows):
     mesh = mesh_of(*sizes)
     batch = {
         "encoder_input_tokens": np.arange(16 * 3, dtype=np.int32).reshape(16, 3),

@@ -32,7 +32,7 @@ from t5x_lite.tasks.pod_check_compile import check
 def account(spec, flags):
     try:
         config = load_config("pod_check.py:" + spec, flags)
-        topology = topology_of(config.topology, config.slices)
+        topology = topology_of(config.topology, config.mesh.slice)
         found = check(config, topology, config.mesh.to_dict())
     except InputError as error:
         return {"error": str(error)}
@@ -82,7 +82,7 @@ WRONG = {
     "topology": ({"topology": "v5e:3x7"}, "no TPU topology 'v5e:3x7'"),
     "batch": ({"batch.size": "7"}, "config.batch.size = 7 must be a multiple of 4"),
     "torus": ({"topology": "v5p:4x4x4", "mesh.fsdp": "2", "mesh.model": "32"}, "torus"),
-    "slices": ({"slices": "2"}, "config.mesh.data = 1 must be a multiple of the 2"),
+    "slices": ({"mesh.slice": "2", "mesh.model": "4"}, "there are 8: change the mesh fields"),
     "generation": ({"topology": "v9:2x2"}, "config.topology: expected a generation"),
     "size": ({"topology": "v5e:two"}, "config.topology: expected a generation"),
 }
@@ -91,7 +91,7 @@ JOBS: dict[str, tuple[str, dict[str, str]]] = {
     "lora": ("runlocal,lora", TWO_BY_TWO),
     "rollout": ("runlocal,ppo_rollout", {}),
     "generate": ("runlocal,generate", {}),
-    "slices": ("runlocal,full", {"slices": "2", "mesh.data": "2", "model.remat": "none"}),
+    "slices": ("runlocal,full", {"mesh.slice": "2", "model.remat": "none"}),
     "too large": (
         "runlocal,full",
         {"batch.size": "400000", "model.remat": "none", "model.scan_layers": "False"},
@@ -156,16 +156,16 @@ def test_a_rollout_gathers_the_weights_once(checks):
 
 
 @needs_libtpu
-def test_over_several_slices_goes_the_data_axis_alone(checks):
+def test_over_several_slices_goes_the_slice_axis_alone(checks):
     found = checks["slices"]
     (step,) = found["programs"].values()
     assert found["chips"] == 8
-    over_data = [c for c in step["collectives"] if "data" in c[1]]
+    between = [c for c in step["collectives"] if "slice" in c[1]]
     # Each slice holds all weights, and sums its parts of the gradients with the other's.
     gradients = 4 * PARAMETERS / 4
-    assert {c[1] for c in over_data} == {"data"}
-    assert gradients / 2 < sum(c[2] * c[3] for c in over_data) < 2 * gradients
-    assert sum(c[2] * c[3] for c in over_data if c[0] == "all-gather") < 0.1 * gradients
+    assert {c[1] for c in between} == {"slice"}
+    assert gradients / 2 < sum(c[2] * c[3] for c in between) < 2 * gradients
+    assert sum(c[2] * c[3] for c in between if c[0] == "all-gather") < 0.1 * gradients
 
 
 @needs_libtpu

@@ -13,9 +13,11 @@ import pytest
 
 from t5x_lite.config import load_config
 from t5x_lite.parallel.mesh import make_mesh
+from t5x_lite.parallel.rules import MESH_AXES
 
 ALL_AXES = (2, 2, 2)
 SIZES = [(8, 1, 1), (1, 8, 1), (1, 1, 8), ALL_AXES]
+OF_TWO_SLICES = [(2, 4, 1, 1), (2, 1, 2, 2)]
 # Below this a decision may fall either way.
 MARGIN = 1e-4
 # Every sharded axis can be cut into eight.
@@ -84,7 +86,7 @@ def outcome(tmp_path_factory):
         if (name, sizes) in known:
             return known[name, sizes]
         file, changes = TASKS[name]
-        mesh = dict(zip(("data", "fsdp", "model"), sizes, strict=True))
+        mesh = dict(zip(MESH_AXES[-len(sizes) :], sizes, strict=True))
         config = load_config(file, changes | {f"mesh.{a}": str(n) for a, n in mesh.items()})
         task = importlib.import_module(f"t5x_lite.tasks.{config.task}")
         folder = tmp_path_factory.mktemp(name) / "run"
@@ -127,7 +129,7 @@ BY_DEFAULT = [("full", ALL_AXES), ("ppo", ALL_AXES)]
 CASES = [
     pytest.param(name, sizes, marks=() if (name, sizes) in BY_DEFAULT else pytest.mark.slow)
     for name in TASKS
-    for sizes in SIZES
+    for sizes in SIZES + OF_TWO_SLICES
 ]
 
 

@@ -199,7 +199,7 @@ def made(
         compiled=compiled, beside=0, roofline=lines, program=program, memory=int(gib * GIB),
         fsdp_sent=traffic * 1e9,
     )  # fmt: skip
-    sizes = {"data": 1, "fsdp": 4, "model": 1} | axes
+    sizes = {"slice": 1, "data": 1, "fsdp": 4, "model": 1} | axes
     return Check(topology_of(topology), True, sizes, [one])  # type: ignore[list-item]
 
 
@@ -253,8 +253,8 @@ def test_the_search_takes_the_most_rows_a_second_of_what_fits(monkeypatch):
     first = tried[0]
     assert (first.remat, first.rows) == ("full", 32)  # 32 / 45.6 s; none does 8 in 12 s
     assert first.flags.startswith("--config.model.remat=full --config.batch.size=32 --config.mesh.")
-    assert not [one for one in compiled if one[2] == 4], "what cannot fit is not compiled"
-    on_one_mesh = [one[:2] for one in compiled if one[2:] == (1, 4, 1)]
+    assert not [one for one in compiled if one[3] == 4], "what cannot fit is not compiled"
+    on_one_mesh = [one[:2] for one in compiled if one[2:] == (1, 1, 4, 1)]
     # 8 rows fit without remat, 16 and 32 with it, 128 not at all: 256 are not tried.
     assert on_one_mesh == [("none", 8), ("none", 16), ("full", 16), ("none", 32), ("full", 32),
         ("none", 128), ("full", 128),
