@@ -1,5 +1,7 @@
 """Accuracy's neighbours against scikit-learn, toxicity against the classifier it measures with, and the paired test."""
 
+import logging
+
 import numpy as np
 import pytest
 import tokenizers
@@ -104,3 +106,16 @@ def test_a_batch_scores_as_its_texts_alone(classifier):
     alone = np.concatenate([classifier.logits([text]) for text in texts[:12]])
     np.testing.assert_allclose(classifier.logits(texts)[:12], alone, rtol=1e-5)
     assert classifier.logits([]).shape == (0, 2)
+
+
+def test_a_text_over_the_longest_length_loses_its_end_and_is_told_of_once(classifier, caplog):
+    """The fixture's tokenizer takes 16 tokens, and adds none."""
+    long, kept = "word " * 14 + "rude rude rude", "word " * 14 + "rude rude"
+    with caplog.at_level(logging.WARNING, "t5x_lite"):
+        scores = classifier.logits([long, kept, "rude"])
+        again = classifier.logits([long])
+    np.testing.assert_array_equal(scores[0], scores[1])
+    np.testing.assert_allclose(again[0], scores[0], rtol=1e-6)
+    assert not np.allclose(scores[0], scores[2])
+    (told,) = [record.getMessage() for record in caplog.records if "classifier" in record.message]
+    assert "1 of 3 texts have more than 16 tokens and lose their end" in told
