@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+import transformers
 from transformers.generation import logits_process as hf
 
 from t5x_lite.decoding import processors
@@ -122,6 +123,49 @@ def test_equal_scores_stay_or_go_together():
     np.testing.assert_array_equal(kept, [[False, True, True, False]])
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_filters_of_scores_with_ties(seed):
+    """Theirs keep ties together, too, but for top_p: there ours keep what ties with the last that they keep."""
+    scores = np.round(random_scores(seed))  # some ten values
+    scores[0, :45] = -np.inf
+    scores[1, 1:] = -np.inf  # one token alone is left
+    for ours, warper, values in (
+        (processors.top_k, hf.TopKLogitsWarper, (1, 3, 8, 50, 500)),
+        (processors.min_p, hf.MinPLogitsWarper, (0.01, 0.3, 1.0)),
+        (processors.typical_p, hf.TypicalLogitsWarper, (0.1, 0.5, 0.99)),
+    ):
+        for value in values:
+            expected = theirs(warper(value), scores)
+            result = ours(scores, column(value, type(value)))
+            np.testing.assert_array_equal(result, expected, err_msg=f"{warper} {value}")
+    for value in (0.01, 0.3, 0.5, 0.97):
+        expected = np.isfinite(theirs(hf.TopPLogitsWarper(value), scores))
+        least = np.min(np.where(expected, scores, np.inf), axis=1, keepdims=True)
+        kept = np.isfinite(processors.top_p(scores, column(value)))
+        np.testing.assert_array_equal(kept, np.isfinite(scores) & (scores >= least))
+
+
+def test_penalties_of_removed_and_zero_scores():
+    """-inf stays -inf under any penalty, 0 stays 0; penalties below 1 reward what is there."""
+    tokens, scores = random_tokens(3, 20), np.round(random_scores(3))
+    scores[:, 3] = -np.inf
+    scores[:, 4] = 0.0
+    encoder = tokens[:, 1:9]
+    for penalty in (0.3, 0.9, 1.0, 4.0):
+        np.testing.assert_array_equal(
+            processors.repetition_penalty(scores, tokens, 20, column(penalty)),
+            theirs(hf.RepetitionPenaltyLogitsProcessor(penalty), scores, tokens[:, :21]),
+        )
+        np.testing.assert_allclose(
+            processors.encoder_repetition_penalty(scores, encoder, 0, column(penalty)),
+            theirs(
+                hf.EncoderRepetitionPenaltyLogitsProcessor(penalty, torch.tensor(encoder).long()),
+                scores,
+            ),
+            rtol=1e-6,
+        )
+
+
 @pytest.mark.parametrize("step", [0, 1, 2, 5, 20, CAPACITY - 1])
 def test_history_processors_equal_theirs(step):
     tokens = random_tokens(step, step)
@@ -146,55 +190,100 @@ def test_history_processors_equal_theirs(step):
     )
 
 
-@pytest.mark.parametrize("step", [0, 1, 4, 5, 11])
-def test_all_processors_in_their_order(step):
-    """Against the list that transformers' own `generate` would build."""
-    settings = GenerationSettings(
-        max_new_tokens=12,
-        min_new_tokens=5,
-        do_sample=True,
-        temperature=0.7,
-        top_k=12,
-        top_p=0.9,
-        min_p=0.01,
-        typical_p=0.95,
-        encoder_repetition_penalty=1.2,
-        repetition_penalty=1.3,
-        no_repeat_ngram_size=2,
-        encoder_no_repeat_ngram_size=3,
-        bad_words_ids=[[7], [3, 8]],
-        eos_token_id=[1, 12],
-        suppress_tokens=[9, 10],
-        begin_suppress_tokens=[11],
-    )
-    structure, values = prepare(settings, CONFIG, ROWS)
-    tokens, scores = random_tokens(step, step), random_scores(step)
+ALL = {
+    "max_new_tokens": 12,
+    "min_new_tokens": 5,
+    "do_sample": True,
+    "temperature": 0.7,
+    "top_k": 12,
+    "top_p": 0.9,
+    "min_p": 0.01,
+    "typical_p": 0.95,
+    "encoder_repetition_penalty": 1.2,
+    "repetition_penalty": 1.3,
+    "no_repeat_ngram_size": 2,
+    "encoder_no_repeat_ngram_size": 3,
+    "bad_words_ids": [[7], [3, 8]],
+    "eos_token_id": [1, 12],
+    "suppress_tokens": [9, 10],
+    "begin_suppress_tokens": [11],
+}
+OPTIONS = {
+    "temperature": (0.3, 2.0),
+    "top_k": (0, 1, 7, 500),
+    "top_p": (1e-3, 0.4, 0.9),
+    "min_p": (0.02, 0.5, 1.0),
+    "typical_p": (0.1, 0.9),
+    "num_beams": (3,),
+    "encoder_repetition_penalty": (0.6, 1.5),
+    "repetition_penalty": (0.7, 1.4),
+    "no_repeat_ngram_size": (1, 2, 3),
+    "encoder_no_repeat_ngram_size": (1, 2, 3),
+    "bad_words_ids": ([[7], [3, 8]], [[1], [2, 2, 9], [4]]),
+    "eos_token_id": ([1, 12], [20]),
+    "min_new_tokens": (1, 6, 12),
+    "min_length": (5,),
+    "suppress_tokens": ([9, 10, 40],),
+    "begin_suppress_tokens": ([11, 3],),
+    "forced_bos_token_id": (7,),
+    "forced_eos_token_id": (1,),
+}
+
+
+def some_settings(seed: int) -> dict:
+    """About half of all options."""
+    rng = np.random.default_rng(seed)
+    chosen = {
+        name: values[rng.integers(len(values))]
+        for name, values in OPTIONS.items()
+        if rng.random() < 0.5
+    }
+    if "min_new_tokens" in chosen:
+        chosen.pop("min_length", None)
+    return {"max_new_tokens": 12, "do_sample": True, **chosen}
+
+
+@pytest.fixture(scope="module")
+def their_list():
+    """their_list(settings, encoder_tokens): the list that transformers' own `generate` builds."""
+    config = transformers.T5Config(vocab_size=VOCAB, d_model=8, d_kv=4, d_ff=8, num_layers=1)
+    model = transformers.T5ForConditionalGeneration(config)
+
+    def build(settings: dict, encoder: np.ndarray) -> hf.LogitsProcessorList:
+        asked = {"eos_token_id": 1, "pad_token_id": 0, "decoder_start_token_id": 0, **settings}
+        asked["max_length"] = 1 + asked.pop("max_new_tokens")
+        generation = transformers.GenerationConfig(**{"top_k": 50, **asked})
+        model._prepare_special_tokens(generation, True, device="cpu")
+        return model._get_logits_processor(
+            generation,
+            input_ids_seq_length=1,
+            encoder_input_ids=torch.tensor(encoder).long(),
+            device="cpu",
+            model_kwargs={},
+        )
+
+    return build
+
+
+@pytest.mark.parametrize("number", range(-1, 16))
+def test_all_processors_together_and_in_their_order(number, their_list):
+    """The filtered distribution of sampling (and of sampled beams): all options at once, and draws of them."""
+    mapping = ALL if number < 0 else some_settings(number)
+    structure, values = prepare(GenerationSettings.from_mapping(mapping), CONFIG, ROWS)
     encoder = random_tokens(77, 0)[:, 1:12]
     values = values._replace(encoder_tokens=jnp.asarray(encoder))
-    scores[:, [1, 12]] = 6.0, 5.5  # eos: kept unless min_new_tokens bans it
-    ours = processors.process(jnp.asarray(scores), jnp.asarray(tokens), step, structure, values)
-    chain = hf.LogitsProcessorList(
-        [
-            hf.EncoderRepetitionPenaltyLogitsProcessor(1.2, torch.tensor(encoder).long()),
-            hf.RepetitionPenaltyLogitsProcessor(1.3),
-            hf.NoRepeatNGramLogitsProcessor(2),
-            hf.EncoderNoRepeatNGramLogitsProcessor(3, torch.tensor(encoder).long()),
-            hf.NoBadWordsLogitsProcessor([[7], [3, 8]], eos_token_id=[1, 12]),
-            hf.MinNewTokensLengthLogitsProcessor(1, 5, eos_token_id=[1, 12]),
-            hf.SuppressTokensLogitsProcessor([9, 10]),
-            hf.SuppressTokensAtBeginLogitsProcessor([11], begin_index=1),
-            hf.TemperatureLogitsWarper(0.7),
-            hf.TopKLogitsWarper(12),
-            hf.TopPLogitsWarper(0.9),
-            hf.MinPLogitsWarper(0.01),
-            hf.TypicalLogitsWarper(0.95),
-        ]
-    )
-    expected = theirs(chain, scores, tokens[:, : step + 1])
-    np.testing.assert_allclose(ours, expected, rtol=1e-6)
-    np.testing.assert_allclose(
-        jax.nn.softmax(ours), torch.tensor(expected).softmax(-1).numpy(), atol=1e-6
-    )
+    chain = their_list(mapping, encoder)
+    process = jax.jit(processors.process, static_argnums=3)
+    for step in (0, 1, 5, 11):
+        tokens, scores = random_tokens(step, step), random_scores(100 * number + step + 100)
+        scores[:, [1, 12]] = 6.0, 5.5  # eos: kept unless something bans it
+        scores[0, 20:45] = -np.inf
+        ours = process(scores, tokens, step, structure, values)
+        expected = theirs(chain, scores, tokens[:, : step + 1])
+        np.testing.assert_allclose(ours, expected, rtol=2e-6, err_msg=str(mapping))
+        np.testing.assert_allclose(
+            jax.nn.softmax(ours), torch.tensor(expected).softmax(-1).numpy(), atol=1e-6
+        )
 
 
 @pytest.mark.parametrize("step", [0, 1, 11])

@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 from scipy import stats
+from transformers.generation import logits_process as hf
 
-from t5x_lite.decoding.processors import process
 from t5x_lite.decoding.sampling import row_keys, sample
 from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.decoding.structure import prepare
@@ -34,10 +35,16 @@ def test_draws_follow_the_filtered_distribution():
             with_logprobs=False,
         )
     )(row_keys(jax.random.key(0), jnp.arange(rows), 1))
-    first_row = jax.tree.map(lambda v: v[:1] if len(v) == rows else v, values)
-    scores = process(logits[None], jnp.zeros((1, 33), jnp.int32), 0, structure, first_row)
-    expected = np.asarray(scores[0], np.float64)
-    expected = np.exp(expected) / np.exp(expected).sum()
+    chain = hf.LogitsProcessorList(
+        [
+            hf.SuppressTokensLogitsProcessor([1]),
+            hf.TemperatureLogitsWarper(1.3),
+            hf.TopKLogitsWarper(12),
+            hf.TopPLogitsWarper(0.9),
+        ]
+    )
+    scores = chain(torch.zeros((1, 1), dtype=torch.long), torch.tensor(np.asarray(logits))[None])
+    expected = scores[0].double().softmax(0).numpy()
     possible = expected > 0
     assert 3 < possible.sum() < 12
     for step in range(2):
