@@ -97,7 +97,7 @@ def loss_and_gradients(config, params, sizes, execution, accumulation):
 def expected(config, random_params):
     """On one device, unrolled, nothing recomputed, the whole batch at once."""
     params = random_params(config)
-    return loss_and_gradients(config, params, (1, 1, 1), Execution(attention="einsum"), 1)
+    return loss_and_gradients(config, params, (1, 1, 1, 1), Execution(attention="einsum"), 1)
 
 
 @pytest.mark.parametrize("scan_layers", [False, True], ids=["unrolled", "scanned"])
@@ -141,7 +141,7 @@ def generated(config, random_params):
 
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 def test_greedy_tokens(generated, sizes):
-    expected, expected_logprobs = generated((1, 1, 1))
+    expected, expected_logprobs = generated((1, 1, 1, 1))
     assert len(np.unique(expected)) > 20  # a text, not one token forever
     tokens, logprobs = generated(sizes)
     np.testing.assert_array_equal(tokens, expected)
