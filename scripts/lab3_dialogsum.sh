@@ -2,14 +2,16 @@
 # Lab 3 on real data, from the files to the reports: rude dialogues, a summarizer that learns their tone, the reward's
 # classifier, the judge, and PPO with three seeds.
 #
-#   scripts/lab3_dialogsum.sh DATA SUMMARIZER WORKDIR
+#   scripts/lab3_dialogsum.sh DATA SUMMARIZER WORKDIR [JUDGE]
 #
 # DATA holds dialogsum/, davidson/labeled_data.csv and wikidetox/toxicity_nonfuzzed_testset.csv; SUMMARIZER is the workdir
-# of configs/dialogsum_scratch.py. 30 to 60 minutes on 2 CPU cores. Started again, it goes on where it was.
+# of configs/dialogsum_scratch.py. JUDGE of toxicity: bert (the default: other data and another architecture than the
+# reward's), or t5 (other data and size). 30 to 60 minutes on 2 CPU cores. Started again, it goes on where it was.
 set -euo pipefail
 
-if [[ $# -ne 3 ]]; then
-  sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
+judge=${4:-bert}
+if [[ $# -lt 3 || $# -gt 4 || ! $judge =~ ^(bert|t5)$ ]]; then
+  sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
   exit 2
 fi
 data=$1 summarizer=$2 out=$3
@@ -48,14 +50,18 @@ run finetune.py rude_policy "${rows[@]}" --config.data.evaluation.limit=100 \
 wiki=$data/wikidetox/toxicity_nonfuzzed_testset.csv columns="{'text': 'comment', 'label': 'toxic'}"
 run classifier.py:davidson davidson --config.data.train.source="$data/davidson/labeled_data.csv" \
   --config.data.transfer.source="$wiki" --config.data.transfer.columns="$columns" --config.train.steps=500
-run classifier.py:davidson judge --config.data.train.source="$wiki" --config.data.train.columns="$columns" \
-  --config.data.evaluation.columns="$columns" --config.seed=1 --config.model.architecture.d_model=64 \
-  --config.model.architecture.d_ff=128 --config.model.architecture.num_encoder_layers=1 \
-  --config.model.architecture.num_heads=2 --config.tokenizer.vocab_size=1500 --config.train.steps=250
+if [[ $judge == t5 ]]; then
+  run classifier.py:davidson judge_t5 --config.data.train.source="$wiki" --config.data.train.columns="$columns" \
+    --config.data.evaluation.columns="$columns" --config.seed=1 --config.model.architecture.d_model=64 \
+    --config.model.architecture.d_ff=128 --config.model.architecture.num_encoder_layers=1 \
+    --config.model.architecture.num_heads=2 --config.tokenizer.vocab_size=1500 --config.train.steps=250
+else
+  run classifier.py:wikidetox judge_bert --config.data.train.source="$wiki"
+fi
 
 for seed in 0 1 2; do
-  run lab3_ppo.py:dialogsum "ppo_$seed" --config.seed="$seed" --config.model.source="$out/rude_policy" \
-    --config.rewards.clean.source="$out/davidson" --config.toxicity.source="$out/judge" \
+  run lab3_ppo.py:dialogsum "ppo_${judge}_$seed" --config.seed="$seed" --config.model.source="$out/rude_policy" \
+    --config.rewards.clean.source="$out/davidson" --config.toxicity.source="$out/judge_$judge" \
     --config.data.train.source="$out/rude/train.jsonl" --config.data.evaluation.source="$out/rude/dev.jsonl" \
     --config.data.evaluation.exclude="$data/dialogsum/near_duplicates_vs_train.json:dev"
 done

@@ -285,6 +285,13 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
     },
     "reward": {
         **_JUDGED,
+        "model": {
+            **MODEL,
+            # A text in the encoder, or the prompt there and the response in the decoder.
+            "kind": one_of("encoder", "encoder_decoder"),
+            # What the weight of log p(response | prompt) in the score begins with (0: no such term).
+            "likelihood": number(0.0),
+        },
         "data": {
             "train": ROWS,
             "evaluation": ROWS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import pathlib
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from t5x_lite.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+FIRST_TOKEN = "[CLS]"
 
 
 class ClassifierTokenizer:
@@ -51,6 +54,29 @@ class ClassifierTokenizer:
 def of_vocabulary(vocabulary: Vocabulary, max_length: int) -> ClassifierTokenizer:
     """The tokenizer of a T5, for its encoder with a head."""
     return ClassifierTokenizer(vocabulary.tokenizer, max_length)
+
+
+def with_first_token(vocabulary: Vocabulary, max_length: int) -> ClassifierTokenizer:
+    """`of_vocabulary` for an encoder that reads its answer off the first token: BERT's [CLS] stands there.
+
+    Raises:
+      InputError: the vocabulary has no such token.
+    """
+    import tokenizers
+
+    tokenizer = copy.deepcopy(vocabulary.tokenizer)
+    first = tokenizer.get_vocab().get(FIRST_TOKEN)
+    if first is None:
+        raise InputError(
+            f"config.tokenizer.user_defined_symbols: an encoder reads its answer off {FIRST_TOKEN}; name that symbol"
+        )
+    end = tokenizer.eos_token
+    tokenizer.backend_tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single=[FIRST_TOKEN, "$A", end],
+        pair=[FIRST_TOKEN, "$A", end, "$B", end],
+        special_tokens=[(FIRST_TOKEN, first), (end, vocabulary.eos_id)],
+    )
+    return ClassifierTokenizer(tokenizer, max_length)
 
 
 def load_classifier_tokenizer(directory: pathlib.Path, max_length: int) -> ClassifierTokenizer:

@@ -14,6 +14,7 @@ from t5x_lite.data.templates import Template, find_template
 from t5x_lite.errors import InputError
 
 CHOSEN, REJECTED = "chosen", "rejected"
+_RESPONSE = "{response}"
 
 
 def pair_texts(rows: Sequence[Row], template: str) -> tuple[list[str], list[str]]:
@@ -32,6 +33,25 @@ def pair_texts(rows: Sequence[Row], template: str) -> tuple[list[str], list[str]
     )
 
 
+def prompt_template(template: str) -> Template:
+    """The prompt of a template that ends with {response}: for a model that reads the two apart.
+
+    >>> prompt_template("{dialogue} Summary: {response}").text
+    '{dialogue} Summary: '
+
+    Raises:
+      InputError: it does not end so, or leaves no prompt.
+    """
+    text = _with_response(template).text
+    before = text.removesuffix(_RESPONSE)
+    if before == text or _RESPONSE in before or "{" not in before:
+        raise InputError(
+            f"template {template!r}: a model that reads prompt and response apart needs one with the prompt's fields"
+            f" and {_RESPONSE} as its end"
+        )
+    return find_template(before)
+
+
 def check_pairs(rows: Sequence[Row]) -> None:
     """Refuses rows that are no preference pairs.
 
@@ -43,6 +63,20 @@ def check_pairs(rows: Sequence[Row]) -> None:
             raise InputError(
                 f"config.data: preference pairs need the column {name!r}; name it in `columns`"
             )
+
+
+def pair_sides(
+    rows: Sequence[Row], template: str, tokenizer: ClassifierTokenizer
+) -> tuple[Examples, Examples]:
+    """The prompts with the chosen responses, and with the rejected ones (`prompt_template`), for a `PairPlan`."""
+    prompt = prompt_template(template)
+    check_pairs(rows)
+    prompts = Ragged.from_lists(tokenizer.encode([prompt.render(row) for row in rows]))
+    chosen, rejected = (
+        Examples(prompts, Ragged.from_lists(tokenizer.encode([row[name] for row in rows])))
+        for name in (CHOSEN, REJECTED)
+    )
+    return chosen, rejected
 
 
 def pair_examples(rows: Sequence[Row], template: str, tokenizer: ClassifierTokenizer) -> Examples:

@@ -44,12 +44,28 @@ def preference_scores(
 
 
 def accuracy_by_kind(
-    chosen: np.ndarray, rejected: np.ndarray, rows: Sequence[Mapping[str, str]]
-) -> dict[str, float]:
-    """The share of right pairs (a tie is half right) for each value of the column "kind"."""
+    chosen: np.ndarray,
+    rejected: np.ndarray,
+    rows: Sequence[Mapping[str, str]],
+    bootstrap: Bootstrap,
+) -> list[dict[str, Any]]:
+    """The share of right pairs (a tie is half right) with its interval, for each value of the column "kind"."""
     kinds = np.array([row["kind"] for row in rows])
     right = _right(chosen, rejected)
-    return {kind: float(right[kinds == kind].mean()) for kind in sorted(set(kinds))}
+    found = []
+    for kind in sorted(set(kinds)):
+        of_kind = right[kinds == kind]
+        interval = bootstrap_mean(of_kind, bootstrap)
+        found.append(
+            {
+                "kind": str(kind),
+                "pairs": len(of_kind),
+                "accuracy": interval.mean,
+                "low": interval.low,
+                "high": interval.high,
+            }
+        )
+    return found
 
 
 def preference_calibration(chosen: np.ndarray, rejected: np.ndarray) -> list[dict[str, float]]:

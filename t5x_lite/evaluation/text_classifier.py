@@ -1,9 +1,9 @@
-"""A classifier with its own tokenizer: texts -> logits, on the devices, in a few shapes."""
+"""A classifier or reward model with its own tokenizer: texts -> logits, on the devices, in a few shapes."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,10 +12,13 @@ import numpy as np
 from jax.sharding import Mesh
 
 from t5x_lite.data.classifier_text import ClassifierTokenizer, load_classifier_tokenizer
+from t5x_lite.data.preferences import prompt_template
+from t5x_lite.data.templates import find_template
 from t5x_lite.errors import InputError
 from t5x_lite.interop.classifiers import Classifier, open_classifier
-from t5x_lite.models.classifier_init import abstract_module, token_example
+from t5x_lite.models.classifier_init import abstract_module, text_examples
 from t5x_lite.models.encoder_classifier import EncoderClassifier
+from t5x_lite.models.t5_scorer import T5Scorer
 from t5x_lite.parallel.shardings import fitting_shardings, row_multiple
 from t5x_lite.parallel.sharing import share_out
 from t5x_lite.params.gather import whole
@@ -44,36 +47,61 @@ class TextClassifier:
         self.tokenizer = tokenizer
         self.labels = module.labels
         self._put = put
-        self._apply = jax.jit(lambda params, tokens: module.apply({"params": params}, tokens))
+        self._apart = isinstance(module, T5Scorer)
+        self._apply = jax.jit(lambda params, *tokens: module.apply({"params": params}, *tokens))
 
-    def logits(self, texts: Sequence[str]) -> np.ndarray:
+    def render(self, template: str, rows: Sequence[Mapping[str, str]]) -> list[Any]:
+        """What `logits` reads of each row: the template filled, or of a `T5Scorer` (prompt, response).
+
+        Raises:
+          InputError: a template that does not fit the rows, or this model.
+        """
+        if not self._apart:
+            parsed = find_template(template)
+            return [parsed.render(row) for row in rows]
+        prompt = prompt_template(template)
+        return [(prompt.render(row), row["response"]) for row in rows]
+
+    def logits(self, texts: Sequence[Any]) -> np.ndarray:
         """float32 [texts, labels], in the order of the texts; an empty text is a text of special tokens alone.
 
         Of several processes all give the same texts; each tokenizes some, and their devices score all together.
+
+        texts: strings; of a model that reads prompt and response apart, pairs of them.
         """
-        ids = share_out(
-            len(texts),
-            lambda own: self.tokenizer.encode([text if text else " " for text in texts[own]]),
-        )
-        pad = self.module.config.pad_token_id
+        ids = share_out(len(texts), lambda own: self._tokenized(texts[own]))
         mesh = jax.sharding.get_abstract_mesh()
         multiple = 1 if mesh.empty else row_multiple(mesh)
         rows = -(-_ROWS // multiple) * multiple
-        result = np.zeros((len(ids), len(self.labels)), np.float32)
-        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+        result = np.zeros((len(texts), len(self.labels)), np.float32)
+        order = sorted(range(len(texts)), key=lambda i: [len(side) for side in ids[i]])
         for start in range(0, len(order), rows):
             chosen = order[start : start + rows]
-            longest = max(1, *(len(ids[i]) for i in chosen))
-            length = -(-longest // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE
-            length = min(length, max(self.tokenizer.max_length, longest))
-            batch = np.full((rows, length), pad, np.int32)
-            for row, i in enumerate(chosen):
-                batch[row, : len(ids[i])] = ids[i]
-            logits = whole(self._apply(self.params, self._put(batch)))
-            result[chosen] = logits[: len(chosen)]
+            sides = zip(*(ids[i] for i in chosen), strict=True)
+            batches = [self._put(self._batch(side, rows)) for side in sides]
+            result[chosen] = whole(self._apply(self.params, *batches))[: len(chosen)]
         return result
 
-    def probabilities(self, texts: Sequence[str]) -> np.ndarray:
+    def _tokenized(self, texts: Sequence[Any]) -> list[list[list[int]]]:
+        """Of each text its sides (one, or prompt and response), as token ids."""
+        sides = zip(*texts, strict=True) if self._apart else [texts]
+        encoded = [
+            self.tokenizer.encode([text if text else " " for text in side]) for side in sides
+        ]
+        return [list(each) for each in zip(*encoded, strict=True)]
+
+    def _batch(self, ids: Sequence[Sequence[int]], rows: int) -> np.ndarray:
+        """int32 [rows, length], padded on the right."""
+        longest = max(1, *map(len, ids))
+        # In coarser steps where two lengths make a shape.
+        multiple = _LENGTH_MULTIPLE * (2 if self._apart else 1)
+        length = min(-(-longest // multiple) * multiple, max(self.tokenizer.max_length, longest))
+        batch = np.full((rows, length), self.module.config.pad_token_id, np.int32)
+        for row, one in zip(batch, ids, strict=False):
+            row[: len(one)] = one
+        return batch
+
+    def probabilities(self, texts: Sequence[Any]) -> np.ndarray:
         """float32 [texts, labels]: softmax over the labels, of a single label the sigmoid."""
         logits = self.logits(texts).astype(np.float64)
         if len(self.labels) == 1:
@@ -114,5 +142,5 @@ def load_text_classifier(
     tokenizer = load_classifier_tokenizer(opened.directory, longest)
     shardings = None
     if mesh is not None:
-        shardings = fitting_shardings(*abstract_module(module, token_example()), mesh)
+        shardings = fitting_shardings(*abstract_module(module, *text_examples(module)), mesh)
     return TextClassifier(module, opened.read(shardings=shardings), tokenizer, put)

@@ -1,7 +1,7 @@
-"""Classifiers in directories: Hugging Face's sequence classifiers in and out, and our T5 encoders with a head.
+"""Classifiers in directories: Hugging Face's sequence classifiers in and out, and our T5s with a head.
 
-A T5 encoder with a head has no counterpart in transformers; it is kept under our own names, as `model.safetensors`
-beside a `config.json` whose model_type is "t5_encoder_classifier".
+A T5 (or its encoder alone) with a head has no counterpart in transformers; it is kept under our own names, as
+`model.safetensors` beside a `config.json` whose model_type is "t5_scorer" (or "t5_encoder_classifier").
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ from t5x_lite.interop.hub import model_directory
 from t5x_lite.interop.names import Entry
 from t5x_lite.interop.tensors import DTYPES, Tensor, write_safetensors
 from t5x_lite.interop.weight_files import open_weights
-from t5x_lite.models.classifier_init import abstract_module, init_jitted, token_example
+from t5x_lite.models.classifier_init import abstract_module, init_jitted, text_examples
 from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.encoder_classifier import EncoderClassifier
 from t5x_lite.models.t5_classifier import T5Classifier
+from t5x_lite.models.t5_scorer import T5Scorer
 from t5x_lite.params.gather import whole
 
-Classifier = EncoderClassifier | T5Classifier
+Classifier = EncoderClassifier | T5Classifier | T5Scorer
 Params = dict[str, Any]
-T5_KIND = "t5_encoder_classifier"
+T5_KIND, SCORER_KIND = "t5_encoder_classifier", "t5_scorer"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +57,7 @@ class OpenedClassifier:
         placed = traverse_util.flatten_dict(shardings, sep="/") if shardings else {}
         drawn: dict[str, Any] = {}
         if self.new_head:
-            fresh = init_jitted(self.module, jax.random.key(seed), token_example())
+            fresh = init_jitted(self.module, jax.random.key(seed), *text_examples(self.module))
             drawn = traverse_util.flatten_dict(fresh, sep="/")
         params = {}
         for entry in self._table:
@@ -97,10 +98,14 @@ def open_classifier(
     fields = _read_json(directory / "config.json")
     where = str(directory / "config.json")
     module: Classifier
-    if fields.get("model_type") == T5_KIND:
+    if fields.get("model_type") in (T5_KIND, SCORER_KIND):
         try:
-            config = T5Config(**fields["t5"])
-            module = T5Classifier(config, tuple(fields["labels"]), Execution(dtype=dtype))
+            config, names = T5Config(**fields["t5"]), tuple(fields["labels"])
+            execution = Execution(dtype=dtype)
+            if fields["model_type"] == T5_KIND:
+                module = T5Classifier(config, names, execution)
+            else:
+                module = T5Scorer(config, execution, names, fields["likelihood"])
         except (KeyError, TypeError) as error:
             raise InputError(f"{where}: not a classifier of ours ({error})") from error
     else:
@@ -183,10 +188,10 @@ def _with_labels(module: Classifier, labels: tuple[str, ...]) -> Classifier:
 
 
 def name_table_of(module: Classifier) -> tuple[Entry, ...]:
-    """The name table of a classifier; a T5 encoder's names are its parameter paths."""
+    """The name table of a classifier; a T5's names are its parameter paths."""
     if isinstance(module, EncoderClassifier):
         return classifier_name_table(module.config)
-    abstract, _ = abstract_module(module, token_example())
+    abstract, _ = abstract_module(module, *text_examples(module))
     flat = traverse_util.flatten_dict(abstract, sep="/")
     return tuple(
         Entry(path.replace("/", "."), path, leaf.shape, leaf.shape, False)
@@ -197,8 +202,11 @@ def name_table_of(module: Classifier) -> tuple[Entry, ...]:
 def _fields(module: Classifier, dtype: str) -> dict[str, Any]:
     if isinstance(module, EncoderClassifier):
         return classifier_config.encoder_config_to_hf(module.config, dtype)
+    of_kind: dict[str, Any] = {"model_type": T5_KIND}
+    if isinstance(module, T5Scorer):
+        of_kind = {"model_type": SCORER_KIND, "likelihood": module.likelihood}
     return {
-        "model_type": T5_KIND,
+        **of_kind,
         "labels": list(module.labels),
         "t5": dataclasses.asdict(module.config),
         "torch_dtype": dtype,

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from t5x_lite.models.t5_scorer import T5Scorer
+
 Params = dict[str, Any]
 
 
@@ -21,19 +23,24 @@ def hidden_example(d_model: int) -> jax.Array:
     return jnp.zeros((1, 1, d_model))
 
 
-def init_module(module: nn.Module, rng: jax.Array, example: jax.Array) -> Params:
-    """Random float32 parameters of a module that takes one array."""
-    return _values(module.init(rng, example)["params"])
+def text_examples(module: nn.Module) -> tuple[jax.Array, ...]:
+    """An example for each text that a classifier or reward model reads: two for a prompt and a response."""
+    return (token_example(),) * (2 if isinstance(module, T5Scorer) else 1)
 
 
-def init_jitted(module: nn.Module, rng: jax.Array, example: jax.Array) -> Params:
+def init_module(module: nn.Module, rng: jax.Array, *examples: jax.Array) -> Params:
+    """Random float32 parameters of a module that takes these arrays."""
+    return _values(module.init(rng, *examples)["params"])
+
+
+def init_jitted(module: nn.Module, rng: jax.Array, *examples: jax.Array) -> Params:
     """`init_module` as one program: on a mesh, the example's single row could not be split op by op."""
-    return jax.jit(lambda rng: init_module(module, rng, example))(rng)
+    return jax.jit(lambda rng: init_module(module, rng, *examples))(rng)
 
 
-def abstract_module(module: nn.Module, example: jax.Array) -> tuple[Params, Params]:
+def abstract_module(module: nn.Module, *examples: jax.Array) -> tuple[Params, Params]:
     """Each parameter's `jax.ShapeDtypeStruct`, and its logical axis names; nothing is computed."""
-    boxed = jax.eval_shape(lambda: module.init(jax.random.key(0), example)["params"])
+    boxed = jax.eval_shape(lambda: module.init(jax.random.key(0), *examples)["params"])
     axes = jax.tree.map(lambda leaf: tuple(leaf.names), boxed, is_leaf=_is_box)
     return _values(boxed), axes
 

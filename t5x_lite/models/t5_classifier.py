@@ -12,9 +12,6 @@ from t5x_lite.models.layers import Embedding
 from t5x_lite.models.masks import segment_ids_from_tokens
 from t5x_lite.models.stacks import Encoder
 
-# What of a T5's parameter tree is part of this model too.
-SHARED_WITH_T5 = ("token_embedder", "encoder")
-
 
 class T5Classifier(nn.Module):
     """Tokens to logits of `labels`. Parameters: T5's `token_embedder` and `encoder`, and `head`."""

@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import optax
 
 from t5x_lite.errors import InputError
+from t5x_lite.models.logprobs import token_logprobs
 from t5x_lite.models.masks import segment_ids_from_tokens
 from t5x_lite.models.t5 import T5, project
 from t5x_lite.optim.trainable import combine, trainable_part
 from t5x_lite.params.adapters import variables
 from t5x_lite.params.partition import join, separate
-from t5x_lite.rl.logprobs import token_logprobs
 from t5x_lite.train.state import Params, TrainState
 from t5x_lite.train.step import Batch, Metrics
 

@@ -19,12 +19,12 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
+from t5x_lite.models.logprobs import token_logprobs
 from t5x_lite.models.t5 import T5, project
 from t5x_lite.models.value_head import ValueHead
 from t5x_lite.optim.trainable import combine
 from t5x_lite.params.adapters import variables
 from t5x_lite.params.partition import separate
-from t5x_lite.rl.logprobs import token_logprobs
 from t5x_lite.rl.losses import Forward
 
 Tree = Any

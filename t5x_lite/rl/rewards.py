@@ -40,7 +40,7 @@ class ClassifierReward:
     """A logit or probability of a classifier; of a reward model, its one logit.
 
     text: a template of what it reads: {response}, the row's fields, and {prompt} ({raw_response} has the special
-      tokens that the labs left in).
+      tokens that the labs left in). A `T5Scorer`'s ends with {response}; what stands before that is its prompt.
     """
 
     classifier: TextClassifier
@@ -48,13 +48,13 @@ class ClassifierReward:
     output: str
     text: str
 
-    def texts(self, rows: Sequence[Row], responses: Sequence[str]) -> list[str]:
+    def texts(self, rows: Sequence[Row], responses: Sequence[str]) -> list[Any]:
         """What the classifier reads."""
-        template = find_template(self.text)
-        return [
-            template.render({"raw_response": response, **row, "response": response})
+        filled = [
+            {"raw_response": response, **row, "response": response}
             for row, response in zip(rows, responses, strict=True)
         ]
+        return self.classifier.render(self.text, filled)
 
     def __call__(self, rows: Sequence[Row], responses: Sequence[str]) -> np.ndarray:
         texts = self.texts(rows, responses)
@@ -162,6 +162,7 @@ def make_rewards(
         else:
             classifier = load(section["source"])
             classifier.index(section["label"])
+            classifier.render(section["text"], [])
             reward = ClassifierReward(
                 classifier, section["label"], section["output"], section["text"]
             )

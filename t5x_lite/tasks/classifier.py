@@ -63,8 +63,8 @@ def run(config: ConfigDict, workdir: str) -> None:
             for name, rows in {"train": train_rows, "evaluation": evaluation_rows}.items()
         }
         claim_workdir(folder, config)
-        evaluate = make_evaluate(config, loaded.module, examples["evaluation"], mesh)
-        state = train_classifier(config, loaded, examples["train"], evaluate, mesh, folder)
+        evaluate = make_evaluate(config, loaded.module, [examples["evaluation"]], mesh)
+        state = train_classifier(config, loaded, [examples["train"]], evaluate, mesh, folder)
         with local_copy(folder / "model", with_files=False) as directory:
             save_classifier(directory, loaded.module, state.params, loaded.tokenizer)
         classifier = TextClassifier(loaded.module, state.params, loaded.tokenizer, put_rows(mesh))

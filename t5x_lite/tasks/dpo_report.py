@@ -63,8 +63,10 @@ def report(
     """
     bootstrap = Bootstrap(config.evaluation.bootstrap_samples, _CONFIDENCE, config.seed)
     scores = preference_scores(rewards[:, 0], rewards[:, 1], bootstrap)
+    by_kind = {}
     if "kind" in rows[0]:
-        scores["accuracy by kind"] = accuracy_by_kind(rewards[:, 0], rewards[:, 1], rows)
+        found = accuracy_by_kind(rewards[:, 0], rewards[:, 1], rows, bootstrap)
+        by_kind["accuracy by kind"] = found
     logprobs = reference + rewards / config.loss.beta
     for name, values in (("before", reference), ("after", logprobs)):
         scores[f"chosen is likelier, {name}"] = float(np.mean(values[:, 0] > values[:, 1]))
@@ -84,6 +86,7 @@ def report(
             "title": f"{config.task}: {config.data.train.source}",
             **({"summary": summary} if summary else {}),
             "preferences": scores,
+            **by_kind,
             "calibration": calibration,
             "scores": {"before": before[0], "after": after[0]},
             "training": {

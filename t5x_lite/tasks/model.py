@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -15,6 +15,7 @@ from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.errors import InputError
 from t5x_lite.interop.pretrained import open_pretrained
 from t5x_lite.models.config import Execution, T5Config
+from t5x_lite.models.encoder_config import EncoderConfig
 from t5x_lite.models.init import Params, abstract_params, init_params, logical_axes
 from t5x_lite.models.t5 import T5
 from t5x_lite.parallel.shardings import param_shardings, with_shardings
@@ -85,12 +86,7 @@ def architecture_of(section: ConfigDict, vocabulary: Vocabulary) -> T5Config:
       InputError: fields that a T5 does not have, or lacks, or values that no T5 has.
     """
     fields = section.architecture.to_dict()
-    known = {field.name for field in dataclasses.fields(T5Config)} - set(_SPECIAL_TOKENS)
-    if unknown := sorted(set(fields) - known):
-        raise InputError(
-            f"config.model.architecture: there is no such field as {', '.join(unknown)}; there are"
-            f" {', '.join(sorted(known))}"
-        )
+    _refuse_unknown(fields, T5Config, _SPECIAL_TOKENS)
     if fields.get("vocab_size") == 0:
         fields["vocab_size"] = vocabulary.padded_size
     try:
@@ -102,6 +98,44 @@ def architecture_of(section: ConfigDict, vocabulary: Vocabulary) -> T5Config:
         )
     except TypeError as error:
         raise InputError(f"config.model.architecture: {error}") from error
+
+
+def encoder_of(
+    architecture: Mapping[str, Any],
+    vocabulary: Vocabulary,
+    max_length: int,
+    labels: tuple[str, ...],
+) -> EncoderConfig:
+    """The architecture of an encoder classifier with random weights, for texts of at most `max_length` tokens.
+
+    Raises:
+      InputError: fields that it does not have, or lacks, or values that it cannot have.
+    """
+    fields = dict(architecture)
+    _refuse_unknown(fields, EncoderConfig, ("labels", "pad_token_id", "max_positions"))
+    if fields.get("vocab_size") == 0:
+        fields["vocab_size"] = vocabulary.padded_size
+    # RoBERTa's first rows stand for no token.
+    unused = vocabulary.pad_id + 1 if fields["family"] == "roberta" else 0
+    try:
+        return EncoderConfig(
+            **fields,
+            labels=labels,
+            pad_token_id=vocabulary.pad_id,
+            max_positions=max_length + unused,
+        )
+    except TypeError as error:
+        raise InputError(f"config.model.architecture: {error}") from error
+
+
+def _refuse_unknown(fields: Mapping[str, Any], kind: type, derived: tuple[str, ...]) -> None:
+    """derived: fields of the dataclass `kind` that are not the user's to set."""
+    known = {field.name for field in dataclasses.fields(kind)} - set(derived)
+    if unknown := sorted(set(fields) - known):
+        raise InputError(
+            f"config.model.architecture: there is no such field as {', '.join(unknown)}; there are"
+            f" {', '.join(sorted(known))}"
+        )
 
 
 def random_model(model: Any, dtype: str, mesh: Mesh, seed: int) -> Loaded:

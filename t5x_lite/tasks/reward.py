@@ -9,7 +9,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from t5x_lite.console import log
-from t5x_lite.data.preferences import pair_examples, pair_texts
+from t5x_lite.data.preferences import (
+    CHOSEN,
+    REJECTED,
+    pair_examples,
+    pair_sides,
+    pair_texts,
+    prompt_template,
+)
 from t5x_lite.data.sources import Row
 from t5x_lite.errors import InputError
 from t5x_lite.evaluation.intervals import Bootstrap
@@ -22,6 +29,7 @@ from t5x_lite.evaluation.preferences import (
 )
 from t5x_lite.evaluation.text_classifier import TextClassifier
 from t5x_lite.interop.classifiers import save_classifier
+from t5x_lite.models.t5_scorer import T5Scorer
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.params.overview import count
 from t5x_lite.reports.calibration_plot import plot_calibration
@@ -29,6 +37,7 @@ from t5x_lite.reports.environment import environment
 from t5x_lite.reports.metrics import read_metrics
 from t5x_lite.reports.report import write_report
 from t5x_lite.tasks.classifier_training import (
+    SCORER,
     load_classifier,
     make_evaluate,
     put_rows,
@@ -50,11 +59,17 @@ def run(config: ConfigDict, workdir: str) -> None:
     train_rows, evaluation_rows = read_with_holdout(config.data, config.seed)
     template = config.data.template
     pair_texts(train_rows[:1], template)
+    if config.model.kind == SCORER:
+        prompt_template(template)
     folder = open_workdir(workdir, config)
     with on_mesh(mesh):
         loaded = load_classifier(config, (SCORE,), train_rows, mesh, folder)
-        train = pair_examples(train_rows, template, loaded.tokenizer)
-        held_out = pair_examples(evaluation_rows, template, loaded.tokenizer)
+        train, held_out = (
+            pair_sides(rows, template, loaded.tokenizer)
+            if isinstance(loaded.module, T5Scorer)
+            else (pair_examples(rows, template, loaded.tokenizer),)
+            for rows in (train_rows, evaluation_rows)
+        )
         claim_workdir(folder, config)
         evaluate = make_evaluate(config, loaded.module, held_out, mesh)
         state = train_classifier(config, loaded, train, evaluate, mesh, folder)
@@ -67,8 +82,10 @@ def run(config: ConfigDict, workdir: str) -> None:
         chosen, rejected = score_pairs(classifier, evaluation_rows, template)
     bootstrap = Bootstrap(config.evaluation.bootstrap_samples, _CONFIDENCE, config.seed)
     scores = preference_scores(chosen, rejected, bootstrap)
+    by_kind = {}
     if "kind" in evaluation_rows[0]:
-        scores["accuracy by kind"] = accuracy_by_kind(chosen, rejected, evaluation_rows)
+        found = accuracy_by_kind(chosen, rejected, evaluation_rows, bootstrap)
+        by_kind["accuracy by kind"] = found
     log.info("held-out accuracy %.3f of %d pairs", scores["accuracy"], scores["pairs"])
     calibration = preference_calibration(chosen, rejected)
     steps = [record for record in read_metrics(folder) if "loss" in record]
@@ -77,6 +94,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         {
             "title": f"{config.task}: {config.data.train.source}",
             "preferences": scores,
+            **by_kind,
             "calibration": calibration,
             "training": {
                 "steps": config.train.steps,
@@ -102,8 +120,13 @@ def score_pairs(
     classifier: TextClassifier, rows: Sequence[Row], template: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """The scores of the chosen and of the rejected responses, float32 [rows] each."""
-    chosen, rejected = pair_texts(rows, template)
-    return classifier.logits(chosen)[:, 0], classifier.logits(rejected)[:, 0]
+    chosen, rejected = (
+        classifier.logits(
+            classifier.render(template, [{**row, "response": row[name]} for row in rows])
+        )[:, 0]
+        for name in (CHOSEN, REJECTED)
+    )
+    return chosen, rejected
 
 
 def centred(params: Any, mean: float) -> Any:

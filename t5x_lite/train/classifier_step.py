@@ -1,8 +1,9 @@
 """Train and evaluation steps of classifiers and reward models, in the form that the supervised loop runs.
 
 Both read T5 batches: a text is the encoder's, and what it is judged by the decoder's. For a classifier that is the
-label, one whole number a row; for a preference pair the rejected text (the chosen one is the encoder's). A row without
-any loss weight only fills the batch.
+label, one whole number a row; for a preference pair the rejected text (the chosen one is the encoder's), or, of a model
+that reads prompt and response apart, both responses to the encoder's prompt (`data.preferences.PairPlan`). A row
+without any loss weight only fills the batch.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import jax.numpy as jnp
 import optax
 
 from t5x_lite.errors import InputError
+from t5x_lite.models.masks import segment_ids_from_tokens
+from t5x_lite.models.t5_scorer import T5Scorer
 from t5x_lite.train.state import TrainState
 from t5x_lite.train.step import Batch, Metrics
 
@@ -51,10 +54,10 @@ def judgement_sums(
 
     Dropout acts when `rng` is given; both texts of a pair are read with the same mask.
     """
+    rngs = None if rng is None else {"dropout": rng}
 
-    def logits(tokens: jax.Array) -> jax.Array:
-        rngs = None if rng is None else {"dropout": rng}
-        return module.apply({"params": params}, tokens, rngs=rngs)
+    def logits(*inputs: jax.Array, method: str = "__call__") -> jax.Array:
+        return module.apply({"params": params}, *inputs, rngs=rngs, method=method)
 
     weight = (batch["decoder_loss_weights"].sum(axis=1) > 0).astype(jnp.float32)
     if judgement.kind == CROSS_ENTROPY:
@@ -63,8 +66,17 @@ def judgement_sums(
         nll = -jnp.take_along_axis(logs, labels[:, None], axis=-1)[:, 0]
         loss, correct = nll, logs.argmax(axis=-1) == labels
     else:
-        chosen = logits(batch["encoder_input_tokens"])[:, 0]
-        rejected = logits(batch["decoder_target_tokens"])[:, 0]
+        if isinstance(module, T5Scorer):
+            prompts = batch["encoder_input_tokens"]
+            ids = segment_ids_from_tokens(prompts, module.config.pad_token_id)
+            encoded = logits(prompts, ids, method="encode")
+            chosen, rejected = (
+                logits(encoded, ids, batch[name], method="score")[:, 0]
+                for name in ("decoder_target_tokens", "rejected_target_tokens")
+            )
+        else:
+            chosen = logits(batch["encoder_input_tokens"])[:, 0]
+            rejected = logits(batch["decoder_target_tokens"])[:, 0]
         difference = chosen - rejected
         nll = jax.nn.softplus(-difference)
         loss = jax.nn.softplus(judgement.margin - difference)

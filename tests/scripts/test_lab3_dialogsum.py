@@ -50,21 +50,28 @@ def script(tmp_path, *arguments):
     return done, [json.loads(line) for line in lines]
 
 
-def test_each_command_is_one_that_runs_and_takes_what_those_before_it_left(data, tmp_path):
+@pytest.mark.parametrize("arguments, judge", [([], "bert"), (["t5"], "t5")])
+def test_each_command_is_one_that_runs_and_takes_what_those_before_it_left(
+    data, tmp_path, arguments, judge
+):
     out = tmp_path / "out"
-    done, calls = script(tmp_path, data, "summarizer", out)
+    done, calls = script(tmp_path, data, "summarizer", out, *arguments)
     assert done.returncode == 0, done.stderr
     runs = {}
     for call in calls:
         spec, workdir, overrides = main.parse(call)
         runs[pathlib.Path(workdir).name] = load_config(spec, overrides)
-    assert list(runs) == ["rude_policy", "davidson", "judge", "ppo_0", "ppo_1", "ppo_2"]
+    made = [f"judge_{judge}", *(f"ppo_{judge}_{seed}" for seed in range(3))]
+    assert list(runs) == ["rude_policy", "davidson", *made]
+    # The judge reads other data than the reward.
+    assert runs[made[0]].data.train.source != runs["davidson"].data.train.source
+    assert ("family" in runs[made[0]].model.architecture) == (judge == "bert")
     assert runs["rude_policy"].data.train.columns.summary == "rude_summary"
     for seed in range(3):
-        config = runs[f"ppo_{seed}"]
+        config = runs[f"ppo_{judge}_{seed}"]
         assert config.seed == seed
         assert [config.model.source, config.rewards.clean.source, config.toxicity.source] == [
-            str(out / name) for name in ("rude_policy", "davidson", "judge")
+            str(out / name) for name in ("rude_policy", "davidson", f"judge_{judge}")
         ]
         assert pathlib.Path(config.data.evaluation.source).read_text()
         # PPO and the summarizer see other rows.
@@ -78,7 +85,8 @@ def test_what_is_missing_is_named_before_anything_runs(data, tmp_path):
     assert done.stderr == f"lab3_dialogsum.sh: {data}/davidson/labeled_data.csv is not there\n"
 
 
-def test_without_its_arguments_it_says_how_it_is_used(tmp_path):
-    done, calls = script(tmp_path)
+@pytest.mark.parametrize("arguments", [[], ["data", "summarizer", "out", "gpt"]])
+def test_without_its_arguments_it_says_how_it_is_used(tmp_path, arguments):
+    done, calls = script(tmp_path, *arguments)
     assert (done.returncode, calls) == (2, [])
-    assert "scripts/lab3_dialogsum.sh DATA SUMMARIZER WORKDIR" in done.stderr
+    assert "scripts/lab3_dialogsum.sh DATA SUMMARIZER WORKDIR [JUDGE]" in done.stderr

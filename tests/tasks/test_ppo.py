@@ -11,6 +11,7 @@ import pytest
 
 from t5x_lite.api import load_pretrained
 from t5x_lite.config import load_config
+from t5x_lite.data.templates import find_template
 from t5x_lite.errors import InputError, Stopped
 from t5x_lite.interop.hf import load_hf
 from t5x_lite.params.fingerprint import fingerprint
@@ -85,6 +86,9 @@ class CountsWords:
 
     labels = ("hate", "nothate")
     read: list[str] = []
+
+    def render(self, template, rows):
+        return [find_template(template).render(row) for row in rows]
 
     def logits(self, texts):
         self.read.extend(texts)

@@ -12,6 +12,7 @@ from t5x_lite.evaluation.preferences import preference_scores
 from t5x_lite.evaluation.text_classifier import load_text_classifier
 from t5x_lite.rl.rewards import check_rewards, make_rewards
 from t5x_lite.tasks import classifier, reward
+from t5x_lite.tasks.holdout import read_with_holdout
 from t5x_lite.tasks.ppo_report import Measured, comparison, finite_ones, warnings
 
 LENGTH = {
@@ -49,22 +50,85 @@ def test_labels_that_are_not_known_are_named():
         classifier.label_values({"a": ("1",), "b": ("1",)})
 
 
-def test_a_reward_model_is_centred_and_reports(tmp_path):
-    config = load_config("reward.py:runlocal", {"train.steps": "10", "evaluation.every_steps": "5"})
-    reward.run(config, str(tmp_path))
-    report = json.loads((tmp_path / "report.json").read_text())
-    assert 0 <= report["preferences"]["accuracy"] <= 1
-    assert set(report["preferences"]["accuracy by kind"]) <= {
-        "decision", "person", "fact", "rude", "copy"
+ENCODER = {"model.kind": "encoder", "data.template": "{response}\n{dialogue}"}
+
+
+@pytest.fixture(scope="session", params=["encoder_decoder", "encoder"])
+def trained_reward(request, tmp_path_factory):
+    """A reward model of prompt and response, and one of a single text."""
+    folder = tmp_path_factory.mktemp("reward") / request.param
+    changes = {
+        "train.steps": "6", "evaluation.every_steps": "6", "data.train.limit": "40",
+        "data.max_length": "512",  # what a loaded model reads, so that no score differs by a cut
     }  # fmt: skip
-    assert (tmp_path / "calibration.png").read_bytes().startswith(b"\x89PNG")
-    assert "calibration.png" in (tmp_path / "report.md").read_text()
-    assert load_text_classifier(tmp_path).labels == ("score",)
-    sample = report["samples"][0]
-    texts = [f"{sample[name]}\n{sample['dialogue']}" for name in ("chosen", "rejected")]
-    scores = load_text_classifier(tmp_path).logits(texts)[:, 0]
-    # The tokenizer's length is the run's; a loaded model reads more, so shorter texts alone must agree.
+    if request.param == "encoder":
+        changes |= ENCODER
+    config = load_config("reward.py:runlocal", changes)
+    reward.run(config, str(folder))
+    return config, folder
+
+
+def test_a_reward_model_reports_and_loads(trained_reward):
+    config, folder = trained_reward
+    report = json.loads((folder / "report.json").read_text())
+    scores = report["preferences"]
+    assert 0 <= scores["accuracy"] <= 1
+    kinds = {line["kind"]: line for line in report["accuracy by kind"]}
+    assert set(kinds) <= {"decision", "person", "fact", "rude", "copy"}
+    assert sum(line["pairs"] for line in kinds.values()) == scores["pairs"]
+    assert all(line["low"] <= line["accuracy"] <= line["high"] for line in kinds.values())
+    assert (folder / "calibration.png").read_bytes().startswith(b"\x89PNG")
+    assert "calibration.png" in (folder / "report.md").read_text()
+    loaded = load_text_classifier(folder)
+    assert loaded.labels == ("score",)
+    for sample in report["samples"]:
+        for name in ("chosen", "rejected"):
+            (text,) = loaded.render(config.data.template, [{**sample, "response": sample[name]}])
+            score = loaded.logits([text])[0, 0]
+            assert score == pytest.approx(sample[f"score of {name}"], abs=1e-4)
+
+
+def test_a_reward_model_is_centred_on_the_training_pairs(trained_reward):
+    config, folder = trained_reward
+    rows, _ = read_with_holdout(config.data, config.seed)
+    found = reward.score_pairs(load_text_classifier(folder), rows, config.data.template)
+    assert np.mean(found) == pytest.approx(0, abs=1e-3) and np.std(found) > 0
+
+
+def test_a_reward_model_scores_responses_in_ppo(trained_reward):
+    """By the same texts as in training; an empty response has a score, too."""
+    config, folder = trained_reward
+    template = config.data.template
+    section = {
+        "kind": "classifier", "weight": 2.0, "source": str(folder), "label": "score", "output": "logit",
+        "text": template,
+    }  # fmt: skip
+    total = make_rewards({"score": section}, load_text_classifier, "config.rewards")
+    rows, _ = read_with_holdout(config.data, config.seed)
+    responses = [rows[0]["chosen"], rows[1]["rejected"], ""]
+    chosen, rejected = reward.score_pairs(load_text_classifier(folder), rows[:2], template)
+    scores = total(rows[:3], responses)
+    np.testing.assert_allclose(scores[:2], [2 * chosen[0], 2 * rejected[1]], atol=2e-4)
     assert np.isfinite(scores).all()
+    if config.model.kind == "encoder_decoder":
+        bad = {"score": {**section, "text": "{response} {dialogue}"}}
+        with pytest.raises(InputError, match="and {response} as its end"):
+            make_rewards(bad, load_text_classifier, "config.rewards")
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"data.template": "{response}\n{dialogue}"}, "and {response} as its end"),
+        ({"data.template": "{response}"}, "the prompt's fields"),
+        ({"data.template": "{dialogue}"}, "the field {response} is missing"),
+        ({"loss.kind": "cross_entropy"}, "must be 'preference'"),
+    ],
+)
+def test_a_reward_config_that_cannot_be_is_told(changes, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        reward.run(load_config("reward.py:runlocal", changes), str(tmp_path))
+    assert not list(tmp_path.iterdir())
 
 
 def test_swapped_labels_are_told():

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from t5x_lite.rl.logprobs import token_logprobs
+from t5x_lite.models.logprobs import token_logprobs
 
 
 @pytest.mark.parametrize("chunk", [0, 1, 3, 5, 99])
