@@ -90,6 +90,7 @@ def joined(launch: Launch, command: str) -> Iterator[None]:
             heartbeat_timeout_seconds=int(launch.lost_seconds) + _JAX_LATER_SECONDS,
         )
         log.info("%d processes, on %s", count, ", ".join(hosts))
+        _connect()
         yield
     except Stopped:  # which all did at the same step
         jax.distributed.shutdown()
@@ -102,6 +103,17 @@ def joined(launch: Launch, command: str) -> Iterator[None]:
         raise
     jax.distributed.shutdown()
     watched.say_done()
+
+
+def _connect() -> None:
+    """The devices of all processes compute something together, now that all are here.
+
+    Gloo gives up where one comes to the first collective 30 s after another: compiling can take that long.
+    """
+    from jax.experimental import multihost_utils
+
+    wait_for_all()
+    multihost_utils.sync_global_devices("t5x_lite")
 
 
 class _Watched:
