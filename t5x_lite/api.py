@@ -17,7 +17,7 @@ import numpy as np
 
 from t5x_lite.data.vocabulary import Vocabulary, load_vocabulary
 from t5x_lite.decoding.call_shapes import LENGTH_STEP, bucket, pad_call
-from t5x_lite.decoding.generate import Generator
+from t5x_lite.decoding.generate import GenerationOutput, Generator
 from t5x_lite.decoding.scored import ScoredText, scored_texts
 from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.decoding.stream import Streamer, text_pieces
@@ -96,13 +96,7 @@ class Pretrained:
         """
         if not texts:
             return []
-        output = self._generator.generate_with_logprobs(
-            self.params,
-            self.encode(texts),
-            self.settings.updated(settings),
-            jax.random.key(seed),
-            adapters=self._acting(),
-        )
+        output = self._generate(self.encode(texts), seed, settings, with_logprobs=True)
         return scored_texts(output, self.tokenizer)
 
     def stream(self, text: str, *, seed: int = 0, **settings: Any) -> Iterator[str]:
@@ -153,6 +147,17 @@ class Pretrained:
         Raises:
           InputError: as `generate`, and an array that is not two-dimensional.
         """
+        output = self._generate(encoder_input_tokens, seed, settings, with_logprobs=False)
+        return np.asarray(output.tokens)
+
+    def _generate(
+        self,
+        encoder_input_tokens: np.ndarray | jax.Array,
+        seed: int,
+        settings: Mapping[str, Any],
+        *,
+        with_logprobs: bool,
+    ) -> GenerationOutput:
         shape = np.shape(encoder_input_tokens)
         if len(shape) != 2 or 0 in shape:
             raise InputError(f"{_ENCODER_INPUT}: expected [batch, length], got the shape {shape}")
@@ -165,9 +170,16 @@ class Pretrained:
             call.settings,
             jax.random.key(seed),
             row_ids=call.row_ids,
+            with_logprobs=with_logprobs,
             adapters=self._acting(),
         )
-        return np.asarray(output.tokens)[: shape[0] * asked.num_return_sequences]
+        rows = shape[0] * asked.num_return_sequences
+        asked_for: dict[str, Any] = {
+            name: None if array is None else array[:rows]
+            for name, array in output._asdict().items()
+            if name != "steps"
+        }
+        return GenerationOutput(**asked_for, steps=output.steps)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Token ids of texts with eos, right-padded to one of few lengths: int32 [batch, length].

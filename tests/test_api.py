@@ -302,6 +302,12 @@ def test_scores_are_those_of_torch(t5, torch_t5, settings):
         )
 
 
+def test_scored_samples_are_the_generated_ones(t5):
+    settings = {"max_new_tokens": 8, "do_sample": True, "num_return_sequences": 2}
+    scored = t5.generate_with_scores(TEXTS, seed=1, **settings)
+    assert [one.text for one in scored] == t5.generate(TEXTS, seed=1, **settings)
+
+
 @pytest.mark.parametrize("name", ["output_scores", "return_dict_in_generate"])
 def test_the_names_of_transformers_point_to_the_scores(t5, name):
     with pytest.raises(

@@ -202,7 +202,8 @@ def test_prompting_killed_in_two_processes_goes_on_to_what_one_process_writes(tm
     """SIGKILL in the middle: afterwards each row is there once, with its text and its log-probability."""
     settings = [
         "--config=lab1_prompting.py:runlocal", "--config.data.evaluation.limit=60",
-        "--config.runs=(('none', 'greedy'), ('few_shot', 'greedy'))",
+        "--config.evaluation.batch_tokens=512", "--config.settings.greedy.max_new_tokens=6",
+        "--config.runs=(('none', 'greedy'), ('instruction', 'greedy'))",
         "--config.side_by_side.runs=(('self_consistency', 'temperature_05'),)",
     ]  # fmt: skip
     alone(2, *task(tmp_path / "one", *settings))

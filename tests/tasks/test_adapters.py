@@ -128,6 +128,9 @@ def test_the_python_surface(lora_run):
     start = {**batch, "decoder_input_tokens": np.zeros((2, 1), np.int32)}
     first = np.argmax(np.asarray(t5.logits(start))[:, 0], axis=-1)
     np.testing.assert_array_equal(greedy[:, 0], first)
+    streamed = list(t5.stream_tokens(batch["encoder_input_tokens"][:1], max_new_tokens=6))
+    np.testing.assert_array_equal(greedy[0, : len(streamed)], streamed)
+    assert not greedy[0, len(streamed) :].any()
     # Several on one base, chosen by name.
     t5.load_adapter(lora_run / "adapter", name="other")
     other = t5.adapters["other"]
