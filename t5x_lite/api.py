@@ -158,6 +158,7 @@ class Pretrained:
         *,
         with_logprobs: bool,
     ) -> GenerationOutput:
+        """Generates in one of few shapes; the rows asked for, on the host."""
         shape = np.shape(encoder_input_tokens)
         if len(shape) != 2 or 0 in shape:
             raise InputError(f"{_ENCODER_INPUT}: expected [batch, length], got the shape {shape}")
@@ -174,12 +175,7 @@ class Pretrained:
             adapters=self._acting(),
         )
         rows = shape[0] * asked.num_return_sequences
-        asked_for: dict[str, Any] = {
-            name: None if array is None else array[:rows]
-            for name, array in output._asdict().items()
-            if name != "steps"
-        }
-        return GenerationOutput(**asked_for, steps=output.steps)
+        return jax.tree.map(lambda x: np.asarray(x)[:rows] if x.ndim else x, output)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Token ids of texts with eos, right-padded to one of few lengths: int32 [batch, length].

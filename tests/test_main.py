@@ -343,3 +343,58 @@ def test_a_config_put_right_may_use_the_folder_of_the_wrong_one(program, tmp_pat
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["model"]["architecture"]["vocab_size"] == 0
     assert program(*command, "--config.seed=3")[0] == 2  # now it is taken
+
+
+LAB = ("--config", "lab1_prompting.py:runlocal")
+CHAT = ("--config", "chat.py:runlocal")
+
+
+@pytest.mark.parametrize(
+    ("config", "flags", "message"),
+    [
+        (LAB, {"settings.greedy.top_p": 0}, r"settings.greedy.top_p = 0: expected .* > 0 and <= 1"),
+        (
+            LAB,
+            {"settings.greedy_10.min_new_tokens": 20},
+            r"settings.greedy_10: at least 20 and at most 10 new tokens asked for; raise max_new_",
+        ),
+        (
+            LAB,
+            {"settings.greedy.length_penalty": 2.0},
+            r"settings.greedy.length_penalty = 2.0 has no effect without num_beams > 1",
+        ),
+        (
+            LAB,
+            {"settings.greedy.max_length": 9},
+            r"settings.greedy.max_new_tokens and config.settings.greedy.max_length: give one of",
+        ),
+        (
+            LAB,
+            {"settings.greedy.num_return_sequences": 2},
+            r"settings.greedy.num_return_sequences = 2 is more than num_beams = 1",
+        ),
+        (CHAT, {"generation.num_beams": 4}, r"num_beams = 4: beams have no output before the end"),
+        (CHAT, {"generation.top_p": 0.0}, r"config.generation.top_p = 0.0: expected"),
+        (
+            CHAT,
+            {"generation.min_new_tokens": 9},
+            r"config.generation: at least 9 and at most 8 new tokens",
+        ),
+    ],
+)
+def test_contradicting_generation_flags_are_refused_before_compilation(
+    program, tmp_path, monkeypatch, config, flags, message
+):
+    from t5x_lite.decoding.generate import Generator
+    from t5x_lite.decoding.stream import Streamer
+
+    def too_late(*_, **__):
+        raise AssertionError("something is compiled")
+
+    monkeypatch.setattr(Generator, "_trace", too_late)
+    monkeypatch.setattr(Streamer, "_trace_begin", too_late)
+    changed = [f"--config.{name}={value}" for name, value in flags.items()]
+    status, output, errors = program(*config, "--workdir", tmp_path / "run", *changed)
+    assert (status, output) == (2, "") and is_one_line(errors), errors
+    assert re.search(message, errors.splitlines()[-1]), errors
+    assert not (tmp_path / "run" / "config.json").exists()

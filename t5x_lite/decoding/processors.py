@@ -217,9 +217,10 @@ def _ban(scores: jax.Array, token: int, where: jax.Array) -> jax.Array:
     return scores.at[:, token].set(jnp.where(where, -jnp.inf, scores[:, token]))
 
 
-def _force(scores: jax.Array, token: jax.Array, where: jax.Array) -> jax.Array:
-    """Leaves `token` alone, at score 0, in the rows of `where` ([] or [row])."""
-    only = jnp.where(jnp.arange(scores.shape[1]) == token, 0.0, -jnp.inf)[None]
+def _force(scores: jax.Array, tokens: jax.Array, where: jax.Array) -> jax.Array:
+    """Leaves `tokens` ([] or [tokens]) alone, at score 0, in the rows of `where` ([] or [row])."""
+    forced = jnp.arange(scores.shape[1])[:, None] == jnp.reshape(tokens, (1, -1))
+    only = jnp.where(jnp.any(forced, axis=1), 0.0, -jnp.inf)[None]
     return jnp.where(jnp.reshape(where, (-1, 1)), only, scores)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import json
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -124,7 +126,7 @@ class GenerationSettings:
     suppress_tokens: Sequence[int] | None = None
     begin_suppress_tokens: Sequence[int] | None = None
     forced_bos_token_id: int | None = None
-    forced_eos_token_id: int | None = None
+    forced_eos_token_id: int | Sequence[int] | None = None  # several: each may be the last
     pad_token_id: int | None = None
     bos_token_id: int | None = (
         None  # T5 has none: accepted, since checkpoints name it, and not used
@@ -143,12 +145,13 @@ class GenerationSettings:
     ) -> GenerationSettings:
         """Settings from a config section, keyword arguments or the content of a `generation_config.json`.
 
-        A field of None is the default. `where` names the origin in messages.
+        A field of None is the default. `where` names the origin in messages, in place of "generation".
 
         Raises:
           InputError: an unknown field, a field of GenerationConfig that is not supported, or a bad value.
         """
-        return cls(**_known_fields(mapping, where))
+        with _named(where):
+            return cls(**_known_fields(mapping, where))
 
     @classmethod
     def from_file(cls, path: str | pathlib.Path) -> GenerationSettings:
@@ -180,7 +183,8 @@ class GenerationSettings:
         if given.get("num_beams") == 1:
             retired += _BEAMS_ONLY
         defaults = {f.name: f.default for f in dataclasses.fields(self) if f.name in retired}
-        return dataclasses.replace(self, **{**defaults, **given})
+        with _named(where):
+            return dataclasses.replace(self, **{**defaults, **given})
 
     def new_tokens(self) -> tuple[PerRow, PerRow]:
         """The fewest and the most new tokens, without the decoder start token (and with eos)."""
@@ -236,7 +240,8 @@ class GenerationSettings:
             value = getattr(self, field.name)
             if not field.name.endswith("_token_id") or value is None:
                 continue
-            if field.name == "eos_token_id" and isinstance(value, Sequence | np.ndarray):
+            several = field.name in ("eos_token_id", "forced_eos_token_id")
+            if several and isinstance(value, Sequence | np.ndarray):
                 _check_ids(field.name, value)
                 if not len(value):
                     raise _bad(field.name, value, "at least one token id")
@@ -270,6 +275,16 @@ class GenerationSettings:
                 f"generation.num_return_sequences = {self.num_return_sequences} is more than "
                 f"num_beams = {self.num_beams}; raise num_beams, or sample"
             )
+
+
+@contextlib.contextmanager
+def _named(where: str) -> Iterator[None]:
+    """Lets messages about a field say where it was given: of several sections of settings, which one."""
+    try:
+        yield
+    except InputError as error:
+        place = f"{where}: generation" if where.endswith(".json") else where
+        raise InputError(re.sub(r"\bgeneration(?=[.:])", lambda _: place, str(error))) from None
 
 
 # The fields that take an array with one value a row.

@@ -78,7 +78,7 @@ class Values(NamedTuple):
     begin_suppressed: Any = None  # bool [vocab]
     bad_words: Any = None  # int32 [words, longest], padded with -1 on the left
     forced_first: Any = None  # int32 []
-    forced_last: Any = None  # int32 []
+    forced_last: Any = None  # int32 [tokens]: one of them
     stop_table: Any = None  # int32 [state, vocab], of `stop_strings.stop_table`
     # int32 [row, encoder_length]: what the encoder's penalties read. Put in while tracing, and only for them.
     encoder_tokens: Any = None
@@ -150,7 +150,9 @@ def prepare(
         )
     sampling = settings.do_sample
     forced_first = token("forced_bos_token_id", None)
-    forced_last = token("forced_eos_token_id", None)
+    forced_last = settings.forced_eos_token_id
+    if forced_last is not None:
+        _check_ids("forced_eos_token_id", np.atleast_1d(forced_last).tolist(), config.vocab_size)
     bad_words = _without_eos(settings.bad_words_ids or (), structure.eos_token_ids)
     _check_ids("bad_words_ids", [t for word in bad_words for t in word], config.vocab_size)
     values = Values(
@@ -177,7 +179,9 @@ def prepare(
         ),
         bad_words=_left_padded(bad_words) if bad_words else None,
         forced_first=None if forced_first is None else np.int32(forced_first),
-        forced_last=None if forced_last is None else np.int32(forced_last),
+        forced_last=None
+        if forced_last is None
+        else np.atleast_1d(np.asarray(forced_last, np.int32)),
         stop_table=_stop_table(settings, config, vocabulary),
     )
     return structure, values

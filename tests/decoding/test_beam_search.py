@@ -5,11 +5,14 @@ import numpy as np
 from t5x_lite.decoding.settings import GenerationSettings
 
 
-def test_rows_do_not_depend_on_their_batch(gated_pair):
+def test_rows_do_not_depend_on_their_batch_or_padding(gated_pair):
     pair = gated_pair
     settings = GenerationSettings(max_new_tokens=24, num_beams=4, num_return_sequences=2)
     inputs = pair.inputs(8, 12, seed=7)
     together = pair.generator.generate(pair.params, inputs, settings)
+    for pads in ((4, 0), (0, 4), (1, 3)):
+        padded = pair.generator.generate(pair.params, np.pad(inputs, ((0, 0), pads)), settings)
+        np.testing.assert_array_equal(padded.tokens, together.tokens)
     for row in range(8):
         alone = pair.generator.generate(pair.params, inputs[row : row + 1], settings)
         np.testing.assert_array_equal(alone.tokens, together.tokens[2 * row : 2 * row + 2])

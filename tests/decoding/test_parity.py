@@ -7,6 +7,7 @@ import dataclasses
 import pathlib
 from typing import Any, NamedTuple
 
+import decoding_parity
 import numpy as np
 import pytest
 from decoding_cases import Case, make_cases, make_families
@@ -153,6 +154,22 @@ def test_there_are_200_cases_of_every_family():
 @pytest.mark.parametrize("name", VARIANTS)
 def test_tokens_are_torchs(name, tmp_path):
     run_cases(name, tmp_path, everything=False)
+
+
+def test_a_difference_is_noticed(tmp_path, monkeypatch):
+    """Other settings on torch's side: what differs then is no tie."""
+    subject = random_subject("gelu", tmp_path)
+    original = decoding_parity.torch_generate
+
+    def other(model, inputs, settings, tokenizer):
+        return original(model, inputs, settings | {"min_new_tokens": 20}, tokenizer)
+
+    monkeypatch.setattr(decoding_parity, "torch_generate", other)
+    result = compare(subject, Case("beams", {"max_new_tokens": 32, "num_beams": 2}, 8, False, 0))
+    assert result.rows == 8 and len(result.wrong) >= 4
+    assert check(result)[: len(result.wrong)] == result.wrong
+    excused = Result(rows=150, ended=100, excused=["a", "b"])
+    assert "2 of 150 rows had to be excused, more than 1 %" in check(excused)
 
 
 @pytest.mark.slow

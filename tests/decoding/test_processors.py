@@ -226,7 +226,7 @@ OPTIONS = {
     "suppress_tokens": ([9, 10, 40],),
     "begin_suppress_tokens": ([11, 3],),
     "forced_bos_token_id": (7,),
-    "forced_eos_token_id": (1,),
+    "forced_eos_token_id": (1, [1, 30]),
 }
 
 
@@ -287,16 +287,20 @@ def test_all_processors_together_and_in_their_order(number, their_list):
 
 
 @pytest.mark.parametrize("step", [0, 1, 11])
-def test_forced_tokens(step):
+@pytest.mark.parametrize("last", [1, [1, 30]])
+def test_forced_tokens(step, last):
     settings = GenerationSettings(
-        max_new_tokens=12, forced_bos_token_id=7, forced_eos_token_id=1, begin_suppress_tokens=[3]
+        max_new_tokens=12,
+        forced_bos_token_id=7,
+        forced_eos_token_id=last,
+        begin_suppress_tokens=[3],
     )
     structure, values = prepare(settings, CONFIG, ROWS)
     tokens, scores = random_tokens(step, step), random_scores(step)
     chain = hf.LogitsProcessorList(
         [
             hf.ForcedBOSTokenLogitsProcessor(7),
-            hf.ForcedEOSTokenLogitsProcessor(13, 1),
+            hf.ForcedEOSTokenLogitsProcessor(13, last),
             hf.SuppressTokensAtBeginLogitsProcessor([3], begin_index=2),
         ]
     )

@@ -71,6 +71,9 @@ def test_a_draw_belongs_to_its_row_and_not_to_its_batch(gated_pair):
     )
     alone = generate(params, inputs[2:3], settings, rng, row_ids=ids[2:3])
     np.testing.assert_array_equal(alone.tokens, whole[6:9])
+    for pads in ((4, 0), (0, 4)):  # another bucket
+        padded = generate(params, np.pad(inputs, ((0, 0), pads)), settings, rng, row_ids=ids)
+        np.testing.assert_array_equal(padded.tokens, whole)
     assert len({tuple(row) for row in whole}) == 12, "samples of one input must differ"
 
 

@@ -50,6 +50,8 @@ from t5x_lite.errors import InputError
         ({"eos_token_id": [1, -2]}, "eos_token_id"),
         ({"eos_token_id": []}, "eos_token_id.*at least one"),
         ({"pad_token_id": [0]}, "pad_token_id"),
+        ({"forced_eos_token_id": []}, "forced_eos_token_id.*at least one"),
+        ({"forced_eos_token_id": [1, -2]}, "forced_eos_token_id"),
     ],
 )
 def test_refused_by_name(mapping, message):
