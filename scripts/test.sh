@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Lint, types and tests. Arguments go to pytest:
 #
-#   scripts/test.sh                          everything but the slow tests (under ten minutes on 2 cores)
+#   scripts/test.sh                          everything but the slow tests, a file a process, two at a time
 #   scripts/test.sh tests/models -k causal   lint, types, and these tests
 #   scripts/test.sh -m slow                  lint, types, and the slow tests
 #
@@ -15,4 +15,6 @@ install_into_environment "[test]"
 ruff check .
 ruff format --check .
 mypy
+# Most of a test is compilation, which takes one core. Of a few tests, starting the processes would take longer.
+[ $# -gt 0 ] || set -- --numprocesses=2 --dist=loadfile
 python -m pytest "$@"
