@@ -212,6 +212,7 @@ def test_prompting_killed_in_two_processes_goes_on_to_what_one_process_writes(tm
     deadline = time.monotonic() + SECONDS
     while not (file.exists() and file.read_text().count("\n") > 3):
         assert time.monotonic() < deadline
+        assert all(process.poll() is None for process in processes), ends(processes)
         time.sleep(0.01)
     for process in processes:
         process.kill()
