@@ -12,7 +12,7 @@ SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "scripts" / "decoding_par
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["./nowhere"], "nowhere: no such directory"),
+        (["./nowhere"], "no such directory"),
         (["nano", "--length", "20"], "--length 20: only 0 of 200 prompts are that short"),
         (["nano", "--new-tokens", "4"], "--new-tokens must be at least 24"),
     ],
