@@ -206,7 +206,7 @@ def test_a_flag_may_hold_a_whole_mapping_and_the_last_one_counts():
         (
             "task",
             "fine",
-            "--config.task must be one of architectures, classifier, compare, dpo, evaluate, finetune, mixture,"
+            "--config.task must be one of architectures, chat, classifier, compare, dpo, evaluate, finetune, mixture,"
             " pod_check, ppo, pretrain, prompt, reward, got 'fine'",
         ),
         ("data.train.columns", "text", "--config.data.train.columns must be a mapping"),
@@ -252,6 +252,7 @@ def fields_of(known, place=()):
 SHIPPED_OF_TASK = {
     "finetune": QUICKSTART,
     "evaluate": "evaluate.py:runlocal",
+    "chat": "chat.py:runlocal",
     "compare": "compare.py:runlocal",
     "mixture": "nano.py:runlocal",
     "prompt": "lab1_prompting.py:runlocal",
