@@ -67,7 +67,7 @@ def topology_mesh(name: str, sizes: dict[str, int]) -> Mesh:
       InputError: as `topology_devices` and `make_mesh`; or the sizes do not map to the topology's torus.
     """
     try:
-        return make_mesh(sizes, topology_devices(name, sizes[SLOW_AXIS]))
+        return make_mesh(sizes, topology_devices(name, sizes.get(SLOW_AXIS, 1)))
     except NotImplementedError as error:
         raise InputError(
             f"mesh {sizes} does not map to the torus of {name}: choose sizes that are products of its"

@@ -51,8 +51,10 @@ def open_workdir(workdir: str, config: ConfigDict) -> epath.Path:
         raise InputError(
             f"{file}: not JSON ({error}); remove it or use another --workdir"
         ) from error
-    if before is not None and not (before.get("task") == config.task == _CHAT):
-        _compare(workdir, before, _resolved(config))
+    if before is not None:
+        now = _resolved(config)
+        if not (before.get("task") == now.get("task") == _CHAT):
+            _compare(workdir, before, now)
     _check_shared(workdir, folder)
     return folder
 

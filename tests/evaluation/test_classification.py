@@ -109,7 +109,9 @@ def test_a_batch_scores_as_its_texts_alone(classifier):
 
 
 def test_a_text_over_the_longest_length_loses_its_end_and_is_told_of_once(classifier, caplog):
-    """The fixture's tokenizer takes 16 tokens, and adds none."""
+    """The tokenizer takes 16 tokens and adds none; it is a new one, which has told nothing yet."""
+    tokenizer = ClassifierTokenizer(classifier.tokenizer.tokenizer, 16)
+    classifier = TextClassifier(classifier.module, classifier.params, tokenizer)
     long, kept = "word " * 14 + "rude rude rude", "word " * 14 + "rude rude"
     with caplog.at_level(logging.WARNING, "t5x_lite"):
         scores = classifier.logits([long, kept, "rude"])

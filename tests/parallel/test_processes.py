@@ -126,7 +126,7 @@ def test_flags_are_parted_from_the_others():
 def test_all_end_and_name_the_process_that_was_killed(victim):
     processes = start(["-c", WAITING], 3)
     for process in processes:
-        assert process.stdout.readline() == "up\n"
+        assert "up\n" in iter(process.stdout.readline, "")  # behind what gloo says
     processes[victim].kill()
     begin = time.monotonic()
     found = ends(processes)

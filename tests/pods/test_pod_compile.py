@@ -82,7 +82,7 @@ WRONG = {
     "topology": ({"topology": "v5e:3x7"}, "no TPU topology 'v5e:3x7'"),
     "batch": ({"batch.size": "7"}, "config.batch.size = 7 must be a multiple of 4"),
     "torus": ({"topology": "v5p:4x4x4", "mesh.fsdp": "2", "mesh.model": "32"}, "torus"),
-    "slices": ({"mesh.slice": "2", "mesh.model": "4"}, "there are 8: change the mesh fields"),
+    "slices": ({"mesh.slice": "2", "mesh.data": "3"}, "there are 8: change the mesh fields"),
     "generation": ({"topology": "v9:2x2"}, "config.topology: expected a generation"),
     "size": ({"topology": "v5e:two"}, "config.topology: expected a generation"),
 }
