@@ -88,6 +88,7 @@ def ppo(tmp_path_factory):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_two_processes_do_ppo_as_one_does(tmp_path, ppo):
     alone(2, *task(tmp_path / "one", *ppo))
     found = ends(start(task(tmp_path / "two", *ppo), 2))

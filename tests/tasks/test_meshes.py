@@ -1,7 +1,7 @@
 """Every task on eight devices, however the mesh cuts them, does what it does on one: losses, texts, scores.
 
-Whole runs, from config to files: what is compared is what they leave. By default two tasks run on the mesh that has all
-axes; the others, and the other meshes, are slow tests.
+Whole runs, from config to files: what is compared is what they leave. By default PPO runs on the mesh that has all axes;
+the others, and the other meshes, are slow tests.
 """
 
 import importlib
@@ -125,7 +125,7 @@ def compare(found, expected):
             assert record[name] == pytest.approx(value, rel=1e-5, abs=0 if loss else 1e-5), name
 
 
-BY_DEFAULT = [("full", ALL_AXES), ("ppo", ALL_AXES)]
+BY_DEFAULT = [("ppo", ALL_AXES)]  # of a training step: tests/parallel/test_agreement.py
 CASES = [
     pytest.param(name, sizes, marks=() if (name, sizes) in BY_DEFAULT else pytest.mark.slow)
     for name in TASKS
