@@ -112,7 +112,7 @@ def test_loss_and_gradients(config, random_params, expected, sizes, scan_layers)
     for name, value in expected_metrics.items():
         np.testing.assert_allclose(metrics[name], value, rtol=1e-5, err_msg=name)
     for path, value in flatten(expected_gradients).items():
-        # Single elements: 1.4e-5 of the largest was seen on one CPU where others stay under 1e-5; why is not known.
+        # Single elements: 1.4e-5 of the largest on one CPU, under 1e-5 on others.
         difference = np.asarray(flatten(gradients)[path]) - np.asarray(value)
         assert np.linalg.norm(difference) <= 1e-5 * np.linalg.norm(value), path
         assert np.abs(difference).max() <= 3e-5 * np.abs(value).max(), path

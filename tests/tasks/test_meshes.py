@@ -1,7 +1,7 @@
 """Every task on eight devices, however the mesh cuts them, does what it does on one: losses, texts, scores.
 
-Whole runs, from config to files: what is compared is what they leave. By default PPO runs on the mesh that has all axes;
-the others, and the other meshes, are slow tests.
+Whole runs, from config to files: what is compared is what they leave. By default PPO runs on the mesh that has
+all axes; the others, and the other meshes, are slow tests.
 """
 
 import importlib
