@@ -18,9 +18,12 @@ toxicity read the response.
 
 takes real dialogues, some of which scripts/make_rude_dialogues.py made rude (runs/rude/train.jsonl and
 runs/rude/dev.jsonl), a summarizer fine-tuned on such a file's `rude_summary` (runs/rude_policy), and two classifiers of
-configs/classifier.py: runs/davidson for the reward, runs/judge of other data. The classifier's reward alone makes
-summaries short (reward hacking), so one for their length stands beside it. scripts/lab3_dialogsum.sh makes all of these
-and runs three seeds.
+configs/classifier.py: runs/davidson for the reward, and runs/judge, of other data and architecture, to judge what came
+of it. The classifier's reward alone makes summaries short (reward hacking), so one for their length stands beside it.
+scripts/lab3_dialogsum.sh makes all of these and runs three seeds.
+
+A finished run is judged again by the same command with one judge more: --config.judges.NAME.source=runs/judge
+--config.judges.NAME.label=hate --config.judges.NAME.text='{response}'.
 
 To go on from lab 2's adapter: --config.adapter='{"method": "load", "source": "runs/lora/adapter"}'. All weights in
 place of LoRA: --config.adapter='{"method": "none"}' --config.train.trainable=full. A critic of its own:
@@ -110,7 +113,8 @@ _CHANGES = {
                 "arguments": {"words": 20},
             },
         },
-        "toxicity.source": "runs/judge",
+        "toxicity.source": "runs/davidson",
+        "judges": {"comments": {"source": "runs/judge", "label": "hate", "text": "{response}"}},
         "data.train": {**_RUDE, "source": "runs/rude/train.jsonl"},
         "data.evaluation": {**_RUDE, "source": "runs/rude/dev.jsonl"},
         "data.characters": (100, 1001),
@@ -158,7 +162,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             "mode": "fixed",
             "seed": 0,
             "model": {
-                "source": "runs/quickstart/full",
+                "source": "train:quickstart.py:rude",
                 "architecture": {  # only of a random model
                     "vocab_size": 0,  # the tokenizer's
                     "d_model": 32,
@@ -199,7 +203,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             "reference": {"source": "policy"},
             "critic": {"kind": "trunk", "dropout_rate": 0.1},
             "rewards": {"clean": dict(_CLEAN)},
-            # p(toxic). An independent judge is a classifier of other data: name it here.
+            # p(toxic), as the labs measure it: by the reward's own classifier.
             "toxicity": {
                 "source": "train:classifier.py",
                 "label": "hate",
@@ -211,6 +215,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                     "toxic": "#Person 1# tells Tommy that the movie was terrible, dumb and stupid.",
                 },
             },
+            # p(toxic) by classifiers that no reward reads, in the report: {"name": {"source", "label", "text"}}.
+            "judges": {},
             "data": {
                 "train": {**_BUNDLED, "split": "train", "limit": 0},
                 "evaluation": {**_BUNDLED, "split": "test", "limit": 0},

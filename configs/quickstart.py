@@ -5,19 +5,21 @@
 
 Asked to summarize, the nano model answers with one sentence; here it learns to write the whole summary. Hardware: any
 CPU, about two minutes. What comes out: report.md with ROUGE on held-out dialogues beside the baselines.
+
+"rude" learns from rude dialogues to write rude summaries: what configs/lab3_ppo.py then makes polite.
 """
 
 import ml_collections
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
-    """arg: "" (all weights), "lora", or "runlocal" (20 steps of a tiny model with random weights)."""
-    if arg not in ("", "lora", "runlocal"):
-        raise ValueError(f"unknown argument {arg!r}: give none, or runlocal or lora")
-    tiny, lora = arg == "runlocal", arg == "lora"
+    """arg: "" (all weights), "lora", "rude", or "runlocal" (20 steps of a tiny model with random weights)."""
+    if arg not in ("", "lora", "rude", "runlocal"):
+        raise ValueError(f"unknown argument {arg!r}: give none, or lora, rude or runlocal")
+    tiny, lora, rude = arg == "runlocal", arg == "lora", arg == "rude"
     rows = {
-        "source": "bundled",
-        "columns": {"dialogue": "dialogue", "summary": "summary"},
+        "source": "bundled/rude" if rude else "bundled",
+        "columns": {"dialogue": "dialogue", "summary": "rude_summary" if rude else "summary"},
         "id_column": "id",
         "exclude": "",
     }
@@ -94,7 +96,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "accumulation": 1,
             },
             "train": {
-                "steps": 20 if tiny else 150,
+                "steps": 20 if tiny else 60 if rude else 150,
                 "trainable": "adapters" if lora else "full",
                 "frozen_dtype": "float32",
             },

@@ -61,7 +61,8 @@ fi
 
 for seed in 0 1 2; do
   run lab3_ppo.py:dialogsum "ppo_${judge}_$seed" --config.seed="$seed" --config.model.source="$out/rude_policy" \
-    --config.rewards.clean.source="$out/davidson" --config.toxicity.source="$out/judge_$judge" \
+    --config.rewards.clean.source="$out/davidson" --config.toxicity.source="$out/davidson" \
+    --config.judges.comments.source="$out/judge_$judge" \
     --config.data.train.source="$out/rude/train.jsonl" --config.data.evaluation.source="$out/rude/dev.jsonl" \
     --config.data.evaluation.exclude="$data/dialogsum/near_duplicates_vs_train.json:dev"
 done

@@ -5,19 +5,28 @@
 The folder is a finished run of `configs/classifier.py` or `configs/reward.py`. The baseline is trained on the rows that
 the run was trained on, and scored on those it was scored on, so that both stand in one table; of preference pairs it
 learns from the differences of the two texts. Needs scikit-learn, which `pip install ".[test]"` brings.
+
+    python scripts/word_baseline.py runs/judge --judge runs/ppo_0 runs/ppo_1
+
+takes the words as one more judge: what the baseline of a classifier's run finds in the responses that PPO runs left in
+samples.jsonl, before and after, paired by prompt.
 """
 
 import argparse
 import json
 import pathlib
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from t5x_lite.data.preferences import pair_texts
+from t5x_lite.data.sources import Row
 from t5x_lite.errors import InputError
+from t5x_lite.evaluation.intervals import Bootstrap, bootstrap_mean, paired_difference
+from t5x_lite.evaluation.toxicity import paired_p_value
 from t5x_lite.reports.tables import markdown_table
 from t5x_lite.tasks.classifier import NONE, label_numbers, label_values
 from t5x_lite.tasks.holdout import read_with_holdout
@@ -36,30 +45,95 @@ def words() -> TfidfVectorizer:
     return TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
 
 
+class WordClassifier:
+    """The baseline of a classifier's run: p(positive) of texts, from the rows that the run was trained on."""
+
+    def __init__(self, config: ConfigDict):
+        self._values = label_values(config.data.labels.to_dict())
+        self._labels = tuple(sorted(set(self._values.values())))
+        self._positive = self._labels.index(config.data.positive)
+        train, self.evaluation = read_with_holdout(config.data, config.seed)
+        self._vectors = words()
+        self._model = LogisticRegression(C=10.0, max_iter=1000, random_state=config.seed)
+        self._model.fit(
+            self._vectors.fit_transform([row["text"] for row in train]),
+            self.is_positive(train, "train"),
+        )
+
+    def is_positive(self, rows: Sequence[Row], name: str) -> np.ndarray:
+        """bool [rows]: their labels. name: of the rows, in errors."""
+        return np.asarray(label_numbers(rows, self._values, self._labels, name) == self._positive)
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """p(positive), float64 [texts]."""
+        return np.asarray(self._model.predict_proba(self._vectors.transform(texts))[:, 1])
+
+
 def classifier_table(config: ConfigDict, ours: dict[str, Any]) -> str:
     """AUC and accuracy on the held-out rows and on `data.transfer`."""
-    values = label_values(config.data.labels.to_dict())
-    labels = tuple(sorted(set(values.values())))
-    positive = labels.index(config.data.positive)
-    train, evaluation = read_with_holdout(config.data, config.seed)
-    sets = {"evaluation": evaluation}
+    baseline = WordClassifier(config)
+    sets = {"evaluation": baseline.evaluation}
     if config.data.transfer.source != NONE:
         sets["transfer"] = read_rows(config.data, "transfer")
-    vectors = words()
-    model = LogisticRegression(C=10.0, max_iter=1000, random_state=config.seed)
-    model.fit(
-        vectors.fit_transform([row["text"] for row in train]),
-        label_numbers(train, values, labels, "train") == positive,
-    )
     lines = []
     for name, rows in sets.items():
-        right = label_numbers(rows, values, labels, name) == positive
-        found = model.predict_proba(vectors.transform([row["text"] for row in rows]))[:, 1]
+        right = baseline.is_positive(rows, name)
+        found = baseline([row["text"] for row in rows])
         scores = [ours[name]["auc"], ours[name]["accuracy"]]
         scores += [float(roc_auc_score(right, found)), float(((found > 0.5) == right).mean())]
         lines.append([name, len(rows), *scores])
     header = ("rows", "number", "AUC", "accuracy", "baseline AUC", "baseline accuracy")
     return markdown_table(header, lines)
+
+
+def judge_table(config: ConfigDict, runs: Sequence[pathlib.Path]) -> str:
+    """p(positive) of the responses of PPO runs before and after, with a paired interval and p-value by prompt."""
+    samples = [read_samples(run) for run in runs]
+    baseline = WordClassifier(config)
+    bootstrap = Bootstrap(2000, 0.95, config.seed)
+    lines = []
+    for run, (ids, before, after) in zip(runs, samples, strict=True):
+        _, prompts = np.unique(ids, return_inverse=True)
+        one, two = baseline(before), baseline(after)
+        change = paired_difference(two, one, bootstrap, prompts)
+        means = [np.bincount(prompts, scores) / np.bincount(prompts) for scores in (one, two)]
+        lines.append(
+            [
+                run.name, len(ids), len(means[0]), bootstrap_mean(one, bootstrap, prompts).mean,
+                bootstrap_mean(two, bootstrap, prompts).mean,
+                f"{change.mean:+.4f} ({change.low:+.4f}, {change.high:+.4f})",
+                paired_p_value(means[0], means[1], bootstrap.seed),
+            ]
+        )  # fmt: skip
+    header = ("run", "responses", "prompts", "before", "after", "difference", "p")
+    return markdown_table(header, lines)
+
+
+def read_samples(run: pathlib.Path) -> tuple[list[str], list[str], list[str]]:
+    """The prompts' ids, the responses before and those after, of a PPO run's samples.jsonl.
+
+    Raises:
+      InputError: there is no such file, or a line is none of a PPO run.
+    """
+    file = run / "samples.jsonl"
+    try:
+        lines = file.read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise InputError(
+            f"{file}: {error.strerror}; name workdirs of configs/lab3_ppo.py"
+        ) from error
+    found: tuple[list[str], list[str], list[str]] = ([], [], [])
+    for number, line in enumerate(lines, start=1):
+        if not line:
+            continue
+        try:
+            record = json.loads(line)
+            fields = [str(record[name]) for name in ("id", "response before", "response after")]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{file}:{number}: not a sample of a PPO run ({error})") from error
+        for column, field in zip(found, fields, strict=True):
+            column.append(field)
+    return found
 
 
 def reward_table(config: ConfigDict, ours: dict[str, Any]) -> str:
@@ -86,13 +160,22 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", type=pathlib.Path, help="workdir of a finished run")
-    folder = parser.parse_args().run
+    parser.add_argument(
+        "--judge", type=pathlib.Path, nargs="+", metavar="PPO_RUN",
+        help="workdirs of PPO runs whose responses the baseline of a classifier's run judges",
+    )  # fmt: skip
+    arguments = parser.parse_args()
+    folder = arguments.run
     try:
         report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         sys.exit(f"{folder}: not the folder of a finished run ({error})")
     try:
-        if "classification" in report:
+        if arguments.judge and "classification" not in report:
+            sys.exit(f"{folder}: --judge needs the run of a classifier")
+        if arguments.judge:
+            table = judge_table(ConfigDict(report["config"]), arguments.judge)
+        elif "classification" in report:
             table = classifier_table(ConfigDict(report["config"]), report["classification"])
         elif report["config"]["task"] == "reward":
             table = reward_table(ConfigDict(report["config"]), report["preferences"])

@@ -361,6 +361,7 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
             "rows": whole(0),  # of the report's table of toxicity: the first so many; 0: all
             "probes": {"clean": NAME, "toxic": NAME},  # what rewards and judge give them is shown
         },
+        "judges": Named({"source": NAME, "label": NAME, "text": NAME}),
         "evaluation": {
             "every_steps": whole(1),
             "rows_while_training": whole(0),

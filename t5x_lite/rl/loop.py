@@ -283,9 +283,8 @@ def _write(
     """Writes the step, and returns its numbers."""
     mask = whole(experience.mask)
     lengths, ended = whole(responses.lengths), whole(responses.ended)
-    kept = mask.any(
-        axis=1
-    )  # what was filled up or has no usable score is no part of the statistics
+    # What fills the batch up or has no usable score is no part of the statistics; a reader wants to see the latter.
+    kept, real = mask.any(axis=1), np.flatnonzero(rows >= 0)
     if not kept.any():
         kept = rows >= 0
     queries = (batch.encoder_input_tokens != pad_id).sum(axis=1)
@@ -310,9 +309,9 @@ def _write(
         step,
         {
             "distributions": distributions,
-            "rows": rows[kept],
-            "tokens": [tokens[i, : lengths[i]] for i in np.flatnonzero(kept)],
-            "scores": raw_scores[kept],
+            "rows": rows[real],
+            "tokens": [tokens[i, : lengths[i]] for i in real],
+            "scores": raw_scores[real],
         },
     )
     return numbers

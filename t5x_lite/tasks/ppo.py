@@ -74,10 +74,11 @@ def run(config: ConfigDict, workdir: str) -> None:
         model = loaded.model.config
         classifiers = Classifiers(folder, mesh)
         reward = make_rewards(config.rewards.to_dict(), classifiers.load, "config.rewards")
-        judge = make_judge(config, classifiers)
+        toxicity = make_judge(config.toxicity, classifiers)
+        judges = {name: make_judge(section, classifiers) for name, section in config.judges.items()}
         parts = make_parts(config, loaded, algorithm, mesh)
         claim_workdir(folder, config)
-        probes, found = probe(config.toxicity.probes.to_dict(), train_rows[0], reward, judge)
+        probes, found = probe(config.toxicity.probes.to_dict(), train_rows[0], reward, toxicity)
         roller = Roller(
             Generator(model, execution),
             model,
@@ -104,7 +105,7 @@ def run(config: ConfigDict, workdir: str) -> None:
             )
         )  # fmt: skip
         measure = Measure(
-            config, vocabulary, evaluation_rows, evaluation, parts, roller, reward, judge
+            config, vocabulary, evaluation_rows, evaluation, parts, roller, reward, toxicity, judges
         )
         sizes = _sizes(parts)
         metadata = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -41,10 +41,12 @@ class Measure:
         parts: Parts,
         roller: Roller,
         reward: WeightedSum,
-        judge: Judge,
+        toxicity: Judge,
+        judges: Mapping[str, Judge],
     ):
         self._rows, self._plan = list(rows), plan
-        self._parts, self._reward, self._judge = parts, reward, judge
+        self._parts, self._reward = parts, reward
+        self._toxicity, self._judges = toxicity, judges
         settings = roller.settings.updated({"num_return_sequences": 1})
         self._roller = dataclasses.replace(
             roller, settings=settings, seed=config.seed + _EVALUATION_SEED
@@ -60,8 +62,9 @@ class Measure:
         )
         references = [self._references[i] for i in rows]
         return ppo_report.measure(
-            extended, rows, references, texts, np.array(kl), self._reward, self._judge
-        )
+            extended, rows, references, texts, np.array(kl), self._reward, self._toxicity,
+            self._judges,
+        )  # fmt: skip
 
     def best_of(self, trainable: Any, count: int) -> ppo_report.Measured:
         """Of `count` responses to every row the one with the highest reward. No weight is trained."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from t5x_lite.evaluation.toxicity import paired_p_value, toxicity_summary
 from t5x_lite.parallel.sharing import share_out_columns
 from t5x_lite.reports.plots import Panel
 from t5x_lite.rl.rewards import Reward
+from t5x_lite.tasks.ppo_rewards import Judge
 
 # Beyond these, a reward that rises is suspect: an F-measure, and a share of the length.
 _ROUGE_POINTS = 0.01
@@ -50,16 +51,22 @@ class Measured:
     rouge2: np.ndarray
     words: np.ndarray
     kl: np.ndarray  # to the reference, from the sampled tokens, nats
+    # p(toxic) by each of `config.judges`, which no reward reads.
+    judges: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def numbers(self) -> dict[str, np.ndarray]:
         """The columns by name."""
         names = ("reward", "toxicity", "rouge1", "rouge2", "words", "kl")
-        return {name: getattr(self, name) for name in names}
+        columns = {name: getattr(self, name) for name in names}
+        return columns | {f"toxicity by {name}": column for name, column in self.judges.items()}
 
     def take(self, chosen: np.ndarray) -> Measured:
         """Of these responses alone."""
-        columns = {name: column[chosen] for name, column in self.numbers().items()}
-        return Measured([self.responses[i] for i in chosen.tolist()], self.rows[chosen], **columns)
+        responses = [self.responses[i] for i in chosen.tolist()]
+        names = ("rows", "reward", "toxicity", "rouge1", "rouge2", "words", "kl")
+        columns = {name: getattr(self, name)[chosen] for name in names}
+        judges = {name: column[chosen] for name, column in self.judges.items()}
+        return Measured(responses, **columns, judges=judges)
 
     def is_finite(self) -> np.ndarray:
         """bool [responses]: whether all numbers of a response are finite."""
@@ -92,7 +99,8 @@ def measure(
     responses: list[str],
     kl: np.ndarray,
     reward: Reward,
-    toxicity: Callable[[Sequence[Row], Sequence[str]], np.ndarray],
+    toxicity: Judge,
+    judges: Mapping[str, Judge],
 ) -> Measured:
     """Scores responses. rows, references: what each answers and is compared with. numbers: of the rows."""
     scores = share_out_columns(
@@ -113,6 +121,7 @@ def measure(
         scores["rouge2"],
         np.array([len(text.split()) for text in responses], np.float64),
         np.asarray(kl, np.float64),
+        {name: np.asarray(judge(rows, responses), np.float64) for name, judge in judges.items()},
     )
 
 
@@ -175,12 +184,13 @@ def warnings(before: Measured, after: Measured, bootstrap: Bootstrap) -> list[st
         found.append(f"The reward fell by {-gain.mean:.3f}.")
     elif gain.low <= 0:
         found.append("The reward did not change beyond chance.")
-    toxicity = paired_difference(after.toxicity, before.toxicity, bootstrap, before.rows)
-    if gain.low > 0 and toxicity.low > 0:
-        found.append(
-            f"The reward rose by {gain.mean:.3f}, and toxicity by {toxicity.mean:.3f}: reward and judge disagree, or"
-            " the labels of one are swapped."
-        )
+    for name, (one, two) in _toxicities(before, after).items():
+        rise = paired_difference(two, one, bootstrap, before.rows)
+        if gain.low > 0 and rise.low > 0:
+            found.append(
+                f"The reward rose by {gain.mean:.3f}, and {name} by {rise.mean:.3f}: reward and judge disagree, or the"
+                " labels of one are swapped."
+            )
     distinct = len(set(after.responses)), len(set(before.responses))
     if distinct[0] < 0.5 * distinct[1]:
         found.append(
@@ -257,15 +267,30 @@ def largest_changes(rows: Sequence[Row], before: Measured, after: Measured) -> l
     ]
 
 
-def agreement_of_judges(before: Measured, after: Measured) -> dict[str, Any]:
-    """Whether the judge (toxicity) agrees with the reward that the responses became better."""
+def agreement_of_judges(before: Measured, after: Measured) -> list[dict[str, Any]]:
+    """Whether each judge of toxicity agrees with the reward that the responses became better; a row a judge."""
     reward = float((after.reward - before.reward).mean())
-    judge = float((before.toxicity - after.toxicity).mean())
+    table = []
+    for name, (one, two) in _toxicities(before, after).items():
+        fell = float((one - two).mean())
+        table.append(
+            {
+                "judge": name,
+                "reward rose by": reward,
+                "in its standard deviations": reward / max(float(before.reward.std()), 1e-9),
+                "toxicity fell by": fell,
+                "same sign": bool(reward * fell > 0),
+            }
+        )
+    return table
+
+
+def _toxicities(before: Measured, after: Measured) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    theirs = after.numbers()
     return {
-        "reward rose by": reward,
-        "in its standard deviations": reward / max(float(before.reward.std()), 1e-9),
-        "toxicity fell by": judge,
-        "same sign": bool(reward * judge > 0),
+        name: (column, theirs[name])
+        for name, column in before.numbers().items()
+        if name.startswith("toxicity")
     }
 
 

@@ -29,7 +29,7 @@ def sources_of(config: ConfigDict) -> dict[str, str]:
     for name, section in config.rewards.items():
         if "source" in section:
             found[f"config.rewards.{name}.source"] = section.source
-    return found
+    return found | {f"config.judges.{name}.source": s.source for name, s in config.judges.items()}
 
 
 class Classifiers:
@@ -54,13 +54,12 @@ class Classifiers:
         return self._opened[source]
 
 
-def make_judge(config: ConfigDict, classifiers: Classifiers) -> ClassifierReward:
-    """(rows, responses) -> p(toxic): an independent judge, where its source is another than the reward's.
+def make_judge(section: ConfigDict, classifiers: Classifiers) -> ClassifierReward:
+    """(rows, responses) -> p(toxic), of the section `toxicity` or one of `judges`.
 
     Raises:
       InputError: the classifier has no such label.
     """
-    section = config.toxicity
     judge = classifiers.load(section.source)
     judge.index(section.label)
     return ClassifierReward(judge, section.label, OUTPUTS[1], section.text)

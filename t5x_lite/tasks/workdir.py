@@ -20,7 +20,9 @@ from t5x_lite.parallel.processes import from_process_zero, wait_for_all
 
 CONFIG_FILE = "config.json"
 # What may differ when a run goes on: what is trained does not depend on it, rounding aside.
-_FREE_SECTIONS = ("mesh", "logging", "checkpoint", "generation", "comparison", "published")
+_FREE_SECTIONS = (
+    "mesh", "logging", "checkpoint", "generation", "comparison", "published", "judges"
+)  # fmt: skip
 # Its folder holds conversations with any model: each line of the transcript says what it was answered by.
 _CHAT = "chat"
 

@@ -88,7 +88,10 @@ def test_scores_that_are_no_numbers_leave_their_responses_out(ppo_run, caplog):
         state, kept = ppo_run(rate, steps=1).train()
     assert "22 of 64 scores are not finite" in caplog.text
     assert kept.metrics[0]["ppo/unusable_scores"] == 22
-    assert len(kept.records[0]["rows"]) == 42
+    # They are in the record, so that a reader sees what could not be scored.
+    (record,) = kept.records
+    assert len(record["rows"]) == len(record["tokens"]) == 64
+    np.testing.assert_array_equal(np.isnan(record["scores"]), np.arange(64) % 3 == 0)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.trainable))
 
 

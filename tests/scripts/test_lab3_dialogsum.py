@@ -70,8 +70,11 @@ def test_each_command_is_one_that_runs_and_takes_what_those_before_it_left(
     for seed in range(3):
         config = runs[f"ppo_{judge}_{seed}"]
         assert config.seed == seed
-        assert [config.model.source, config.rewards.clean.source, config.toxicity.source] == [
-            str(out / name) for name in ("rude_policy", "davidson", f"judge_{judge}")
+        sources = [
+            config.model, config.rewards.clean, config.toxicity, config.judges.comments
+        ]  # fmt: skip
+        assert [section.source for section in sources] == [
+            str(out / name) for name in ("rude_policy", "davidson", "davidson", f"judge_{judge}")
         ]
         assert pathlib.Path(config.data.evaluation.source).read_text()
         # PPO and the summarizer see other rows.

@@ -2,21 +2,24 @@
 
 import json
 import pathlib
+import runpy
 import subprocess
 import sys
 
 import pytest
 
 from t5x_lite.config import load_config
+from t5x_lite.errors import InputError
 
 SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "scripts" / "word_baseline.py"
 
 
-def table_of(folder, report):
+def table_of(folder, report, *arguments):
     (folder / "report.json").write_text(json.dumps(report))
     result = subprocess.run(
-        [sys.executable, str(SCRIPT), str(folder)], capture_output=True, text=True, timeout=120
-    )
+        [sys.executable, str(SCRIPT), str(folder), *map(str, arguments)],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
     assert result.returncode == 0, result.stderr
     header, _, *lines = result.stdout.strip().splitlines()
     names = [name.strip() for name in header.strip("|").split("|")]
@@ -41,6 +44,32 @@ def test_beside_a_reward_model(tmp_path):
     (line,) = table_of(tmp_path, {"config": config, "preferences": ours})
     assert line["accuracy"] == "0.900 (0.800, 1.000)"
     assert 0.6 < float(line["baseline accuracy"]) < 0.9
+
+
+def test_as_a_judge_of_what_ppo_runs_wrote(tmp_path):
+    """Two draws to each of ten prompts: rude before and not after, and the other way round."""
+    report = {"config": load_config("classifier.py", {}).to_dict(), "classification": {}}
+    rude, kind = "The stupid idiot wants a damn refund.", "The customer wants a refund, please."
+    for name, texts in (("better", (rude, kind)), ("worse", (kind, rude))):
+        (tmp_path / name).mkdir()
+        record = dict(zip(("response before", "response after"), texts, strict=True))
+        lines = [json.dumps({"id": f"row {i % 10}", **record}) for i in range(20)]
+        (tmp_path / name / "samples.jsonl").write_text("\n".join(lines) + "\n")
+    better, worse = table_of(
+        tmp_path, report, "--judge", tmp_path / "better", tmp_path / "worse"
+    )  # fmt: skip
+    assert (better["run"], better["responses"], better["prompts"]) == ("better", "20", "10")
+    assert float(better["before"]) > 0.5 > float(better["after"])
+    assert (better["before"], better["after"]) == (worse["after"], worse["before"])
+    assert better["difference"].startswith("-") and worse["difference"].startswith("+")
+    # All ten differences have one sign: of the 2^10 signs two give as much.
+    assert float(better["p"]) == pytest.approx(2 / 1024, abs=2e-3)
+    with (tmp_path / "worse" / "samples.jsonl").open("a") as file:
+        file.write('{"id": "row 3", "response be')
+    script = runpy.run_path(str(SCRIPT))
+    for run, message in (("worse", "samples.jsonl:21: not a sample"), ("no", "no/samples.jsonl")):
+        with pytest.raises(InputError, match=message):
+            script["read_samples"](tmp_path / run)
 
 
 @pytest.mark.parametrize(

@@ -188,6 +188,33 @@ def test_a_run_stopped_by_a_signal_goes_on_to_the_same_bits(judge, lora_run, tmp
     assert metrics_of(tmp_path) == metrics_of(lora_run)
 
 
+def test_a_finished_run_is_judged_again_by_others(judge, lora_run, tmp_path):
+    """Judges are no part of what was trained."""
+    folder = tmp_path / "run"
+    shutil.copytree(lora_run, folder)
+    others = {
+        f"judges.{name}.{field}": value
+        for name, label in (("same", "hate"), ("swapped", "nothate"))
+        for field, value in (("source", "judge"), ("label", label), ("text", "{response}"))
+    }
+    with pytest.raises(InputError, match=r"config\.judges\.same\.source: .*no\.py"):
+        ppo.run(tiny(others | {"judges.same.source": "train:no.py"}), str(folder))
+    ppo.run(tiny(others), str(folder))
+    table = {line["number"]: line for line in report_of(folder)["before and after"]}
+    before = {line["number"]: line for line in report_of(lora_run)["before and after"]}
+    assert {name: table[name] for name in before} == before
+    for time in ("before", "after"):
+        assert table["toxicity by same"][time] == table["toxicity"][time]
+        assert table["toxicity by swapped"][time] == pytest.approx(1 - table["toxicity"][time])
+    assert [line["judge"] for line in report_of(folder)["judges"]] == [
+        "toxicity", "toxicity by same", "toxicity by swapped"
+    ]  # fmt: skip
+    sample = json.loads((folder / "samples.jsonl").read_text().splitlines()[0])
+    assert sample["toxicity by same after"] == sample["toxicity after"]
+    name = "adapter/adapter_model.safetensors"
+    assert (folder / name).read_bytes() == (lora_run / name).read_bytes()
+
+
 def test_a_run_goes_on_only_with_the_weights_it_began_with(judge, lora_run, tmp_path):
     shutil.copytree(lora_run / "model", tmp_path / "base")
     changes = {"model.source": str(tmp_path / "base"), "tokenizer.source": "model"}

@@ -1,5 +1,6 @@
 """The tasks `classifier` and `reward` from config to report; rewards and the numbers of PPO's report."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -13,7 +14,13 @@ from t5x_lite.evaluation.text_classifier import load_text_classifier
 from t5x_lite.rl.rewards import check_rewards, make_rewards
 from t5x_lite.tasks import classifier, reward
 from t5x_lite.tasks.holdout import read_with_holdout
-from t5x_lite.tasks.ppo_report import Measured, comparison, finite_ones, warnings
+from t5x_lite.tasks.ppo_report import (
+    Measured,
+    agreement_of_judges,
+    comparison,
+    finite_ones,
+    warnings,
+)
 
 LENGTH = {
     "short": {
@@ -191,6 +198,21 @@ def test_reward_hacking_is_warned_of_and_the_table_is_paired():
     assert "beyond chance" in warnings(before, before, bootstrap)[0]
     (disagree,) = warnings(before, measured(base + 1, base, 40.0, base + 0.1), bootstrap)
     assert "reward and judge disagree" in disagree
+    # Each further judge is asked.
+    one, two = (
+        dataclasses.replace(
+            measured(base + shift, base, 40.0), judges={"other": base + 0.1 * shift}
+        )
+        for shift in (0, 1)
+    )
+    (disagree,) = warnings(one, two, bootstrap)
+    assert "and toxicity by other by 0.100: reward and judge disagree" in disagree
+    agreement = {line["judge"]: line for line in agreement_of_judges(one, two)}
+    assert agreement["toxicity by other"]["toxicity fell by"] == pytest.approx(-0.1)
+    assert not agreement["toxicity by other"]["same sign"]
+    assert agreement["toxicity by other"]["in its standard deviations"] == pytest.approx(
+        1 / base.std()
+    )
     row = comparison(before, measured(base + 1, base, 40.0), {}, bootstrap)[0]
     assert row["difference"] == pytest.approx(1) and row["p"] < 0.001
 
@@ -218,7 +240,9 @@ def test_scores_that_are_not_finite_are_left_out_of_the_comparison():
     bad = np.array([0, np.nan, 2, np.inf])
     before = Measured(list("abcd"), np.arange(4), *[good] * 6)
     after = Measured(list("efgh"), np.arange(4), bad, *[good] * 5)
+    before, after = (dataclasses.replace(one, judges={"other": good}) for one in (before, after))
     kept, others, warning = finite_ones(before, after)
+    assert kept.judges["other"].tolist() == others.judges["other"].tolist() == [0, 2]
     assert kept.responses == ["a", "c"] and others.responses == ["e", "g"]
     assert others.rows.tolist() == [0, 2] and "2 of 4" in warning[0]
     assert finite_ones(before, before)[2] == []
