@@ -38,6 +38,8 @@ _OF_A_FILE = {
     "tokenizer.byte_fallback": True,  # emoji
     "data.labels.nothate": ("2", "False"),
     "data.labels.hate": ("0", "1", "True"),
+    "checkpoint.every_steps": 200,
+    "evaluation.every_steps": 200,
 }
 # What differs from the recipe of `get_config`, by argument.
 _CHANGES = {
@@ -129,7 +131,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             },
             "tokenizer": {
                 "source": "train",
-                "vocab_size": 2048,
+                "vocab_size": 1600,
                 "algorithm": "unigram",
                 "user_defined_symbols": ("#Person1#", "#Person2#"),
                 "extra_ids": 0,
@@ -149,7 +151,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "max_length": 96,
             },
             "batch": {"size": 64, "buckets": 3},
-            "train": {"steps": 600},
+            "train": {"steps": 200},
             "loss": {"kind": "cross_entropy", "margin": 0.0, "center": 0.0},
             "optimizer": {
                 "name": "adamw",
@@ -168,8 +170,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "final_fraction": 0.0,
             },
             "mesh": {"slice": 1, "data": -1, "fsdp": 1, "model": 1},
-            "checkpoint": {"every_steps": 200, "keep": 1},
-            "evaluation": {"every_steps": 200, "samples": 5},
+            "checkpoint": {"every_steps": 100, "keep": 1},
+            "evaluation": {"every_steps": 100, "samples": 5},
             "logging": {"every_steps": 5, "tensorboard": True},
         }
     )

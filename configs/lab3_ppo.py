@@ -1,10 +1,12 @@
 """Lab 3: PPO with a reward model, to get less toxic summaries; toxicity, ROUGE and length before and after.
 
-    t5x-lite --config configs/lab3_ppo.py --workdir runs/lab3 --config.model.source=runs/quickstart/full
+    t5x-lite --config configs/lab3_ppo.py --workdir runs/lab3
 
-What is trained is a LoRA adapter on the summarizer of `model.source` (the workdir of a finished run, a directory, or a
-hub id), against the "not toxic" logit of a classifier, on the bundled dialogues with rude words. The classifier is
-trained first where its source says "train:CONFIG"; a run of configs/classifier.py or a hub id will do as well.
+What is trained is a LoRA adapter on the summarizer of `model.source`, against the "not toxic" logit of a classifier, on
+the bundled dialogues with rude words. The classifier, and a summarizer that learned to be rude, are trained first: that
+is what "train:CONFIG" in a source says. The workdir of a finished run, a directory or a hub id will do as well. A
+reward for length stands beside the classifier's, which alone makes summaries short (reward hacking; see it with
+--config.rewards.length.weight=0).
 
     t5x-lite --config configs/lab3_ppo.py:parity --workdir runs/lab3_parity --config.data.train.source=train.csv
 
@@ -19,8 +21,7 @@ toxicity read the response.
 takes real dialogues, some of which scripts/make_rude_dialogues.py made rude (runs/rude/train.jsonl and
 runs/rude/dev.jsonl), a summarizer fine-tuned on such a file's `rude_summary` (runs/rude_policy), and two classifiers of
 configs/classifier.py: runs/davidson for the reward, and runs/judge, of other data and architecture, to judge what came
-of it. The classifier's reward alone makes summaries short (reward hacking), so one for their length stands beside it.
-scripts/lab3_dialogsum.sh makes all of these and runs three seeds.
+of it. scripts/lab3_dialogsum.sh makes all of these and runs three seeds.
 
 A finished run is judged again by the same command with one judge more: --config.judges.NAME.source=runs/judge
 --config.judges.NAME.label=hate --config.judges.NAME.text='{response}'.
@@ -54,6 +55,13 @@ _CLEAN = {
     "output": "logit",
     "text": "{response}",
 }
+# Toxicity alone is least where little is said: a mean length of clean summaries holds them.
+_LENGTH = {
+    "kind": "function",
+    "weight": 8.0,
+    "function": "t5x_lite.rl.functions:length",
+    "arguments": {"words": 54},
+}
 _HATE_SPEECH = "facebook/roberta-hate-speech-dynabench-r4-target"
 
 # What differs from the recipe of `get_config`, by argument.
@@ -70,6 +78,7 @@ _CHANGES = {
         "toxicity.source": _HATE_SPEECH,
         "toxicity.text": "{prompt} {response}",
         "toxicity.rows": 11,
+        "evaluation.draws": 1,
         "data.train": _LAB,
         "data.evaluation": {**_LAB, "source": "holdout", "limit": 20},
         "data.holdout": 0.2,
@@ -103,16 +112,9 @@ _CHANGES = {
     },
     "dialogsum": {
         "model.source": "runs/rude_policy",
-        "rewards": {
-            "clean": {**_CLEAN, "source": "runs/davidson"},
-            # Toxicity alone is least where nothing is said: the mean length of these summaries holds it.
-            "length": {
-                "kind": "function",
-                "weight": 2.0,
-                "function": "t5x_lite.rl.functions:length",
-                "arguments": {"words": 20},
-            },
-        },
+        "rewards.clean.source": "runs/davidson",
+        "rewards.length.weight": 2.0,
+        "rewards.length.arguments.words": 20,
         "toxicity.source": "runs/davidson",
         "judges": {"comments": {"source": "runs/judge", "label": "hate", "text": "{response}"}},
         "data.train": {**_RUDE, "source": "runs/rude/train.jsonl"},
@@ -122,7 +124,6 @@ _CHANGES = {
         "data.truncation": "end",
         "rollout.length": 64,
         "ppo.steps": 35,
-        "evaluation.draws": 4,
     },
     "runlocal": {
         "model.source": "random",
@@ -147,6 +148,7 @@ _CHANGES = {
         "evaluation.batch_size": 8,
         "evaluation.best_of": 2,
         "evaluation.bootstrap_samples": 200,
+        "evaluation.draws": 1,
         "logging.tensorboard": False,
     },
 }
@@ -202,7 +204,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             # "policy": as it was before PPO. "base": the model below the adapter (the labs).
             "reference": {"source": "policy"},
             "critic": {"kind": "trunk", "dropout_rate": 0.1},
-            "rewards": {"clean": dict(_CLEAN)},
+            # The labs have the classifier's reward alone.
+            "rewards": {"clean": _CLEAN} | ({} if arg == "parity" else {"length": _LENGTH}),
             # p(toxic), as the labs measure it: by the reward's own classifier.
             "toxicity": {
                 "source": "train:classifier.py",
@@ -232,7 +235,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             },
             "rollout": {"length": 112, "length_range": (), "mask_first_token": False},
             "ppo": {
-                "steps": 60,
+                "steps": 30,
                 "prompts": 32,
                 "samples_per_prompt": 1,
                 "minibatch_size": 16,
@@ -280,7 +283,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "every_steps": 10,
                 "rows_while_training": 32,
                 "batch_size": 32,
-                "draws": 1,  # responses to a row, before and after
+                "draws": 4,  # responses to a row, before and after
                 "best_of": 1,
                 "bootstrap_samples": 2000,
                 "samples": 3,

@@ -5,8 +5,10 @@ import json
 import pathlib
 
 import pytest
+from etils import epath
 
 from t5x_lite.config import load_config, shipped_configs
+from t5x_lite.tasks.text import get_vocabulary, read_rows
 
 CONFIGS = pytest.mark.parametrize("file", shipped_configs(), ids=lambda file: file.name)
 # A model that compiles in seconds, without the dropout that takes most of them, for as many steps as show all there is.
@@ -43,6 +45,13 @@ def test_an_unknown_argument_is_no_silent_default(file: pathlib.Path):
         assert "no_such_word" in str(error)
     else:
         assert "no_such_word" in json.dumps(other.to_dict()) and other.to_dict() != config.to_dict()
+
+
+def test_the_bundled_texts_give_the_classifiers_vocabulary(tmp_path):
+    """SentencePiece refuses more pieces than the texts have, and `runlocal` asks for fewer."""
+    config = load_config("classifier.py", {})
+    vocabulary = get_vocabulary(config, read_rows(config.data, "train"), epath.Path(tmp_path))
+    assert vocabulary.size == config.tokenizer.vocab_size
 
 
 # tests/tasks runs the others.

@@ -151,7 +151,11 @@ def test_there_are_200_cases_of_every_family():
     assert len(cases) / 3 < left < 2 * len(cases) / 3
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+# Nano's by hand: 88 cases against torch take as long as those of five small models.
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name == "nano" else ()) for name in VARIANTS],
+)
 def test_tokens_are_torchs(name, tmp_path):
     run_cases(name, tmp_path, everything=False)
 

@@ -65,6 +65,14 @@ def compiled_once(compilation_cache: pathlib.Path) -> Iterator[None]:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled_quickly() -> Iterator[None]:
+    """These tests are of whole runs of tiny models: compiling them well would take longer than running them."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 class Finished(NamedTuple):
     """A run that was never stopped, and its folder as it was before each step: what a kill would have left then."""
 

@@ -1,7 +1,7 @@
 """Every task on eight devices, however the mesh cuts them, does what it does on one: losses, texts, scores.
 
-Whole runs, from config to files: what is compared is what they leave. By default PPO runs on the mesh that has
-all axes; the others, and the other meshes, are slow tests.
+Whole runs, from config to files: what is compared is what they leave. Slow tests, all of them: by default a training
+step (tests/parallel/test_agreement.py) and a PPO loop (tests/rl/test_loop.py) stand for them.
 """
 
 import importlib
@@ -15,8 +15,7 @@ from t5x_lite.config import load_config
 from t5x_lite.parallel.mesh import make_mesh
 from t5x_lite.parallel.rules import MESH_AXES
 
-ALL_AXES = (2, 2, 2)
-SIZES = [(8, 1, 1), (1, 8, 1), (1, 1, 8), ALL_AXES]
+SIZES = [(8, 1, 1), (1, 8, 1), (1, 1, 8), (2, 2, 2)]
 OF_TWO_SLICES = [(2, 4, 1, 1), (2, 1, 2, 2)]
 # Below this a decision may fall either way.
 MARGIN = 1e-4
@@ -125,15 +124,9 @@ def compare(found, expected):
             assert record[name] == pytest.approx(value, rel=1e-5, abs=0 if loss else 1e-5), name
 
 
-BY_DEFAULT = [("ppo", ALL_AXES)]  # of a training step: tests/parallel/test_agreement.py
-CASES = [
-    pytest.param(name, sizes, marks=() if (name, sizes) in BY_DEFAULT else pytest.mark.slow)
-    for name in TASKS
-    for sizes in SIZES + OF_TWO_SLICES
-]
-
-
-@pytest.mark.parametrize("name, sizes", CASES, ids=str)
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", SIZES + OF_TWO_SLICES, ids=str)
+@pytest.mark.parametrize("name", TASKS)
 def test_a_task_agrees_with_one_device(outcome, name, sizes):
     expected_metrics, expected_texts = outcome(name, (1, 1, 1))
     metrics, texts = outcome(name, sizes)

@@ -98,7 +98,7 @@ def test_the_other_single_programs_compile(step: str):
     assert one.account.unknown_loops == (step == "generate")
 
 
-@pytest.mark.parametrize("critic", ["trunk", "separate"])
+@pytest.mark.parametrize("critic", ["trunk", pytest.param("separate", marks=pytest.mark.slow)])
 def test_a_ppo_step_has_four_programs(critic: str):
     found = checked("ppo", critic__kind=critic, adapter=LORA)
     by_name = {one.program.name: one for one in found.programs}
