@@ -132,7 +132,7 @@ def test_a_train_step_holds_its_state_once_and_multiplies_what_the_model_asks_fo
 
 @needs_libtpu
 def test_an_axis_over_a_whole_plane_gathers_and_scatters_the_least(checks):
-    """64 chips: at once, and not along one side after the other, libtpu would write both as all-reduces (1.9)."""
+    """64 chips: at once, and not along one side after the other, libtpu would write both as all-reduces (2.0)."""
     (step,) = checks["many"]["programs"].values()
     assert step["fsdp_sent"] <= 1.2 * step["fsdp_minimum"]
     assert sent(step, ("all-gather",)) > 0.5 * step["fsdp_minimum"]
