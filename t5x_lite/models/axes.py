@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 from flax import linen as nn
+from jax.sharding import PartitionSpec
 
 
 def named(init: Callable[..., Any], *names: str | None) -> Callable[..., Any]:
@@ -24,9 +25,18 @@ def constrain(x: jax.Array, *names: str | None) -> jax.Array:
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty:
         return x
+    return jax.lax.with_sharding_constraint(x, spec_of(*names))
+
+
+def spec_of(*names: str | None) -> PartitionSpec:
+    """The mesh axes that the current rules lay these logical axes over.
+
+    Raises:
+      ValueError: a name is in no rule.
+    """
     rules = nn.get_logical_axis_rules()
     known = {name for name, _ in rules}
     unknown = [name for name in names if name is not None and name not in known]
     if unknown:
         raise ValueError(f"logical axes {unknown} are in no rule; known: {sorted(known)}")
-    return jax.lax.with_sharding_constraint(x, nn.logical_to_mesh_axes(names, rules))
+    return nn.logical_to_mesh_axes(names, rules) or PartitionSpec()

@@ -11,6 +11,7 @@ from flax import linen as nn
 from t5x_lite.models.adapters import adapt, adapter_of, input_mask
 from t5x_lite.models.axes import constrain, named
 from t5x_lite.models.config import Execution, T5Config
+from t5x_lite.models.gathered import whole
 
 _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": nn.relu,
@@ -92,7 +93,7 @@ class Projection(nn.Module):
             tuple(self.kernel_shape),
         )
         x = x.astype(self.dtype)
-        y = jnp.tensordot(x, kernel.astype(self.dtype), axes=self.contracted)
+        y = jnp.tensordot(x, whole(kernel, self.dtype, *self.kernel_axes), axes=self.contracted)
         if adapted := adapter_of(self):
             y = adapt(y, x, kernel, adapted, input_mask(self, adapted, x))
         return y

@@ -20,6 +20,7 @@ from t5x_lite.models.adapters import adapt, prepend, prepend_ids
 from t5x_lite.models.attention import KeyValues
 from t5x_lite.models.axes import constrain
 from t5x_lite.models.config import Execution, T5Config
+from t5x_lite.models.gathered import whole
 from t5x_lite.models.layers import Embedding
 from t5x_lite.models.masks import segment_ids_from_tokens
 from t5x_lite.models.stacks import Decoder, Encoder
@@ -168,7 +169,8 @@ def project(config: T5Config, kernel: Any, hidden: jax.Array) -> jax.Array:
     if isinstance(kernel, dict):
         adapted = dict(kernel)
         kernel = adapted.pop("kernel")
-    logits = jnp.matmul(hidden, kernel.astype(hidden.dtype), preferred_element_type=jnp.float32)
+    kernel_whole = whole(kernel, str(hidden.dtype), "embed", "vocab")
+    logits = jnp.matmul(hidden, kernel_whole, preferred_element_type=jnp.float32)
     if adapted:
         mask = adapted.pop("mask", None)
         mask = None if mask is None else mask.astype(hidden.dtype)

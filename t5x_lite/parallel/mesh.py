@@ -7,12 +7,16 @@ import math
 from collections.abc import Iterator, Sequence
 
 import jax
+import numpy as np
 from flax import linen as nn
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh
 
 from t5x_lite.errors import InputError
+from t5x_lite.models.gathered import on_sides
 from t5x_lite.parallel.rules import MESH_AXES, RULES, SLOW_AXIS
+
+_LARGEST_RING = 32
 
 
 def mesh_sizes(sizes: dict[str, int], device_count: int) -> tuple[int, ...]:
@@ -68,6 +72,43 @@ def make_mesh(sizes: dict[str, int], devices: Sequence[jax.Device] | None = None
 
 @contextlib.contextmanager
 def on_mesh(mesh: Mesh) -> Iterator[Mesh]:
-    """Enters mesh and rules. Around the whole run: rules are not part of jit's cache key."""
-    with jax.set_mesh(mesh), nn.logical_axis_rules(RULES):
+    """Enters mesh, rules and `torus_sides`. Around the whole run: rules and sides are not part of jit's cache key."""
+    with jax.set_mesh(mesh), nn.logical_axis_rules(RULES), on_sides(torus_sides(mesh)):
         yield mesh
+
+
+def torus_sides(mesh: Mesh) -> dict[str, tuple[int, ...]]:
+    """Of each large axis that lies over several sides of a TPU slice's torus, their sizes: {"fsdp": (8, 8)} of an axis
+    over all of v5e:8x8. {} on all other devices.
+
+    Large is what XLA does not overlap with the products as a ring of steps, of which it makes 32 at most.
+    """
+    found = {}
+    for number, (axis, size) in enumerate(mesh.shape.items()):
+        line = np.moveaxis(mesh.devices, number, 0).reshape(size, -1)[:, 0]
+        if size <= _LARGEST_RING or any(not hasattr(device, "coords") for device in line):
+            continue
+        places = np.array([device.coords for device in line])
+        sides = _sides(places)
+        if len(sides) > 1:
+            found[axis] = sides
+    return found
+
+
+def _sides(places: np.ndarray) -> tuple[int, ...]:
+    """Sizes of the box that places on a torus, int [devices, dimensions], fill line by line; () if they fill none."""
+    steps = {}  # of each dimension, how many places on it changes for the first time
+    for dimension in range(places.shape[1]):
+        moved = np.flatnonzero(places[:, dimension] != places[0, dimension])
+        if moved.size:
+            steps[dimension] = int(moved[0])
+    order = sorted(steps, key=lambda dimension: -steps[dimension])
+    sizes = tuple(len(np.unique(places[:, dimension])) for dimension in order)
+    if math.prod(sizes) != len(places):
+        return ()
+    box = places[:, order].reshape(*sizes, len(order))
+    for number in range(len(order)):
+        along = np.moveaxis(box[..., number], number, 0).reshape(sizes[number], -1)
+        if (along != along[:, :1]).any():
+            return ()
+    return sizes

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from t5x_lite.parallel.shardings import batch_sharding, row_multiple
+
+
+class _Batches(Protocol):
+    def batch(
+        self, step: int, keep: Callable[[int], np.ndarray] | None = None
+    ) -> dict[str, np.ndarray]: ...
 
 
 class OwnRows:
@@ -24,6 +31,10 @@ class OwnRows:
         """int [own rows]: their numbers in a batch of `count` rows, a multiple of `row_multiple`."""
         every = np.arange(count).reshape(self._parts, -1)
         return every[self._own].ravel()
+
+    def read(self, batches: _Batches, step: int) -> dict[str, jax.Array]:
+        """The global batch of that step on the devices, of which this process builds its own rows alone."""
+        return self.put(batches.batch(step, self.of))
 
     def put(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
         """The global batch on the devices; `batch` holds the own rows alone, in their order."""

@@ -225,7 +225,18 @@ def _sent(kind: str, size: int, members: int) -> float:
 
 
 def _is_scattered(one: Instruction, within: Computation, members: int) -> bool:
-    """Whether each device keeps only its part of the sum: how a TPU's compiler writes a reduce-scatter, as a fusion."""
-    if within.root.opcode != "dynamic-slice" or within.root.operands[0] != one.name:
+    """Whether each device keeps only its part of the sum: how a TPU's compiler writes a reduce-scatter, as a fusion; of
+    several arrays that are reduced together, its part of each."""
+    parts = [within.root]
+    if within.root.opcode == "tuple":
+        parts = [within.instructions[name] for name in within.root.operands]
+    if len(parts) != len(one.arrays) or any(part.opcode != "dynamic-slice" for part in parts):
         return False
-    return within.root.arrays[0].size * members == one.arrays[0].size
+    sums = [within.instructions[part.operands[0]] for part in parts]
+    sums = [
+        within.instructions[s.operands[0]] if s.opcode == "get-tuple-element" else s for s in sums
+    ]
+    return all(
+        a_sum.name == one.name and part.arrays[0].size * members == array.size
+        for a_sum, part, array in zip(sums, parts, one.arrays, strict=True)
+    )

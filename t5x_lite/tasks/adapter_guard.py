@@ -12,7 +12,7 @@ from t5x_lite.console import log
 from t5x_lite.data.plan import Plan
 from t5x_lite.evaluation.adapter_check import AdapterCheck, count_frozen, moved_norms
 from t5x_lite.models.t5 import T5
-from t5x_lite.parallel.shardings import put_batch
+from t5x_lite.parallel.own_rows import OwnRows
 from t5x_lite.params.adapters import variables
 from t5x_lite.params.partition import FROZEN
 from t5x_lite.params.paths import Params
@@ -40,7 +40,7 @@ def check_adapter(
         frozen_after=adaptation.fingerprint_frozen(state.params),
         frozen=count_frozen(state.params, adaptation.labels, FROZEN),
         norms=moved_norms(state.adapters, adaptation.begin),
-        difference=_difference(model, state, put_batch(evaluation.batch(0), mesh)),
+        difference=_difference(model, state, OwnRows(mesh).read(evaluation, 0)),
         loss_without=losses["without"],
         loss_with=losses["with"],
     )

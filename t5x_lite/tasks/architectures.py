@@ -31,7 +31,8 @@ from t5x_lite.models.architectures import DecoderOnly, EncoderOnly
 from t5x_lite.models.config import Execution
 from t5x_lite.models.t5 import T5, project
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
-from t5x_lite.parallel.shardings import put_batch, row_multiple
+from t5x_lite.parallel.own_rows import OwnRows
+from t5x_lite.parallel.shardings import row_multiple
 from t5x_lite.params.gather import whole
 from t5x_lite.params.overview import count
 from t5x_lite.reports.environment import environment
@@ -194,9 +195,10 @@ def _answers(model: Any, params: Any, plan: Plan, mesh: Mesh, rows: int) -> np.n
         return jnp.argmax(project(model.config, kernel, hidden[:, :1])[:, 0], axis=-1)
 
     found = np.zeros(rows, np.int64)
+    own = OwnRows(mesh)
     for step in range(plan.steps_per_epoch):
         indices = plan.indices(step)
-        tokens = whole(likeliest(params, put_batch(plan.batch(step), mesh)))
+        tokens = whole(likeliest(params, own.read(plan, step)))
         found[indices[indices >= 0]] = tokens[indices >= 0]
     return found
 

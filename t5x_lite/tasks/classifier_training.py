@@ -39,6 +39,7 @@ from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.encoder_classifier import EncoderClassifier
 from t5x_lite.models.t5_classifier import T5Classifier
 from t5x_lite.models.t5_scorer import T5Scorer
+from t5x_lite.parallel.own_rows import OwnRows
 from t5x_lite.parallel.shardings import param_shardings, put_batch, row_multiple, with_shardings
 from t5x_lite.params.overview import count
 from t5x_lite.tasks.model import RANDOM, architecture_of, encoder_of, shardings_of
@@ -197,11 +198,12 @@ def make_evaluate(
         multiple=row_multiple(mesh),
     )  # fmt: skip
     sums_of = jax.jit(lambda params, batch: judgement_sums(module, params, batch, None, plain))
+    own = OwnRows(mesh)
 
     def evaluate(params: Any) -> dict[str, float]:
         totals = {"nll": 0.0, "correct": 0.0, "weight": 0.0}
         for step in range(plan.steps_per_epoch):
-            sums = jax.device_get(sums_of(params, put_batch(plan.batch(step), mesh)))
+            sums = jax.device_get(sums_of(params, own.read(plan, step)))
             for name in totals:
                 totals[name] += float(sums[name])
         rows = max(totals["weight"], 1.0)

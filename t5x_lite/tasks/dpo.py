@@ -20,7 +20,8 @@ from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.t5 import T5
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
-from t5x_lite.parallel.shardings import put_batch, row_multiple
+from t5x_lite.parallel.own_rows import OwnRows
+from t5x_lite.parallel.shardings import row_multiple
 from t5x_lite.params.adapters import unstack_adapters
 from t5x_lite.params.gather import whole
 from t5x_lite.params.stacking import is_stacked, unstack
@@ -149,6 +150,8 @@ def make_scorer(model: T5, chunk: int, mesh: Mesh) -> PairScorer:
     def of_batch(params: Any, adapters: Any, batch: Any) -> tuple[jax.Array, jax.Array]:
         return pair_logprobs(model, params, adapters or None, batch, None, chunk)
 
+    own = OwnRows(mesh)
+
     def score(
         params: Any, adapters: Any, pairs: PairPlan, stopping: Callable[[], bool]
     ) -> np.ndarray | None:
@@ -156,7 +159,7 @@ def make_scorer(model: T5, chunk: int, mesh: Mesh) -> PairScorer:
         for step in range(pairs.steps_per_epoch):
             if stopping():
                 return None
-            sums = of_batch(params, adapters, put_batch(pairs.batch(step), mesh))
+            sums = of_batch(params, adapters, own.read(pairs, step))
             rows = pairs.indices(step)
             values = np.stack([whole(one) for one in sums], axis=1)
             result[rows[rows >= 0]] = values[rows >= 0]

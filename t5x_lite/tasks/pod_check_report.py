@@ -16,7 +16,7 @@ from t5x_lite.tasks.pod_check_search import Candidate, best
 
 _LARGEST = 8
 _ARRAYS_SHOWN = 3
-_MUCH_TRAFFIC = 1.5
+_MUCH_TRAFFIC = 1.2
 _TERA, _GIGA = 1e12, 1e9
 
 ESTIMATE = (
@@ -88,9 +88,9 @@ def advice(found: Check, config: ConfigDict) -> list[str]:
         ratio = one.fsdp_sent / one.program.fsdp_minimum if one.program.fsdp_minimum else 0.0
         if found.tpu and ratio > _MUCH_TRAFFIC:
             result.append(
-                f"the {one.program.name} sends {ratio:.1f} times what it must over the fsdp axis (where an axis covers"
-                " several dimensions of the torus, the compiler may write gathers as all-reduces): try other meshes,"
-                " --config.search=true"
+                f"the {one.program.name} sends {ratio:.2f} times what it must over the fsdp axis: where that is what"
+                " bounds the step, lay the weights over fewer chips and the rows over the rest (--config.mesh.data=-1"
+                f" --config.mesh.fsdp={max(found.axes['fsdp'] // 4, 1)}), or let --config.search=true try the meshes"
             )
     if found.fits is not False or found.chip is None:
         return result

@@ -29,6 +29,7 @@ from t5x_lite.evaluation.rouge import agreement
 from t5x_lite.evaluation.teacher_forced import evaluate_loss
 from t5x_lite.models.config import T5Config
 from t5x_lite.models.t5 import T5
+from t5x_lite.parallel.own_rows import OwnRows
 from t5x_lite.parallel.shardings import put_batch
 from t5x_lite.parallel.sharing import share_out
 from t5x_lite.params.gather import whole
@@ -72,7 +73,7 @@ def make_loss(model: T5, plan: Plan, mesh: Mesh) -> Loss:
     """Makes `loss(params, stopping, adapters=None)`: {"evaluation/loss": ..., ...} of all rows of the plan (see
     `evaluation.teacher_forced`), or None if `stopping()` becomes true before the end.
     """
-    eval_step = jax.jit(make_eval_step(model))
+    eval_step, rows = jax.jit(make_eval_step(model)), OwnRows(mesh)
 
     def loss(
         params: Any, stopping: Callable[[], bool], adapters: Any = None
@@ -81,7 +82,7 @@ def make_loss(model: T5, plan: Plan, mesh: Mesh) -> Loss:
             for step in range(plan.steps_per_epoch):
                 if step and stopping():
                     return
-                yield put_batch(plan.batch(step), mesh)
+                yield rows.read(plan, step)
 
         result = evaluate_loss(
             lambda params, batch: eval_step(params, batch, adapters or None),

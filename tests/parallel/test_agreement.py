@@ -12,6 +12,7 @@ import pytest
 from t5x_lite.decoding.generate import Generator
 from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.models.config import Execution
+from t5x_lite.models.gathered import on_sides
 from t5x_lite.models.init import abstract_params, logical_axes
 from t5x_lite.models.t5 import T5
 from t5x_lite.optim.losses import LossSettings
@@ -71,8 +72,8 @@ def packed_batch(config):
     }
 
 
-def loss_and_gradients(config, params, sizes, execution, accumulation):
-    """One train step on a mesh, state and batch in their shards."""
+def loss_and_gradients(config, params, sizes, execution, accumulation, sides=None):
+    """One train step on a mesh, state and batch in their shards; `sides` of `models.gathered.on_sides`."""
     mesh, model = mesh_of(sizes), T5(config, execution)
     abstract = abstract_params(model)
     shardings = param_shardings(abstract, logical_axes(model), mesh)
@@ -84,7 +85,7 @@ def loss_and_gradients(config, params, sizes, execution, accumulation):
     step = make_train_step(
         model, RECORD_GRADIENTS, lambda step: 1.0, SETTINGS, accumulation=accumulation
     )
-    with on_mesh(mesh):
+    with on_mesh(mesh), on_sides(sides or {}):
         state = jax.device_put(init_state(params, RECORD_GRADIENTS), state_shardings)
         train_step = jax.jit(
             step, donate_argnums=0, out_shardings=(state_shardings, replicated(mesh))
@@ -100,15 +101,20 @@ def expected(config, random_params):
     return loss_and_gradients(config, params, (1, 1, 1, 1), Execution(attention="einsum"), 1)
 
 
-@pytest.mark.parametrize("scan_layers", [False, True], ids=["unrolled", "scanned"])
-@pytest.mark.parametrize("sizes", SIZES, ids=str)
-def test_loss_and_gradients(config, random_params, expected, sizes, scan_layers):
+# The last as where an axis lies over two sides of a torus: gathered and scattered along one after the other.
+@pytest.mark.parametrize(
+    ("sizes", "scan_layers", "sides"),
+    [(sizes, scan_layers, None) for sizes in SIZES for scan_layers in (False, True)]
+    + [((1, 1, 4, 2), True, {"fsdp": (2, 2)})],
+    ids=str,
+)
+def test_loss_and_gradients(config, random_params, expected, sizes, scan_layers, sides):
     params = random_params(config)
     execution = Execution(remat="full" if scan_layers else "dots", scan_layers=scan_layers)
     expected_metrics, expected_gradients = expected
     if scan_layers:
         params, expected_gradients = stack(params), stack(expected_gradients)
-    metrics, gradients = loss_and_gradients(config, params, sizes, execution, accumulation=2)
+    metrics, gradients = loss_and_gradients(config, params, sizes, execution, 2, sides)
     for name, value in expected_metrics.items():
         np.testing.assert_allclose(metrics[name], value, rtol=1e-5, err_msg=name)
     for path, value in flatten(expected_gradients).items():

@@ -3,15 +3,18 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from jax.sharding import PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from t5x_lite.errors import InputError
-from t5x_lite.parallel.mesh import make_mesh, mesh_sizes, on_mesh
+from t5x_lite.models.gathered import on_sides, whole
+from t5x_lite.parallel.mesh import make_mesh, mesh_sizes, on_mesh, torus_sides
 from t5x_lite.parallel.rules import MESH_AXES, RULES
 from t5x_lite.parallel.shardings import axes_sharding
+from t5x_lite.pods.hlo import account
 
 
 def sizes(data, fsdp, model, slice=1):
@@ -121,3 +124,74 @@ def test_a_mesh_axis_is_used_once_an_array():
 def test_an_unknown_axis_of_a_parameter_raises():
     with pytest.raises(ValueError, match="'embde'.* in no rule.*'embed'"):
         axes_sharding(("embde", "mlp"), make_mesh(sizes(2, 2, 2)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Placed:
+    """A device with its place on a torus."""
+
+    coords: tuple[int, int, int]
+    id: int = 0
+    platform: str = "tpu"
+
+
+@pytest.mark.parametrize(
+    ("shape", "order", "sides"),
+    [
+        ((8, 8), (0, 1), {"fsdp": (8, 8)}),
+        ((4, 16), (1, 0), {"fsdp": (16, 4)}),
+        ((4, 4, 4), (2, 0, 1), {"fsdp": (4, 4, 4)}),
+        ((4, 8), (0, 1), {}),  # small enough for a ring
+        ((64,), (0,), {}),  # one side
+    ],
+    ids=str,
+)
+def test_sides_of_the_torus_that_a_large_axis_lies_over(shape, order, sides):
+    """order: the dimensions of the torus, from the one that the axis moves along last."""
+    places = np.moveaxis(np.indices(shape), 0, -1).transpose(*order, -1).reshape(-1, len(shape))
+    devices = np.empty(len(places), object)
+    devices[:] = [Placed((*map(int, place), 0, 0)[:3]) for place in places]
+    mesh = Mesh(devices.reshape(1, 1, -1, 1), MESH_AXES)
+    assert torus_sides(mesh) == sides
+    turned = np.roll(devices, 1)  # line by line, but over the box's edge
+    assert torus_sides(Mesh(turned.reshape(1, 1, -1, 1), MESH_AXES)) == {}
+
+
+def test_devices_without_a_place_have_no_sides(monkeypatch):
+    monkeypatch.setattr("t5x_lite.parallel.mesh._LARGEST_RING", 1)
+    assert torus_sides(make_mesh(sizes(1, 8, 1))) == {}
+
+
+def test_a_weight_is_gathered_and_its_gradient_scattered_side_by_side():
+    mesh = make_mesh(sizes(1, 8, 1))
+    # Whole numbers: no order of sums rounds.
+    weight, x = np.random.default_rng(0).integers(-3, 4, (2, 16, 16)).astype(np.float32)
+
+    def loss(weight, x):
+        return jnp.square(x @ whole(weight, "float32", "embed", "mlp")).sum()
+
+    lies, rows = NamedSharding(mesh, PartitionSpec("fsdp")), axes_sharding(("batch", None), mesh)
+    with on_mesh(mesh):
+        at_once = jax.jit(jax.grad(loss), out_shardings=lies)(weight, x)
+        with on_sides({"fsdp": (4, 2)}):
+            step = jax.jit(jax.grad(loss), in_shardings=(lies, rows), out_shardings=lies)
+            program = step.lower(weight, x).compile()
+    staged = program(jax.device_put(weight, lies), jax.device_put(x, rows))
+    np.testing.assert_array_equal(staged, at_once)
+    found = account(program.as_text(), mesh.shape, unknown_trips=1).collectives
+    size = weight.nbytes
+    # Parts of two devices, then of four; and the sums in the other order. (A CPU's compiler knows no reduce-scatter:
+    # twice the bytes.)
+    assert sorted(c.sent for c in found if c.kind == "all-gather") == [size / 8, size * 3 / 4]
+    assert sorted(c.sent / 2 for c in found if c.kind == "all-reduce") == [size / 8, size * 3 / 4]
+
+
+def test_tensor_parallel_weights_stay_split():
+    mesh = make_mesh(sizes(1, 1, 8))
+    with on_mesh(mesh), on_sides({"model": (4, 2)}):
+        text = (
+            jax.jit(lambda weight: whole(weight, "bfloat16", "embed", "mlp"))
+            .lower(jnp.zeros((8, 16)))
+            .as_text()
+        )
+    assert "sharding_constraint" not in text

@@ -24,6 +24,10 @@ def test_the_rows_of_a_single_process_are_all(sizes):
     for name, array in placed.items():
         assert array.sharding == batch_sharding(mesh)
         np.testing.assert_array_equal(array, batch[name])
+    plan = types.SimpleNamespace(
+        batch=lambda step, keep: {"tokens": step * batch["tokens"][keep(16)]}
+    )
+    np.testing.assert_array_equal(rows.read(plan, 2)["tokens"], 2 * batch["tokens"])
 
 
 @pytest.mark.parametrize(

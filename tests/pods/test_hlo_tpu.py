@@ -104,6 +104,49 @@ def test_a_reduction_of_which_parts_are_kept_is_a_reduce_scatter():
     assert (one.kind, one.axes, one.sent) == ("reduce-scatter", ("fsdp",), 2 * 256 * 128 * 3 / 4)
 
 
+# Several are combined: reduced by one instruction, of which each device keeps its part of every array.
+COMBINED = """HloModule m
+
+%add (x: bf16[], y: bf16[]) -> bf16[] {
+  %x = bf16[] parameter(0)
+  %y = bf16[] parameter(1)
+  ROOT %s = bf16[] add(%x, %y)
+}
+
+%all-reduce-scatter (p: bf16[256,128], q: bf16[64,256]) -> (bf16[64,128], bf16[64,64]) {
+  %p = bf16[256,128]{1,0:T(8,128)(2,1)S(1)} parameter(0)
+  %q = bf16[64,256]{0,1:T(8,128)(2,1)S(1)} parameter(1)
+  %sums = (bf16[256,128]{1,0:T(8,128)(2,1)}, bf16[64,256]{0,1:T(8,128)(2,1)}) all-reduce(%p, %q), channel_id=1, \
+replica_groups={{0,4,8,12},{1,5,9,13},{2,6,10,14},{3,7,11,15}}, use_global_device_ids=true, to_apply=%add
+  %place = u32[] partition-id()
+  %zero = u32[] constant(0)
+  %first = bf16[256,128]{1,0:T(8,128)(2,1)} get-tuple-element(%sums), index=0
+  %part = bf16[64,128]{1,0:T(8,128)(2,1)S(1)} dynamic-slice(%first, %place, %zero), dynamic_slice_sizes={64,128}
+  %second = bf16[64,256]{0,1:T(8,128)(2,1)} get-tuple-element(%sums), index=1
+  %other = bf16[64,64]{0,1:T(8,128)(2,1)S(1)} dynamic-slice(%second, %zero, %place), dynamic_slice_sizes={64,64}
+  ROOT %parts = (bf16[64,128]{1,0:T(8,128)(2,1)S(1)}, bf16[64,64]{0,1:T(8,128)(2,1)S(1)}) tuple(%part, %other)
+}
+
+ENTRY %main (a: bf16[256,128], b: bf16[64,256]) -> (bf16[64,128], bf16[64,64]) {
+  %a = bf16[256,128]{1,0:T(8,128)(2,1)} parameter(0)
+  %b = bf16[64,256]{0,1:T(8,128)(2,1)} parameter(1)
+  ROOT %f = (bf16[64,128]{1,0:T(8,128)(2,1)S(1)}, bf16[64,64]{0,1:T(8,128)(2,1)S(1)}) fusion(%a, %b), \
+kind=kCustom, calls=%all-reduce-scatter
+}
+"""
+
+
+def test_combined_reductions_are_a_reduce_scatter_where_of_each_a_part_is_kept():
+    both = 2 * (256 * 128 + 64 * 256)
+    (one,) = account(COMBINED, AXES, unknown_trips=1).collectives
+    assert (one.kind, one.axes, one.sent) == ("reduce-scatter", ("fsdp",), both * 3 / 4)
+    whole = COMBINED.replace(
+        " dynamic-slice(%second, %zero, %place), dynamic_slice_sizes", " copy(%second), x"
+    )
+    (one,) = account(whole, AXES, unknown_trips=1).collectives
+    assert (one.kind, one.sent) == ("all-reduce", 2 * both * 3 / 4)
+
+
 def test_a_collective_of_every_device_with_itself_sends_nothing():
     alone = ",".join(f"{{{device}}}" for device in range(16))
     text = SCATTER.replace("{0,4,8,12},{1,5,9,13},{2,6,10,14},{3,7,11,15}", alone)

@@ -91,6 +91,7 @@ JOBS: dict[str, tuple[str, dict[str, str]]] = {
     "lora": ("runlocal,lora", TWO_BY_TWO),
     "rollout": ("runlocal,ppo_rollout", {}),
     "generate": ("runlocal,generate", {}),
+    "many": ("runlocal,full", {"topology": "v5e:8x8", "mesh.fsdp": "64", "batch.size": "64"}),
     "slices": ("runlocal,full", {"mesh.slice": "2", "model.remat": "none"}),
     "too large": (
         "runlocal,full",
@@ -127,6 +128,14 @@ def test_a_train_step_holds_its_state_once_and_multiplies_what_the_model_asks_fo
     assert 1 <= step["flops"] * 4 / step["model_flops"] <= 1.05
     assert found["fits"] and found["memory"] >= step["arguments"] + step["temporaries"]
     assert sent(step, ("all-gather",)) > 0 and sent(step, REDUCTIONS) > 0
+
+
+@needs_libtpu
+def test_an_axis_over_a_whole_plane_gathers_and_scatters_the_least(checks):
+    """64 chips: at once, and not along one side after the other, libtpu would write both as all-reduces (2.0)."""
+    (step,) = checks["many"]["programs"].values()
+    assert step["fsdp_sent"] <= 1.2 * step["fsdp_minimum"]
+    assert sent(step, ("all-gather",)) > 0.5 * step["fsdp_minimum"]
 
 
 @needs_libtpu

@@ -224,7 +224,7 @@ def test_advice_names_what_helps():
     found = advice(made("v5e:2x2", 20.0, data=4, fsdp=1), config)
     assert "--config.mesh.data=1 --config.mesh.fsdp=-1" in found[0]
     (found,) = advice(made("v5e:2x2", 1.0, traffic=2.1), config)
-    assert "2.1 times what it must" in found
+    assert "2.10 times what it must" in found and "--config.mesh.fsdp=1" in found
 
 
 def test_the_search_takes_the_most_rows_a_second_of_what_fits(monkeypatch):
