@@ -17,6 +17,7 @@ from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.decoding.structure import Structure, Values, prepare
 from t5x_lite.errors import InputError
 from t5x_lite.models.config import Execution, T5Config
+from t5x_lite.models.gathered import on_sides
 from t5x_lite.models.masks import segment_ids_from_tokens
 from t5x_lite.models.t5 import T5
 from t5x_lite.params.adapters import variables as model_variables
@@ -216,6 +217,10 @@ class Generator:
         return sample(next_logits, cache, structure, values, keys, with_logprobs=with_logprobs)
 
 
+# `on_sides`: a rollout's weights lie whole, and would be split to be gathered side by side, with every token.
+
+
+@on_sides({})
 def encode_once(
     model: T5,
     variables: Any,
@@ -238,6 +243,7 @@ def make_next_logits(
     """One step of the model, as the loops call it."""
     apply: Any = model.apply
 
+    @on_sides({})
     def next_logits(
         tokens: jax.Array, position: jax.Array, cache: Cache
     ) -> tuple[jax.Array, Cache]:

@@ -6,16 +6,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from t5x_lite.models.t5_scorer import T5Scorer
 
 Params = dict[str, Any]
+Example = jax.Array | np.ndarray
 
 
-def token_example() -> jax.Array:
-    """What a classifier is initialized with: int32 [1, 2]."""
-    return jnp.ones((1, 2), jnp.int32)
+def token_example() -> np.ndarray:
+    """What a classifier is initialized with: int32 [1, 2]. No device's: those of a pod check hold no arrays."""
+    return np.ones((1, 2), np.int32)
 
 
 def hidden_example(d_model: int) -> jax.Array:
@@ -23,22 +25,22 @@ def hidden_example(d_model: int) -> jax.Array:
     return jnp.zeros((1, 1, d_model))
 
 
-def text_examples(module: nn.Module) -> tuple[jax.Array, ...]:
+def text_examples(module: nn.Module) -> tuple[np.ndarray, ...]:
     """An example for each text that a classifier or reward model reads: two for a prompt and a response."""
     return (token_example(),) * (2 if isinstance(module, T5Scorer) else 1)
 
 
-def init_module(module: nn.Module, rng: jax.Array, *examples: jax.Array) -> Params:
+def init_module(module: nn.Module, rng: jax.Array, *examples: Example) -> Params:
     """Random float32 parameters of a module that takes these arrays."""
     return _values(module.init(rng, *examples)["params"])
 
 
-def init_jitted(module: nn.Module, rng: jax.Array, *examples: jax.Array) -> Params:
+def init_jitted(module: nn.Module, rng: jax.Array, *examples: Example) -> Params:
     """`init_module` as one program: on a mesh, the example's single row could not be split op by op."""
     return jax.jit(lambda rng: init_module(module, rng, *examples))(rng)
 
 
-def abstract_module(module: nn.Module, *examples: jax.Array) -> tuple[Params, Params]:
+def abstract_module(module: nn.Module, *examples: Example) -> tuple[Params, Params]:
     """Each parameter's `jax.ShapeDtypeStruct`, and its logical axis names; nothing is computed."""
     boxed = jax.eval_shape(lambda: module.init(jax.random.key(0), *examples)["params"])
     axes = jax.tree.map(lambda leaf: tuple(leaf.names), boxed, is_leaf=_is_box)

@@ -43,8 +43,12 @@ def whole(weight: jax.Array, dtype: str, *names: str | None) -> jax.Array:
     mesh, spec = jax.sharding.get_abstract_mesh(), PartitionSpec()
     if not mesh.empty:
         spec = spec_of(*names)
-    # What no row of the batch is laid over (tensor parallelism) stays split.
+    # What no row of the batch is laid over (tensor parallelism) stays split; and a weight that its axes do not divide
+    # lies whole (`parallel.shardings.fitting_shardings`).
     split = _axes_of(spec) & _axes_of(spec_of("batch")) if spec else set()
+    for size, over in zip(weight.shape, spec, strict=False):
+        if size % math.prod(mesh.shape[axis] for axis in _as_tuple(over)):
+            split = set()
     sides = {axis: sizes for axis, sizes in (_SIDES.get() or {}).items() if axis in split}
     if not sides:
         return weight.astype(dtype)

@@ -186,12 +186,16 @@ def test_a_weight_is_gathered_and_its_gradient_scattered_side_by_side():
     assert sorted(c.sent / 2 for c in found if c.kind == "all-reduce") == [size / 8, size * 3 / 4]
 
 
-def test_tensor_parallel_weights_stay_split():
-    mesh = make_mesh(sizes(1, 1, 8))
-    with on_mesh(mesh), on_sides({"model": (4, 2)}):
-        text = (
-            jax.jit(lambda weight: whole(weight, "bfloat16", "embed", "mlp"))
-            .lower(jnp.zeros((8, 16)))
-            .as_text()
-        )
-    assert "sharding_constraint" not in text
+@pytest.mark.parametrize(
+    ("given", "sides", "embed"),
+    [
+        (sizes(1, 1, 8), {"model": (4, 2)}, 16),  # tensor parallelism: no weight is gathered
+        (sizes(1, 8, 1), {"fsdp": (4, 2)}, 12),  # eight do not divide it: it lies whole
+    ],
+    ids=["tensor", "odd"],
+)
+def test_weights_that_are_not_gathered(given, sides, embed):
+    weight = jnp.zeros((embed, 16))
+    with on_mesh(make_mesh(given)), on_sides(sides):
+        cast = jax.jit(lambda weight: whole(weight, "bfloat16", "embed", "mlp"))
+        assert "sharding_constraint" not in cast.lower(weight).as_text()

@@ -78,6 +78,10 @@ def compiled(jobs: dict[str, tuple[str, dict[str, str]]]) -> dict[str, Any]:
 
 
 TWO_BY_TWO = {"mesh.fsdp": "2", "mesh.model": "2", "model.remat": "none"}
+ONE_LAYER = {
+    "model.architecture.num_encoder_layers": "1",
+    "model.architecture.num_decoder_layers": "1",
+}
 WRONG = {
     "topology": ({"topology": "v5e:3x7"}, "no TPU topology 'v5e:3x7'"),
     "batch": ({"batch.size": "7"}, "config.batch.size = 7 must be a multiple of 4"),
@@ -91,6 +95,17 @@ JOBS: dict[str, tuple[str, dict[str, str]]] = {
     "lora": ("runlocal,lora", TWO_BY_TWO),
     "rollout": ("runlocal,ppo_rollout", {}),
     "generate": ("runlocal,generate", {}),
+    "many rollout": (
+        "runlocal,ppo_rollout",
+        ONE_LAYER
+        | {
+            "topology": "v5e:8x8",
+            "mesh.fsdp": "64",
+            "ppo.prompts": "64",
+            "ppo.minibatch_size": "64",
+        },
+    ),
+    "reward": ("runlocal,reward", ONE_LAYER),
     "many": ("runlocal,full", {"topology": "v5e:8x8", "mesh.fsdp": "64", "batch.size": "64"}),
     "slices": ("runlocal,full", {"mesh.slice": "2", "model.remat": "none"}),
     "too large": (
@@ -157,11 +172,19 @@ def test_a_rollout_gathers_the_weights_once(checks):
     assert sent(gather, ("all-gather",)) > 0.9 * 2 * PARAMETERS * 3 / 4  # in bfloat16 at least
     tokens = generate["flops"] * 4 / generate["model_flops"]
     assert tokens > 0.9, "the loop counts as often as it runs"
-    of_tokens = [c for c in generate["collectives"] if c[3] > 1]
-    assert sum(c[2] for c in of_tokens) < 1024, of_tokens
+    for name in ("rollout", "many rollout"):
+        collectives = checks[name]["programs"]["generate"]["collectives"]
+        of_tokens = [c for c in collectives if c[3] > 1]
+        assert sum(c[2] for c in of_tokens) < 1024, of_tokens
     # In place of that, generation with the weights as they are trained gathers them with every token.
     plain = checks["generate"]["programs"]["generate"]
     assert sum(c[2] for c in plain["collectives"] if c[3] > 1) > 1024
+
+
+@needs_libtpu
+def test_a_reward_step_compiles(checks):
+    (step,) = checks["reward"]["programs"].values()
+    assert step["flops"] * 4 / step["model_flops"] >= 1
 
 
 @needs_libtpu
