@@ -38,6 +38,7 @@ _OF_A_FILE = {
     "tokenizer.byte_fallback": True,  # emoji
     "data.labels.nothate": ("2", "False"),
     "data.labels.hate": ("0", "1", "True"),
+    "batch.buckets": 3,
     "checkpoint.every_steps": 200,
     "evaluation.every_steps": 200,
 }
@@ -150,7 +151,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "positive": "hate",
                 "max_length": 96,
             },
-            "batch": {"size": 64, "buckets": 3},
+            "batch": {"size": 64, "buckets": 1},
             "train": {"steps": 200},
             "loss": {"kind": "cross_entropy", "margin": 0.0, "center": 0.0},
             "optimizer": {

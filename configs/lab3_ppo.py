@@ -124,6 +124,7 @@ _CHANGES = {
         "data.truncation": "end",
         "rollout.length": 64,
         "ppo.steps": 35,
+        "evaluation.draws": 4,
     },
     "runlocal": {
         "model.source": "random",
@@ -283,7 +284,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "every_steps": 10,
                 "rows_while_training": 32,
                 "batch_size": 32,
-                "draws": 4,  # responses to a row, before and after
+                "draws": 2,  # responses to a row, before and after
                 "best_of": 1,
                 "bootstrap_samples": 2000,
                 "samples": 3,

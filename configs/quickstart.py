@@ -61,7 +61,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             },
             "data": {
                 "train": {**rows, "split": "train", "limit": 64 if tiny else 0},
-                "evaluation": {**rows, "split": "test", "limit": 8 if tiny else 100},
+                "evaluation": {
+                    **rows,
+                    "split": "test",
+                    "limit": 8 if tiny else 40 if rude else 100,
+                },
                 "denoising": {
                     "steps": 0,
                     "encoder_length": 128,
@@ -90,7 +94,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             "batch": {
                 "size": 8 if tiny else 0,
                 "tokens": 0 if tiny else 4096,
-                "buckets": 1 if tiny else 3,
+                "buckets": 1 if tiny or rude else 3,
                 "multiple": 16,
                 "pack": False,
                 "accumulation": 1,
@@ -120,7 +124,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             "mesh": {"slice": 1, "data": -1, "fsdp": 1, "model": 1},
             "checkpoint": {"every_steps": 10 if tiny else 50, "keep": 2},
             "evaluation": {
-                "every_steps": 10 if tiny else 50,
+                "every_steps": 10 if tiny else 60 if rude else 50,
                 "batch_tokens": 4096,
                 "mbr_candidates": 0,
                 "bootstrap_samples": 200 if tiny else 2000,

@@ -146,7 +146,9 @@ def run_ppo(
             with _timed(times, "total"):
                 batch = prompts(step - 1)
                 with _timed(times, "rollout"):
-                    responses = roller.respond(state.trainable, frozen, batch, step - 1)
+                    responses = jax.block_until_ready(
+                        roller.respond(state.trainable, frozen, batch, step - 1)
+                    )
                 with _timed(times, "forward_pass"):
                     scored = jax.block_until_ready(
                         roller.score(state.trainable, frozen, reference, responses.inputs)
