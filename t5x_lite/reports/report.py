@@ -19,7 +19,10 @@ from t5x_lite.reports.scores import scores_blocks
 CURVES_FILE = "curves.png"
 
 # Sections come in this order, others in between by name: a reader wants results first, settings last.
-_FIRST = ("summary", "differences", "scores", "training", "data", "parameters")
+_FIRST = (
+    "summary", "differences", "scores", "before and after", "toxicity of responses", "judges",
+    "training", "data", "parameters",
+)  # fmt: skip
 _LAST = ("samples", "environment", "config")
 
 _SECTION = 2  # the level of a section's heading
