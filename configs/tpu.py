@@ -17,8 +17,13 @@ configs/pod_check.py:SIZE,MODE compiles for (global batch 128, 512 / 128 tokens;
     large  lora  v5e:2x4   (1, 8, 1)           1.3                    1.41                       0.21
     xl     lora  v5e:2x4   (1, 8, 1)           2.9                    1.41                       0.53
     xxl    lora  v5e:2x4   (1, 8, 1)           7.2                    1.41                       1.65
+    small  ppo   v5e:1x1   (1, 1, 1)           4.6                    1.05                       0.45
+    base   ppo   v5e:2x4   (1, 8, 1)           4.1                    1.02                       0.21
 
-For PPO it names v5e:1x1 (small), v5e:2x4 (base, large, xl) and v5p:2x2x1 (xxl), not compiled yet: check before.
+(of PPO, 128 prompts and as many responses: rollout, scores and two epochs; the most that one of its programs holds).
+For the other sizes of PPO it names v5e:2x4 (large, xl) and v5p:2x2x1 (xxl), not compiled yet: check before, by
+
+    t5x-lite --config configs/pod_check.py:xl,ppo --workdir runs/pod_xl_ppo
 
 Hardware: one slice as in the table; on several hosts, the same command on each.
 Checked by the compiler, not yet run on a TPU. What comes out: what the recipe says.
