@@ -152,7 +152,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "max_length": 96,
             },
             "batch": {"size": 64, "buckets": 1},
-            "train": {"steps": 200},
+            "train": {"steps": 120},
             "loss": {"kind": "cross_entropy", "margin": 0.0, "center": 0.0},
             "optimizer": {
                 "name": "adamw",
@@ -171,8 +171,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "final_fraction": 0.0,
             },
             "mesh": {"slice": 1, "data": -1, "fsdp": 1, "model": 1},
-            "checkpoint": {"every_steps": 100, "keep": 1},
-            "evaluation": {"every_steps": 100, "samples": 5},
+            "checkpoint": {"every_steps": 60, "keep": 1},
+            "evaluation": {"every_steps": 60, "samples": 5},
             "logging": {"every_steps": 5, "tensorboard": True},
         }
     )

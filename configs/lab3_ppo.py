@@ -236,7 +236,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             },
             "rollout": {"length": 112, "length_range": (), "mask_first_token": False},
             "ppo": {
-                "steps": 30,
+                "steps": 20,
                 "prompts": 32,
                 "samples_per_prompt": 1,
                 "minibatch_size": 16,
