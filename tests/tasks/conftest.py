@@ -65,6 +65,22 @@ def compiled_once(compilation_cache: pathlib.Path) -> Iterator[None]:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Iterator[Any]:
+    """These tests are of whole runs of tiny models: compiling them well would take longer than running them.
+
+    Not a fixture: those of a session are made before it, and a run must be compiled as the one that it is compared
+    with. The environment is for programs that a test starts.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+        jax.config.update("jax_disable_most_optimizations", True)
+        try:
+            return (yield)
+        finally:
+            jax.config.update("jax_disable_most_optimizations", False)
+
+
 class Finished(NamedTuple):
     """A run that was never stopped, and its folder as it was before each step: what a kill would have left then."""
 

@@ -88,16 +88,15 @@ def test_killed(finished, tiny_config, step):
 
 
 def test_stopped_amid_an_evaluation(finished, tiny_config, tmp_path, monkeypatch):
-    put_batch = scoring.put_batch
-    patience = [1]
+    signals = [signal.SIGTERM]
 
-    def signaling(batch, mesh):
-        if patience and not patience.pop():
-            signal.raise_signal(signal.SIGTERM)
-        return put_batch(batch, mesh)
+    class Signaling(scoring.OwnRows):
+        def read(self, batches, step):
+            if signals:
+                signal.raise_signal(signals.pop())
+            return super().read(batches, step)
 
-    patience[:] = [0]
-    monkeypatch.setattr(scoring, "put_batch", signaling)
+    monkeypatch.setattr(scoring, "OwnRows", Signaling)
     with pytest.raises(Stopped, match="step 3"):
         finetune.run(tiny_config(), str(tmp_path))
     assert not any("evaluation/loss" in record for record in metrics_of(tmp_path))
