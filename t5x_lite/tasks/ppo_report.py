@@ -22,6 +22,8 @@ from t5x_lite.tasks.ppo_rewards import Judge
 _ROUGE_POINTS = 0.01
 _LENGTH_SHARE = 0.15
 _TABLE_ROWS = 20
+# Of `Measured`, in the order of its tables.
+_NUMBERS = ("reward", "toxicity", "rouge1", "rouge2", "words", "kl")
 
 PANELS = (
     Panel(r"ppo/mean_scores|evaluation/reward", "Reward", "score a response"),
@@ -56,15 +58,13 @@ class Measured:
 
     def numbers(self) -> dict[str, np.ndarray]:
         """The columns by name."""
-        names = ("reward", "toxicity", "rouge1", "rouge2", "words", "kl")
-        columns = {name: getattr(self, name) for name in names}
+        columns = {name: getattr(self, name) for name in _NUMBERS}
         return columns | {f"toxicity by {name}": column for name, column in self.judges.items()}
 
     def take(self, chosen: np.ndarray) -> Measured:
         """Of these responses alone."""
         responses = [self.responses[i] for i in chosen.tolist()]
-        names = ("rows", "reward", "toxicity", "rouge1", "rouge2", "words", "kl")
-        columns = {name: getattr(self, name)[chosen] for name in names}
+        columns = {name: getattr(self, name)[chosen] for name in ("rows", *_NUMBERS)}
         judges = {name: column[chosen] for name, column in self.judges.items()}
         return Measured(responses, **columns, judges=judges)
 
