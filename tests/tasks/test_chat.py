@@ -101,7 +101,8 @@ def test_what_ends_a_text(term):
     program.wait_for("> ")
     program.type("half")
     program.wait_for("half")
-    time.sleep(0.5)  # Python misses a signal between the echo of a key and its wait for the next one
+    # Between the echo of a key and its wait for the next one, Python's prompt misses a signal.
+    time.sleep(0.5)
     program.type("\x03")
     assert got(program) == "interrupt"
     program.wait_for("> ")
