@@ -100,7 +100,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "accumulation": 1,
             },
             "train": {
-                "steps": 20 if tiny else 60 if rude else 150,
+                "steps": 20 if tiny else 60 if rude else 100,
                 "trainable": "adapters" if lora else "full",
                 "frozen_dtype": "float32",
             },
