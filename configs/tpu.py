@@ -19,9 +19,12 @@ configs/pod_check.py:SIZE,MODE compiles for (global batch 128, 512 / 128 tokens;
     xxl    lora  v5e:2x4   (1, 8, 1)           7.2                    1.41                       1.65
     small  ppo   v5e:1x1   (1, 1, 1)           4.6                    1.05                       0.45
     base   ppo   v5e:2x4   (1, 8, 1)           4.1                    1.02                       0.21
+    large  ppo   v5e:2x4   (1, 8, 1)           4.6                    1.01                       0.75
+    xl     ppo   v5e:2x4   (1, 4, 2)           6.1                    1.01                       2.00
+    xxl    ppo   v5e:4x4   (1, 4, 4)          11.9                    1.00                       3.78
 
 (of PPO, 128 prompts and as many responses: rollout, scores and two epochs; the most that one of its programs holds).
-For the other sizes of PPO it names v5e:2x4 (large, xl) and v5p:2x2x1 (xxl), not compiled yet: check before, by
+A row of PPO is had by
 
     t5x-lite --config configs/pod_check.py:xl,ppo --workdir runs/pod_xl_ppo
 
