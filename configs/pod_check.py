@@ -10,10 +10,11 @@ them). Slices: v4, v5e, v5p and v6e with a size in chips (v5e:4x4, v5p:2x2x2); c
 
 tries what config.candidates names with every mesh, and prints the flags of the best that fits.
 
-Hardware: any Linux machine on x86-64 with libtpu (pip install 't5x-lite[pods]'), seconds to two minutes a compile of a train
-step and 4 GB of memory for XXL (PPO, whose layers are not scanned: ten minutes and 11 GB from large on); without libtpu the CPU's compiler stands in, and the report says what it cannot know. What comes
-out: report.md with the memory of a chip, FLOPs, traffic over each mesh axis, an estimate of the step's time, the
-largest buffers, and what to change where it does not fit.
+Hardware: any Linux machine on x86-64 with libtpu (pip install 't5x-lite[pods]'); seconds to two minutes a compile and
+4 GB of memory for XXL (PPO, whose layers are not scanned: ten minutes and 11 GB from large on). Without libtpu the
+CPU's compiler stands in, and the report says what it cannot know. What comes out: report.md with the memory of a chip,
+FLOPs, traffic over each mesh axis, an estimate of the step's time, the largest buffers, and what to change where it
+does not fit.
 """
 
 import ml_collections
