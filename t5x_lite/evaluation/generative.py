@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
 import numpy as np
 from etils import epath
+from jax.sharding import Mesh
 
 from t5x_lite.console import progress
+from t5x_lite.data.plan import Plan
 from t5x_lite.errors import InputError
+from t5x_lite.parallel.own_rows import OwnRows
 from t5x_lite.parallel.sharing import share_out
 
-# (encoder_input_tokens [rows, encoder_length], indices [rows]) -> generated tokens [rows, length], on the host.
-Decode = Callable[[np.ndarray, np.ndarray], np.ndarray]
+# (encoder_input_tokens [rows, encoder_length], as the batches have them, indices [rows]) -> generated tokens
+# [rows, length], on the host.
+Decode = Callable[[Any, np.ndarray], np.ndarray]
 
 
 class Detokenizer(Protocol):
@@ -24,6 +28,17 @@ class Detokenizer(Protocol):
     def decode(self, sequences: Iterable[Iterable[int]]) -> list[str]:
         """One text a sequence of token ids, without special tokens, ending at the first eos."""
         ...
+
+
+def own_batches(plan: Plan, mesh: Mesh) -> Iterator[tuple[np.ndarray, dict[str, jax.Array]]]:
+    """The batches of `generate_texts`: those of the plan on the devices, each process building its own rows alone.
+
+    plan: without packing; the indices are those of its examples.
+    """
+    own, name = OwnRows(mesh), "encoder_input_tokens"
+    for step in range(plan.steps_per_epoch):
+        batch = plan.batch(step, own.of)
+        yield plan.indices(step), own.put({name: batch[name]})
 
 
 def generate_texts(
@@ -39,7 +54,7 @@ def generate_texts(
 
     `batches` yields (indices int [batch], batch): the row numbers, -1 for padding rows, and a batch with
     `encoder_input_tokens`. `decode` gets both; the indices let a sampler fold the row into its rng, so that a row's
-    sample does not depend on its batch. With several processes, `batches` and what `decode` returns have all rows on
+    sample does not depend on its batch. With several processes, the indices and what `decode` returns have all rows on
     each; they share out making texts of them.
     `on_text(row, text)` is called as outputs appear. `done` are rows that an earlier run decoded: batches of such rows
     alone are not decoded again, and the others keep their shape, so that a resumed run decodes what one that was never

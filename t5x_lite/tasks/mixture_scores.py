@@ -15,7 +15,7 @@ from t5x_lite.data.plan import Plan
 from t5x_lite.data.templates import render
 from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.evaluation.comparison import Columns, score_outputs
-from t5x_lite.evaluation.generative import SamplesFile, generate_texts
+from t5x_lite.evaluation.generative import SamplesFile, generate_texts, own_batches
 from t5x_lite.evaluation.intervals import Bootstrap, bootstrap_mean, paired_difference
 from t5x_lite.models.t5 import T5
 from t5x_lite.reports.scores import points
@@ -67,7 +67,7 @@ def score_tasks(
         outputs = generate_texts(
             decode,
             vocabulary,
-            ((plan.indices(step), plan.batch(step)) for step in range(plan.steps_per_epoch)),
+            own_batches(plan, mesh),
             len(inputs),
             on_text=samples.write,
         )

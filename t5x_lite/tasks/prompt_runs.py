@@ -23,11 +23,11 @@ from t5x_lite.decoding import mbr
 from t5x_lite.decoding.generate import Generator
 from t5x_lite.decoding.scored import scored_texts
 from t5x_lite.decoding.settings import GenerationSettings
-from t5x_lite.evaluation.generative import Decode, Predictions, generate_texts
+from t5x_lite.evaluation.generative import Decode, Predictions, generate_texts, own_batches
 from t5x_lite.evaluation.rouge import agreement
 from t5x_lite.models.t5 import T5
 from t5x_lite.parallel.processes import from_process_zero
-from t5x_lite.parallel.shardings import put_batch, row_multiple
+from t5x_lite.parallel.shardings import row_multiple
 from t5x_lite.parallel.sharing import share_out
 from t5x_lite.params.gather import whole
 
@@ -141,7 +141,7 @@ class Decoder:
         texts = generate_texts(
             self._make_decode(run, prompt, np.array([group[0] for group in groups]), numbers),
             self._vocabulary,
-            ((plan.indices(step), plan.batch(step)) for step in range(plan.steps_per_epoch)),
+            own_batches(plan, self._mesh),
             len(groups),
             on_text=write,
             done=done,
@@ -180,10 +180,10 @@ class Decoder:
         """Makes `decode`; with scores, it puts those of each index into `numbers`."""
         candidates = run.settings.num_return_sequences
 
-        def decode(tokens: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        def decode(tokens: jax.Array, indices: np.ndarray) -> np.ndarray:
             output = self._generator.generate(
                 self._params,
-                put_batch({"encoder_input_tokens": tokens}, self._mesh)["encoder_input_tokens"],
+                tokens,
                 run.settings,
                 self._rng,
                 row_ids=row_ids[np.maximum(indices, 0)],

@@ -23,14 +23,13 @@ from t5x_lite.decoding.structure import prepare
 from t5x_lite.errors import InputError
 from t5x_lite.evaluation.comparison import score_outputs
 from t5x_lite.evaluation.constants import best_constants
-from t5x_lite.evaluation.generative import SamplesFile, generate_texts
+from t5x_lite.evaluation.generative import Decode, SamplesFile, generate_texts, own_batches
 from t5x_lite.evaluation.intervals import Bootstrap
 from t5x_lite.evaluation.rouge import agreement
 from t5x_lite.evaluation.teacher_forced import evaluate_loss
 from t5x_lite.models.config import T5Config
 from t5x_lite.models.t5 import T5
 from t5x_lite.parallel.own_rows import OwnRows
-from t5x_lite.parallel.shardings import put_batch
 from t5x_lite.parallel.sharing import share_out
 from t5x_lite.params.gather import whole
 from t5x_lite.tasks.text import Split
@@ -130,7 +129,7 @@ def score_split(
     outputs = generate_texts(
         make_decode(config, model, params, vocabulary, mesh, adapters),
         vocabulary,
-        ((plan.indices(step), plan.batch(step)) for step in range(plan.steps_per_epoch)),
+        own_batches(plan, mesh),
         len(inputs),
         on_text=samples.write,
     )
@@ -165,7 +164,7 @@ def make_decode(
     vocabulary: Vocabulary,
     mesh: Mesh,
     adapters: Any = None,
-) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+) -> Decode:
     """Makes the `decode(tokens, indices)` of `evaluation.generative.generate_texts`, by the `generation` section and
     `evaluation.mbr_candidates`.
     """
@@ -176,10 +175,9 @@ def make_decode(
     generator = Generator(model.config, model.execution, vocabulary)
     rng = jax.random.fold_in(jax.random.key(config.seed), 1)
 
-    def decode(tokens: np.ndarray, indices: np.ndarray) -> np.ndarray:
-        placed = put_batch({"tokens": tokens}, mesh)["tokens"]
+    def decode(tokens: jax.Array, indices: np.ndarray) -> np.ndarray:
         output = generator.generate(
-            params, placed, settings, rng, row_ids=np.maximum(indices, 0), adapters=adapters
+            params, tokens, settings, rng, row_ids=np.maximum(indices, 0), adapters=adapters
         )
         of_row = whole(output.tokens).reshape(len(tokens), settings.num_return_sequences, -1)
         if not candidates:

@@ -12,7 +12,7 @@ from t5x_lite.data.prompts import NoPrompt
 from t5x_lite.data.tokenizer_training import train_tokenizer
 from t5x_lite.decoding.generate import Generator
 from t5x_lite.decoding.settings import GenerationSettings
-from t5x_lite.evaluation.generative import generate_texts
+from t5x_lite.evaluation.generative import generate_texts, own_batches
 from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.init import init_params
 from t5x_lite.models.t5 import T5
@@ -107,8 +107,7 @@ def test_scoring(tools, monkeypatch):
             Examples(Ragged.from_lists(prompts), Ragged.from_lists([[1]] * 40)),
             shapes, seed=None, pack=False, pad_id=0, decoder_start_id=0,
         )  # fmt: skip
-        batches = ((plan.indices(step), plan.batch(step)) for step in range(plan.steps_per_epoch))
         assert plan.steps_per_epoch > len(shapes)
-        assert len(generate_texts(decode, vocabulary, batches, 40)) == 40
+        assert len(generate_texts(decode, vocabulary, own_batches(plan, mesh), 40)) == 40
         counts.append(made[0].compilations)
     assert counts[0] <= len(shapes) and counts[1] == counts[0] and len(made) == 1

@@ -79,7 +79,7 @@ def finished(load, decoded, tmp_path_factory, compiled_once):
             for place, index in enumerate(indices):
                 if index >= 0:
                     key = run.file, int(row_ids[index])
-                    decoded[key] = self, tokens[place], outputs[place]
+                    decoded[key] = self, np.asarray(tokens)[place], outputs[place]
             return outputs
 
         return record
