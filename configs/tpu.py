@@ -24,7 +24,7 @@ configs/pod_check.py:SIZE,MODE compiles for (global batch 128, 512 / 128 tokens;
     xxl    ppo   v5e:4x4   (1, 4, 4)          11.9                    1.00                       3.78
 
 (of PPO, 128 prompts and as many responses: rollout, scores and two epochs; the most that one of its programs holds).
-A row of PPO is had by
+Any row is had again by
 
     t5x-lite --config configs/pod_check.py:xl,ppo --workdir runs/pod_xl_ppo
 

@@ -35,10 +35,10 @@ def own_batches(plan: Plan, mesh: Mesh) -> Iterator[tuple[np.ndarray, dict[str, 
 
     plan: without packing; the indices are those of its examples.
     """
-    own, name = OwnRows(mesh), "encoder_input_tokens"
+    own = OwnRows(mesh)
     for step in range(plan.steps_per_epoch):
-        batch = plan.batch(step, own.of)
-        yield plan.indices(step), own.put({name: batch[name]})
+        tokens = plan.batch(step, own.of)["encoder_input_tokens"]
+        yield plan.indices(step), own.put({"encoder_input_tokens": tokens})
 
 
 def generate_texts(

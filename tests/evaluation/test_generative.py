@@ -5,11 +5,15 @@ import json
 import numpy as np
 import pytest
 
+from t5x_lite.data.buckets import make_shapes
+from t5x_lite.data.features import Examples, Ragged
+from t5x_lite.data.plan import Plan
 from t5x_lite.errors import InputError
 from t5x_lite.evaluation.comparison import score_outputs
-from t5x_lite.evaluation.generative import SamplesFile, generate_texts
+from t5x_lite.evaluation.generative import SamplesFile, generate_texts, own_batches
 from t5x_lite.evaluation.intervals import Bootstrap
 from t5x_lite.evaluation.rouge import ROUGE_TYPES
+from t5x_lite.parallel.mesh import make_mesh
 
 BOOTSTRAP = Bootstrap(resamples=500, confidence=0.95, seed=0)
 
@@ -55,6 +59,22 @@ def test_rows_come_back_in_order_once_each():
 def test_plan_and_data_that_differ(order, message):
     with pytest.raises(InputError, match=message):
         generate_texts(decode, Letters(), plan(order), 3)
+
+
+@pytest.mark.parametrize("data", [1, 8])
+def test_own_batches_are_the_examples_by_their_indices(data):
+    inputs = [[10 + row] * (1 + row % 3) for row in range(11)]
+    examples = Examples(Ragged.from_lists(inputs), Ragged.from_lists([[1]] * 11))
+    shapes = make_shapes([(1, 1), (3, 1)], size=8, tokens=0, row_multiple=8)
+    batches = Plan(examples, shapes, seed=3, pack=False, pad_id=0, decoder_start_id=0)
+    mesh = make_mesh({"slice": 1, "data": data, "fsdp": 1, "model": 8 // data})
+    seen = []
+    for indices, batch in own_batches(batches, mesh):
+        for index, tokens in zip(indices, np.asarray(batch["encoder_input_tokens"]), strict=True):
+            if index >= 0:
+                assert [token for token in tokens.tolist() if token] == inputs[index]
+                seen.append(index)
+    assert sorted(seen) == list(range(11))
 
 
 def test_samples_file_grows_while_decoding_and_ends_in_order(tmp_path):

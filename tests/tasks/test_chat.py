@@ -83,35 +83,38 @@ def got(program: Program) -> str:
 @pytest.mark.parametrize("term", ["xterm", "dumb"])  # a dumb terminal does not mark pastes
 def test_what_ends_a_text(term):
     program = Program("-c", READER, term=term)
-    # Before its prompt stands, the program does not read keys: the terminal itself would take them.
-    program.wait_for(r"READY\n(.|\n)*> ")
+    # Before its prompt stands, the program does not read keys: the terminal itself would take them. With the prompt it
+    # asks the terminal to mark pastes.
+    prompt = "\x1b\\[\\?2004h> " if term == "xterm" else "> "
+    program.wait_for("READY")
+    program.wait_for(prompt)
     program.type("\nA: one\rB: two\r")
     time.sleep(0.3)  # a person's empty line is no part of what came before
     program.type("\r")
     assert got(program) == repr("A: one\nB: two")
-    program.wait_for("> ")
+    program.wait_for(prompt)
     paste = f"{DIALOGUE}\n\n#Person1#: Oh.\n"
     program.type(PASTE.format(paste) if term == "xterm" else paste)
     time.sleep(0.3)
     program.type("\r")
     assert got(program) == repr(paste.strip("\n"))
-    program.wait_for("> ")
+    program.wait_for(prompt)
     program.type("/settings top_k=5\r")
     assert got(program) == repr("/settings top_k=5")
-    program.wait_for("> ")
+    program.wait_for(prompt)
     program.type("half")
     program.wait_for("half")
     # Between the echo of a key and its wait for the next one, Python's prompt misses a signal.
     time.sleep(0.5)
     program.type("\x03")
     assert got(program) == "interrupt"
-    program.wait_for("> ")
+    program.wait_for(prompt)
     program.type("A: one\r")
     program.wait_for("A: one")
     program.wait_for("  ")  # the prompt of a second line
     program.type("\x04")
     assert got(program) == repr("A: one")
-    program.wait_for("> ")
+    program.wait_for(prompt)
     program.type("\x04")
     assert got(program) == "None" and program.ends() == 0
 
