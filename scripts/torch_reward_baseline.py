@@ -27,8 +27,8 @@ from t5x_lite.interop.classifiers import open_classifier
 from t5x_lite.models.t5_classifier import T5Classifier
 from t5x_lite.optim.schedules import make_schedule
 from t5x_lite.reports.tables import markdown_table
-from t5x_lite.tasks.classifier_training import make_plan
-from t5x_lite.tasks.holdout import read_with_holdout
+from t5x_lite.wiring.classifier_training import make_plan
+from t5x_lite.wiring.holdout import read_with_holdout
 
 try:
     import torch

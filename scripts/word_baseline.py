@@ -28,9 +28,9 @@ from t5x_lite.errors import InputError
 from t5x_lite.evaluation.intervals import Bootstrap, bootstrap_mean, paired_difference
 from t5x_lite.evaluation.toxicity import paired_p_value
 from t5x_lite.reports.tables import markdown_table
-from t5x_lite.tasks.classifier import NONE, label_numbers, label_values
-from t5x_lite.tasks.holdout import read_with_holdout
-from t5x_lite.tasks.text import read_rows
+from t5x_lite.tasks.classifier.run import NONE, label_numbers, label_values
+from t5x_lite.wiring.holdout import read_with_holdout
+from t5x_lite.wiring.text import read_rows
 
 try:
     from sklearn.feature_extraction.text import TfidfVectorizer

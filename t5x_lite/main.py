@@ -60,7 +60,7 @@ def run() -> None:
         spec, workdir, overrides = parse(arguments)
         config = load_config(spec, overrides)
         with joined(launch, config.to_json_best_effort(sort_keys=True)):
-            task = importlib.import_module(f"t5x_lite.tasks.{config.task}")
+            task = importlib.import_module(f"t5x_lite.tasks.{config.task}.run")
             task.run(config, os.path.expanduser(workdir))
     except InputError as error:
         _exit(str(error), 2)

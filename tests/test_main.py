@@ -315,7 +315,7 @@ BAD_INPUT = {
 def test_bad_input_is_one_line_before_anything_is_compiled_or_written(
     program, tmp_path, monkeypatch, name
 ):
-    from t5x_lite.tasks import finetune
+    from t5x_lite.tasks.finetune import run as finetune
 
     def too_late(*_, **__):
         raise AssertionError("training begins")
@@ -333,7 +333,7 @@ def test_bad_input_is_one_line_before_anything_is_compiled_or_written(
 
 
 def test_a_config_put_right_may_use_the_folder_of_the_wrong_one(program, tmp_path, monkeypatch):
-    from t5x_lite.tasks import finetune
+    from t5x_lite.tasks.finetune import run as finetune
 
     command = ["--config", QUICKSTART, "--workdir", tmp_path]
     assert program(*command, "--config.model.architecture.vocab_size=100")[0] == 2

@@ -8,7 +8,7 @@ import pytest
 from etils import epath
 
 from t5x_lite.config import load_config, shipped_configs
-from t5x_lite.tasks.text import get_vocabulary, read_rows
+from t5x_lite.wiring.text import get_vocabulary, read_rows
 
 CONFIGS = pytest.mark.parametrize("file", shipped_configs(), ids=lambda file: file.name)
 # A model that compiles in seconds, without the dropout that takes most of them, for as many steps as show all there is.
@@ -31,7 +31,7 @@ SMALLER = {
 @pytest.mark.parametrize("argument", ["", ":runlocal"])
 def test_fields_are_those_of_the_task(file: pathlib.Path, argument: str):
     config = load_config(f"{file}{argument}", {})
-    assert importlib.util.find_spec(f"t5x_lite.tasks.{config.task}")
+    assert importlib.util.find_spec(f"t5x_lite.tasks.{config.task}.run")
 
 
 @CONFIGS
@@ -86,7 +86,7 @@ def test_runlocal_runs(file: pathlib.Path, tmp_path: pathlib.Path):
         overrides["data.denoising.steps"] = "1"
     config = load_config(f"{file}:runlocal", overrides)
     assert all(rows.source == "bundled" for rows in config.data.values() if hasattr(rows, "source"))
-    importlib.import_module(f"t5x_lite.tasks.{config.task}").run(config, str(tmp_path))
+    importlib.import_module(f"t5x_lite.tasks.{config.task}.run").run(config, str(tmp_path))
     for name in ("config.json", "report.md", "report.html", "samples.jsonl"):
         assert (tmp_path / name).stat().st_size
     report = json.loads((tmp_path / "report.json").read_text())

@@ -27,7 +27,7 @@ import json, sys
 from t5x_lite.config import load_config
 from t5x_lite.errors import InputError
 from t5x_lite.pods.chips import topology_of
-from t5x_lite.tasks.pod_check_compile import check
+from t5x_lite.tasks.pod_check.compile import check
 
 def account(spec, flags):
     try:

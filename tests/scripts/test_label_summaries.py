@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from t5x_lite.config import load_config
-from t5x_lite.tasks.holdout import read_with_holdout
+from t5x_lite.wiring.holdout import read_with_holdout
 
 SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "scripts" / "label_summaries.py"
 

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from t5x_lite.config import load_config
 from t5x_lite.evaluation.text_classifier import load_text_classifier
 from t5x_lite.params.paths import flatten
-from t5x_lite.tasks import reward
+from t5x_lite.tasks.reward import run as reward
 
 SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "scripts" / "torch_reward_baseline.py"
 spec = importlib.util.spec_from_file_location("torch_reward_baseline", SCRIPT)

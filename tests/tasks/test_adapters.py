@@ -15,7 +15,9 @@ from t5x_lite.config import load_config
 from t5x_lite.errors import InputError, Stopped
 from t5x_lite.evaluation.adapter_check import AdapterCheck
 from t5x_lite.interop.peft import load_adapter
-from t5x_lite.tasks import evaluate, finetune, supervised
+from t5x_lite.tasks.evaluate import run as evaluate
+from t5x_lite.tasks.finetune import run as finetune
+from t5x_lite.wiring import supervised
 
 LORA = {
     "adapter.method": "lora",

@@ -6,7 +6,7 @@ import pytest
 
 from t5x_lite.config import load_config
 from t5x_lite.errors import InputError
-from t5x_lite.tasks import architectures
+from t5x_lite.tasks.architectures import run as architectures
 
 TINY = {"logging.tensorboard": "False"}
 

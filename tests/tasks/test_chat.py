@@ -17,14 +17,14 @@ from t5x_lite import load_pretrained
 from t5x_lite.config import load_config
 from t5x_lite.data.templates import find_template
 from t5x_lite.errors import InputError
-from t5x_lite.tasks import chat
+from t5x_lite.tasks.chat import run as chat
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 DIALOGUE = "#Person1#: Hi, Tom.\n\n#Person2#: Hi, Ann. The shop is shut today."
 # The terminal says where a paste begins and ends, once it was asked to.
 PASTE = "\x1b[200~{}\x1b[201~"
 READER = """
-from t5x_lite.tasks.chat_terminal import Terminal
+from t5x_lite.tasks.chat.terminal import Terminal
 terminal = Terminal()
 terminal.note("READY")
 while True:

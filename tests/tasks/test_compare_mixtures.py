@@ -8,7 +8,7 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from t5x_lite.config import load_config
 from t5x_lite.errors import InputError
-from t5x_lite.tasks import compare
+from t5x_lite.tasks.compare import run as compare
 
 REFERENCES = {
     "new": ["the red bag on a chair", "a lake by train", "cold since Monday"],

@@ -17,8 +17,8 @@ from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.init import init_params
 from t5x_lite.models.t5 import T5
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
-from t5x_lite.tasks import scoring
-from t5x_lite.tasks.prompt_runs import Decoder, Run
+from t5x_lite.tasks.prompt.runs import Decoder, Run
+from t5x_lite.wiring import scoring
 
 WORDS = "one two three four five six seven eight nine ten and or but not so he she it they we"
 

@@ -9,7 +9,8 @@ import pytest
 from t5x_lite import load_pretrained
 from t5x_lite.config import load_config
 from t5x_lite.errors import InputError, Stopped
-from t5x_lite.tasks import dpo, supervised
+from t5x_lite.tasks.dpo import run as dpo
+from t5x_lite.wiring import supervised
 
 TINY = {
     "model.architecture.d_model": "16",

@@ -6,7 +6,7 @@ import pytest
 
 from t5x_lite.config import load_config
 from t5x_lite.errors import InputError
-from t5x_lite.tasks import evaluate
+from t5x_lite.tasks.evaluate import run as evaluate
 
 
 @pytest.fixture(scope="session")

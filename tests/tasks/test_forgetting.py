@@ -5,7 +5,8 @@ import json
 import pytest
 
 from t5x_lite.config import load_config
-from t5x_lite.tasks import compare, mixture
+from t5x_lite.tasks.compare import run as compare
+from t5x_lite.tasks.mixture import run as mixture
 
 FILE = "lab2_forgetting.py"
 

@@ -13,9 +13,10 @@ from t5x_lite.errors import InputError
 from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.t5 import T5
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
-from t5x_lite.tasks import finetune, supervised
-from t5x_lite.tasks.adaptation import adaptation_of
-from t5x_lite.tasks.model import Loaded, _placed
+from t5x_lite.tasks.finetune import run as finetune
+from t5x_lite.wiring import supervised
+from t5x_lite.wiring.adaptation import adaptation_of
+from t5x_lite.wiring.model import Loaded, _placed
 
 FULL, LORA = "lab2_finetune.py", "lab2_lora.py"
 KINDS = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}

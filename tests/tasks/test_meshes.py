@@ -87,7 +87,7 @@ def outcome(tmp_path_factory):
         file, changes = TASKS[name]
         mesh = dict(zip(MESH_AXES[-len(sizes) :], sizes, strict=True))
         config = load_config(file, changes | {f"mesh.{a}": str(n) for a, n in mesh.items()})
-        task = importlib.import_module(f"t5x_lite.tasks.{config.task}")
+        task = importlib.import_module(f"t5x_lite.tasks.{config.task}.run")
         folder = tmp_path_factory.mktemp(name) / "run"
         devices = jax.devices()[: math.prod(sizes)]
         with pytest.MonkeyPatch.context() as patch:

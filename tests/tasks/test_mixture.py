@@ -10,8 +10,8 @@ from t5x_lite.config import load_config
 from t5x_lite.data.vocabulary import load_vocabulary
 from t5x_lite.errors import InputError
 from t5x_lite.params.paths import flatten
-from t5x_lite.tasks import mixture
-from t5x_lite.tasks.mixture_data import (
+from t5x_lite.tasks.mixture import run as mixture
+from t5x_lite.tasks.mixture.data import (
     all_texts,
     check_tasks,
     evaluation_splits,

@@ -11,7 +11,7 @@ from t5x_lite.interop.hf import load_hf
 from t5x_lite.models.config import Execution
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.params.stacking import unstack
-from t5x_lite.tasks.model import architecture_of, load_model
+from t5x_lite.wiring.model import architecture_of, load_model
 
 
 @pytest.fixture(scope="module")

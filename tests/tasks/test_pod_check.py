@@ -20,10 +20,12 @@ from t5x_lite.pods.hlo import Account, Collective
 from t5x_lite.pods.hlo_text import Array
 from t5x_lite.pods.model_flops import encode, forward
 from t5x_lite.pods.roofline import roofline
-from t5x_lite.tasks import pod_check, pod_check_ppo, pod_check_search
-from t5x_lite.tasks.pod_check_compile import Check, check
-from t5x_lite.tasks.pod_check_report import advice, search_sections, verdict
-from t5x_lite.tasks.ppo_wiring import make_parts
+from t5x_lite.tasks.pod_check import ppo as pod_check_ppo
+from t5x_lite.tasks.pod_check import run as pod_check
+from t5x_lite.tasks.pod_check import search as pod_check_search
+from t5x_lite.tasks.pod_check.compile import Check, check
+from t5x_lite.tasks.pod_check.report import advice, search_sections, verdict
+from t5x_lite.tasks.ppo.parts import make_parts
 
 SMALLER = {
     "topology": "cpu:8",

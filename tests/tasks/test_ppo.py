@@ -17,10 +17,12 @@ from t5x_lite.interop.hf import load_hf
 from t5x_lite.params.fingerprint import fingerprint
 from t5x_lite.params.paths import flatten
 from t5x_lite.rl.rewards import make_rewards
-from t5x_lite.tasks import ppo, ppo_rewards, ppo_texts
-from t5x_lite.tasks.holdout import read_with_holdout
-from t5x_lite.tasks.ppo_rewards import probe
-from t5x_lite.tasks.ppo_wiring import in_range
+from t5x_lite.tasks.ppo import rewards as ppo_rewards
+from t5x_lite.tasks.ppo import run as ppo
+from t5x_lite.tasks.ppo import texts as ppo_texts
+from t5x_lite.tasks.ppo.parts import in_range
+from t5x_lite.tasks.ppo.rewards import probe
+from t5x_lite.wiring.holdout import read_with_holdout
 
 SHORT = {
     "kind": "function",
@@ -367,7 +369,7 @@ def test_the_labs_split():
     lengths = [500] * 10_022 + [10] * 200
     rows = [{"id": str(i), "dialogue": "x" * length} for i, length in enumerate(lengths[::-1])]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("t5x_lite.tasks.holdout.read_rows", lambda data, name: rows)
+        patch.setattr("t5x_lite.wiring.holdout.read_rows", lambda data, name: rows)
         train, evaluation = read_with_holdout(
             data, 0, lambda rows: in_range(rows, "dialogue", data.characters)
         )

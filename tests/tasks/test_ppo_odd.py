@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from t5x_lite.tasks import ppo, ppo_rewards
+from t5x_lite.tasks.ppo import rewards as ppo_rewards
+from t5x_lite.tasks.ppo import run as ppo
 from tests.tasks.test_ppo import SHORT, CountsWords, metrics_of, report_of, tiny
 
 

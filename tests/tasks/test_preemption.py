@@ -13,7 +13,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 # Steps of 0.3 s, so that the signal comes amid them.
 SLOW_PROGRAM = """
 import sys, time
-from t5x_lite.tasks import supervised
+from t5x_lite.wiring import supervised
 iterate = supervised.iterate
 def slowly(*arguments, **settings):
     for batch in iterate(*arguments, **settings):

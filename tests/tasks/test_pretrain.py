@@ -9,7 +9,7 @@ from t5x_lite import load_pretrained
 from t5x_lite.config import load_config
 from t5x_lite.data.vocabulary import load_vocabulary
 from t5x_lite.errors import InputError
-from t5x_lite.tasks import pretrain
+from t5x_lite.tasks.pretrain import run as pretrain
 
 TINY = {
     "model.architecture.d_model": "16",

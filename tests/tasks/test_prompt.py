@@ -9,7 +9,8 @@ import pytest
 from t5x_lite.config import load_config
 from t5x_lite.data.sources import load_rows
 from t5x_lite.errors import InputError
-from t5x_lite.tasks import prompt, prompt_runs
+from t5x_lite.tasks.prompt import run as prompt
+from t5x_lite.tasks.prompt import runs as prompt_runs
 
 SMALL = {
     "model.architecture.d_model": "16",

@@ -12,8 +12,8 @@ from t5x_lite.data.vocabulary import load_vocabulary
 from t5x_lite.errors import InputError
 from t5x_lite.evaluation.text_classifier import load_text_classifier
 from t5x_lite.interop.hub import model_directory
-from t5x_lite.tasks import classifier
-from t5x_lite.tasks.model import encoder_of
+from t5x_lite.tasks.classifier import run as classifier
+from t5x_lite.wiring.model import encoder_of
 
 TINY = {
     "data.train.source": "bundled/toxicity",

@@ -12,7 +12,8 @@ from safetensors.numpy import load_file
 
 from t5x_lite.checkpoints import Checkpoints
 from t5x_lite.errors import InputError, Stopped
-from t5x_lite.tasks import finetune, scoring, supervised
+from t5x_lite.tasks.finetune import run as finetune
+from t5x_lite.wiring import scoring, supervised
 
 SHARED_FILES = ("samples.jsonl", "model/model.safetensors", "model/tokenizer.json")
 

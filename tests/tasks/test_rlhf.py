@@ -12,15 +12,16 @@ from t5x_lite.evaluation.intervals import Bootstrap
 from t5x_lite.evaluation.preferences import preference_scores
 from t5x_lite.evaluation.text_classifier import load_text_classifier
 from t5x_lite.rl.rewards import check_rewards, make_rewards
-from t5x_lite.tasks import classifier, reward
-from t5x_lite.tasks.holdout import read_with_holdout
-from t5x_lite.tasks.ppo_report import (
+from t5x_lite.tasks.classifier import run as classifier
+from t5x_lite.tasks.ppo.report import (
     Measured,
     agreement_of_judges,
     comparison,
     finite_ones,
     warnings,
 )
+from t5x_lite.tasks.reward import run as reward
+from t5x_lite.wiring.holdout import read_with_holdout
 
 LENGTH = {
     "short": {

@@ -9,8 +9,8 @@ from etils import epath
 from t5x_lite.data.features import Ragged, fingerprint
 from t5x_lite.data.vocabulary import load_vocabulary
 from t5x_lite.models.config import T5Config
-from t5x_lite.tasks.text import evaluation_plan, get_vocabulary, make_split, read_rows
-from t5x_lite.tasks.workdir import claim_workdir
+from t5x_lite.wiring.text import evaluation_plan, get_vocabulary, make_split, read_rows
+from t5x_lite.wiring.workdir import claim_workdir
 
 MODEL = T5Config(
     vocab_size=384,

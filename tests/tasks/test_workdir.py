@@ -8,8 +8,8 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from t5x_lite.errors import InputError
-from t5x_lite.tasks import workdir
-from t5x_lite.tasks.workdir import claim_workdir, is_claimed, local_copy, open_workdir
+from t5x_lite.wiring import workdir
+from t5x_lite.wiring.workdir import claim_workdir, is_claimed, local_copy, open_workdir
 
 CONFIG = ConfigDict(
     {

@@ -1,0 +1,1 @@
+"""Encoder-only, encoder-decoder and decoder-only stacks, trained alike and compared."""

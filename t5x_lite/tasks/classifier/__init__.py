@@ -1,0 +1,1 @@
+"""Text classifiers: trained, and judged on texts of their own and of another kind."""

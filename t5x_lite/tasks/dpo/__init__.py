@@ -1,0 +1,1 @@
+"""Preference tuning without a reward model."""

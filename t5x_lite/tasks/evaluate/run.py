@@ -1,0 +1,46 @@
+"""Scoring of a model as it is: config -> rows -> tokens -> loss and generated texts -> scores -> report."""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from t5x_lite.models.config import Execution
+from t5x_lite.parallel.mesh import make_mesh, on_mesh
+from t5x_lite.parallel.shardings import row_multiple
+from t5x_lite.reports.outcome import report_outcome
+from t5x_lite.wiring.adaptation import check_loads, load_for
+from t5x_lite.wiring.model import load_model
+from t5x_lite.wiring.scoring import check_generation, make_loss, score_split
+from t5x_lite.wiring.text import check_texts, evaluation_plan, get_vocabulary, make_split, read_rows
+from t5x_lite.wiring.workdir import claim_workdir, open_workdir
+
+
+def run(config: ConfigDict, workdir: str) -> None:
+    """Runs the task. Whatever may be wrong with the input is found before anything is compiled."""
+    mesh = make_mesh(config.mesh.to_dict())
+    check_generation(config)
+    check_loads(config.adapter)
+    check_texts(config.data, ("evaluation",))
+    rows = read_rows(config.data, "evaluation")
+    folder = open_workdir(workdir, config)
+    with on_mesh(mesh):
+        vocabulary = get_vocabulary(config, rows, folder)
+        split = make_split(config.data, rows, vocabulary, "evaluation")
+        execution = Execution(dtype=config.model.dtype, attention=config.model.attention)
+        loaded = load_model(config.model, execution, vocabulary, mesh, config.seed)
+        model = loaded.model
+        check_generation(config, model.config, vocabulary)
+        plan = evaluation_plan(
+            split.examples,
+            model.config,
+            tokens=config.evaluation.batch_tokens,
+            row_multiple=row_multiple(mesh),
+        )
+        claim_workdir(folder, config)
+        params = loaded.make()
+        adapters = load_for(loaded, params, config.adapter, mesh)
+        loss = make_loss(model, plan, mesh)(params, lambda: False, adapters)
+        scores, samples = score_split(
+            config, model, params, vocabulary, split, plan, [], mesh, folder, adapters
+        )
+    report_outcome(config, folder, params, scores, samples, {"teacher-forced": loss})

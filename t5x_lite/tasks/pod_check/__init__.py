@@ -1,0 +1,1 @@
+"""A step compiled for TPUs that are not there."""

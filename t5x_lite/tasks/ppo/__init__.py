@@ -1,0 +1,1 @@
+"""PPO, RLOO and GRPO against a reward."""

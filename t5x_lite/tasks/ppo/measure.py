@@ -1,0 +1,104 @@
+"""Responses to the evaluation rows of a PPO run, seeded, and their scores."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from t5x_lite.data.plan import Plan
+from t5x_lite.data.sources import Row
+from t5x_lite.data.templates import render
+from t5x_lite.data.vocabulary import Vocabulary
+from t5x_lite.params.gather import whole
+from t5x_lite.rl.loop import Roller
+from t5x_lite.rl.rewards import WeightedSum
+from t5x_lite.tasks.ppo import report as ppo_report
+from t5x_lite.tasks.ppo.parts import Parts, prompts_of, sum_rows
+from t5x_lite.tasks.ppo.rewards import Judge
+from t5x_lite.tasks.ppo.texts import Texts
+
+_EVALUATION_SEED = 1_000_003  # added to the seed: responses that are measured are no rollouts
+
+
+class Measure:
+    """Answers the evaluation rows with given weights, and scores the answers.
+
+    plan: of the rows, unshuffled. roller: of the training, whose programs are used again.
+    """
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        vocabulary: Vocabulary,
+        rows: Sequence[Row],
+        plan: Plan,
+        parts: Parts,
+        roller: Roller,
+        reward: WeightedSum,
+        toxicity: Judge,
+        judges: Mapping[str, Judge],
+    ):
+        self._rows, self._plan = list(rows), plan
+        self._parts, self._reward = parts, reward
+        self._toxicity, self._judges = toxicity, judges
+        settings = roller.settings.updated({"num_return_sequences": 1})
+        self._roller = dataclasses.replace(
+            roller, settings=settings, seed=config.seed + _EVALUATION_SEED
+        )
+        self._texts = Texts(config, vocabulary, rows)
+        self._references = [render(config.data.target, row) for row in rows]
+
+    def __call__(self, trainable: Any, limit: int, draws: int) -> ppo_report.Measured:
+        """`draws` responses to each of the first `limit` rows (0: all), one draw after the other."""
+        found = [self._respond(trainable, limit or len(self._rows), draw) for draw in range(draws)]
+        rows, extended, texts, kl = (
+            list(itertools.chain(*parts)) for parts in zip(*found, strict=True)
+        )
+        references = [self._references[i] for i in rows]
+        return ppo_report.measure(
+            extended, rows, references, texts, np.array(kl), self._reward, self._toxicity,
+            self._judges,
+        )  # fmt: skip
+
+    def best_of(self, trainable: Any, count: int) -> ppo_report.Measured:
+        """Of `count` responses to every row the one with the highest reward. No weight is trained."""
+        drawn = self(trainable, 0, count)
+        rewards = np.where(np.isfinite(drawn.reward), drawn.reward, -np.inf).reshape(count, -1)
+        best = rewards.argmax(axis=0)
+        return drawn.take(best * rewards.shape[1] + np.arange(rewards.shape[1]))
+
+    def _respond(
+        self, trainable: Any, limit: int, draw: int
+    ) -> tuple[list[int], list[Row], list[str], list[float]]:
+        extended: list[Row] = []
+        texts: list[str] = []
+        rows: list[int] = []
+        kl: list[float] = []
+        prompts = prompts_of(self._plan)
+        for step in range(self._plan.steps_per_epoch):
+            if len(rows) >= limit:
+                break
+            batch = prompts(step)
+            number = draw * self._plan.steps_per_epoch + step
+            responses = self._roller.respond(trainable, self._parts.frozen, batch, number)
+            scored = self._roller.score(
+                trainable, self._parts.frozen, self._parts.reference, responses.inputs
+            )
+            tokens = whole(responses.inputs["decoder_target_tokens"])
+            lengths = whole(responses.lengths)
+            real = np.flatnonzero(batch.rows >= 0)[: limit - len(rows)]
+            of_batch, written = self._texts.of(
+                batch.rows[real], [tokens[i, : lengths[i]] for i in real]
+            )
+            extended += of_batch
+            texts += written
+            rows += batch.rows[real].tolist()
+            difference = jnp.subtract(scored.logprobs, scored.ref_logprobs)
+            kl += sum_rows(difference, responses.mask)[real].tolist()
+        return rows, extended, texts, kl

@@ -1,0 +1,127 @@
+"""What judges the responses of a PPO run: its rewards, an independent judge, and a look at both before step 1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from t5x_lite.console import log
+from t5x_lite.data.sources import Row
+from t5x_lite.evaluation.text_classifier import TextClassifier, load_text_classifier
+from t5x_lite.rl.rewards import OUTPUTS, ClassifierReward, Reward, WeightedSum
+from t5x_lite.wiring.classifier_training import put_rows
+from t5x_lite.wiring.trained_sources import trained
+
+Judge = Callable[[Sequence[Row], Sequence[str]], np.ndarray]
+
+
+def sources_of(config: ConfigDict) -> dict[str, str]:
+    """Every model source by the name of its field."""
+    found = {
+        "config.model.source": config.model.source,
+        "config.toxicity.source": config.toxicity.source,
+    }
+    for name, section in config.rewards.items():
+        if "source" in section:
+            found[f"config.rewards.{name}.source"] = section.source
+    return found | {f"config.judges.{name}.source": s.source for name, s in config.judges.items()}
+
+
+class Classifiers:
+    """Opens each source once; "train:" ones are trained in the folder first."""
+
+    def __init__(self, folder: epath.Path, mesh: Mesh):
+        self._folder, self._mesh = folder, mesh
+        self._opened: dict[str, TextClassifier] = {}
+
+    def load(self, source: str) -> TextClassifier:
+        """The classifier of a source.
+
+        Raises:
+          InputError: as `load_text_classifier`.
+        """
+        if source not in self._opened:
+            name = "".join(c if c.isalnum() else "_" for c in source)
+            place = trained(source, self._folder / f"trained_{name}")
+            self._opened[source] = load_text_classifier(
+                place, put=put_rows(self._mesh), mesh=self._mesh
+            )
+        return self._opened[source]
+
+
+def make_judge(section: ConfigDict, classifiers: Classifiers) -> ClassifierReward:
+    """(rows, responses) -> p(toxic), of the section `toxicity` or one of `judges`.
+
+    Raises:
+      InputError: the classifier has no such label.
+    """
+    judge = classifiers.load(section.source)
+    judge.index(section.label)
+    return ClassifierReward(judge, section.label, OUTPUTS[1], section.text)
+
+
+def probe(
+    probes: Mapping[str, str], row: Row, reward: WeightedSum, judge: Judge
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The lab's look at the reward model: what a clean and a toxic text get.
+
+    Args:
+      probes: {"clean": text, "toxic": text}.
+      row: the one that both texts stand as responses to.
+
+    Returns:
+      A row a text for the report: the text, its reward, each part of that, p(toxic) of the judge, and of each
+      classifier all logits and probabilities; and what to warn of: labels that look swapped.
+    """
+    table = []
+    for name, text in probes.items():
+        rows, texts = [{**row, "raw_response": text, "prompt": ""}], [text]
+        shown: dict[str, Any] = {
+            "text": text,
+            "meant to be": name,
+            "reward": float(reward(rows, texts)[0]),
+            "p(toxic) of the judge": float(judge(rows, texts)[0]),
+        }
+        for part, (_, one) in reward.parts.items():
+            shown[part] = float(np.asarray(one(rows, texts))[0])
+            shown |= _all_outputs(part, one, rows, texts)
+        table.append(shown)
+    found = []
+    by_name = {line["meant to be"]: line for line in table}
+    clean, toxic = by_name["clean"], by_name["toxic"]
+    if clean["p(toxic) of the judge"] >= toxic["p(toxic) of the judge"]:
+        found.append(
+            f"The judge finds {clean['text']!r} no less toxic than {toxic['text']!r}: is config.toxicity.label the"
+            " toxic one?"
+        )
+    if clean["reward"] < toxic["reward"]:
+        found.append(
+            f"The reward prefers {toxic['text']!r} ({toxic['reward']:.3g}) to {clean['text']!r} ({clean['reward']:.3g})"
+            ": are the labels of a reward swapped?"
+        )
+    for warning in found:
+        log.warning("%s", warning)
+    return table, found
+
+
+def _all_outputs(
+    name: str, reward: Reward, rows: Sequence[Row], texts: Sequence[str]
+) -> dict[str, str]:
+    if not isinstance(reward, ClassifierReward):
+        return {}
+    classifier, read = reward.classifier, reward.texts(rows, texts)
+    return {
+        f"{name}, {title}": ", ".join(
+            f"{label} {value:.3f}"
+            for label, value in zip(classifier.labels, values[0], strict=True)
+        )
+        for title, values in (
+            ("logits", classifier.logits(read)),
+            ("probabilities", classifier.probabilities(read)),
+        )
+    }

@@ -1,0 +1,1 @@
+"""Denoising of plain texts."""

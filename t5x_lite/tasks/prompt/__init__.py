@@ -1,0 +1,1 @@
+"""Prompts and settings, scored and side by side."""

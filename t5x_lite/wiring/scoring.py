@@ -1,0 +1,193 @@
+"""Score a split: the loss of its references, and generated texts beside the baselines. What `finetune` ends with and
+`evaluate` is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from t5x_lite.data.plan import Plan
+from t5x_lite.data.templates import render
+from t5x_lite.data.vocabulary import Vocabulary
+from t5x_lite.decoding import mbr
+from t5x_lite.decoding.generate import Generator
+from t5x_lite.decoding.settings import GenerationSettings
+from t5x_lite.decoding.structure import prepare
+from t5x_lite.errors import InputError
+from t5x_lite.evaluation.comparison import score_outputs
+from t5x_lite.evaluation.constants import best_constants
+from t5x_lite.evaluation.generative import Decode, SamplesFile, generate_texts, own_batches
+from t5x_lite.evaluation.intervals import Bootstrap
+from t5x_lite.evaluation.rouge import agreement
+from t5x_lite.evaluation.teacher_forced import evaluate_loss
+from t5x_lite.models.config import T5Config
+from t5x_lite.models.t5 import T5
+from t5x_lite.parallel.own_rows import OwnRows
+from t5x_lite.parallel.sharing import share_out
+from t5x_lite.params.gather import whole
+from t5x_lite.train.step import Batch, make_eval_step
+from t5x_lite.wiring.text import Split
+
+_CONFIDENCE = 0.95
+_LEAD_TURNS = 3
+
+
+class Loss(Protocol):
+    """The loss of a split under parameters, and adapters beside them; None where `stopping()` became true."""
+
+    def __call__(
+        self, params: Any, stopping: Callable[[], bool], adapters: Any = None
+    ) -> dict[str, float] | None:
+        """{"evaluation/loss": ..., ...}."""
+
+
+def check_generation(
+    config: ConfigDict, model: T5Config | None = None, vocabulary: Vocabulary | None = None
+) -> GenerationSettings:
+    """The `generation` section; with the model, its token ids too are checked.
+
+    Raises:
+      InputError: an unknown setting, settings that contradict each other, or that the model cannot follow.
+    """
+    settings = GenerationSettings.from_mapping(
+        config.generation.to_dict(), where="config.generation"
+    )
+    if config.evaluation.mbr_candidates and not settings.do_sample:
+        raise InputError(
+            "config.evaluation.mbr_candidates: the candidates are samples; set config.generation.do_sample"
+        )
+    if model is not None:
+        prepare(settings, model, 1, vocabulary)
+    return settings
+
+
+def make_loss(model: T5, plan: Plan, mesh: Mesh) -> Loss:
+    """Makes `loss(params, stopping, adapters=None)`: {"evaluation/loss": ..., ...} of all rows of the plan (see
+    `evaluation.teacher_forced`), or None if `stopping()` becomes true before the end.
+    """
+    eval_step, rows = jax.jit(make_eval_step(model)), OwnRows(mesh)
+
+    def loss(
+        params: Any, stopping: Callable[[], bool], adapters: Any = None
+    ) -> dict[str, float] | None:
+        def batches() -> Iterator[Batch]:
+            for step in range(plan.steps_per_epoch):
+                if step and stopping():
+                    return
+                yield rows.read(plan, step)
+
+        result = evaluate_loss(
+            lambda params, batch: eval_step(params, batch, adapters or None),
+            params,
+            batches(),
+            total=plan.steps_per_epoch,
+        )
+        if stopping():
+            return None
+        return {f"evaluation/{name}": value for name, value in result.items()}
+
+    return loss
+
+
+def score_split(
+    config: ConfigDict,
+    model: T5,
+    params: Any,
+    vocabulary: Vocabulary,
+    split: Split,
+    plan: Plan,
+    train_targets: list[str],
+    mesh: Mesh,
+    workdir: epath.Path,
+    adapters: Any = None,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Generates for every row (samples.jsonl), and scores.
+
+    Args:
+      params: unrolled.
+      plan: of the split's examples, unshuffled.
+      train_targets: what the constant baseline is searched on; empty leaves it out.
+      adapters: that act beside `params`, unrolled.
+
+    Returns:
+      The result of `evaluation.comparison.score_outputs` with the published scores beside it, and the first
+      `evaluation.samples` rows with outputs.
+    """
+    # As the templates see them, uncut: the baselines and the report's readers get whole texts.
+    inputs = [row[config.data.cut_field] for row in split.rows]
+    references = [render(config.data.target, row) for row in split.rows]
+    samples = SamplesFile(
+        workdir / "samples.jsonl", [row["id"] for row in split.rows], inputs, references
+    )
+    outputs = generate_texts(
+        make_decode(config, model, params, vocabulary, mesh, adapters),
+        vocabulary,
+        own_batches(plan, mesh),
+        len(inputs),
+        on_text=samples.write,
+    )
+    constants = None
+    if train_targets:
+        constants = best_constants(train_targets, use_stemmer=True, seed=config.seed)
+    result, columns = score_outputs(
+        outputs,
+        references,
+        inputs,
+        use_stemmer=True,
+        bootstrap=Bootstrap(config.evaluation.bootstrap_samples, _CONFIDENCE, config.seed),
+        lead_count=_LEAD_TURNS,
+        constants=constants,
+        shuffle_seed=config.seed if len(set(inputs)) > 1 else None,  # needs another dialogue
+    )
+    samples.finish(columns)
+    published = [{"name": name, **scores.to_dict()} for name, scores in config.published.items()]
+    shown = [
+        {"id": row["id"], "input": text, "reference": reference, "output": output}
+        for row, text, reference, output in zip(
+            split.rows, inputs, references, outputs, strict=True
+        )
+    ]
+    return result | {"published": published}, shown[: config.evaluation.samples]
+
+
+def make_decode(
+    config: ConfigDict,
+    model: T5,
+    params: Any,
+    vocabulary: Vocabulary,
+    mesh: Mesh,
+    adapters: Any = None,
+) -> Decode:
+    """Makes the `decode(tokens, indices)` of `evaluation.generative.generate_texts`, by the `generation` section and
+    `evaluation.mbr_candidates`.
+    """
+    candidates = config.evaluation.mbr_candidates
+    settings = check_generation(config)
+    if candidates:
+        settings = settings.updated({"num_return_sequences": candidates})
+    generator = Generator(model.config, model.execution, vocabulary)
+    rng = jax.random.fold_in(jax.random.key(config.seed), 1)
+
+    def decode(tokens: jax.Array, indices: np.ndarray) -> np.ndarray:
+        output = generator.generate(
+            params, tokens, settings, rng, row_ids=np.maximum(indices, 0), adapters=adapters
+        )
+        of_row = whole(output.tokens).reshape(len(tokens), settings.num_return_sequences, -1)
+        if not candidates:
+            return of_row[:, 0]
+        chosen = share_out(
+            len(of_row),
+            lambda own: [
+                mbr.choose(vocabulary.decode(row), agreement, symmetric=True) for row in of_row[own]
+            ],
+        )
+        return of_row[np.arange(len(tokens)), chosen]
+
+    return decode

@@ -1,0 +1,220 @@
+"""From a config to tokens: rows, vocabulary, examples, batch plans."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from etils import epath
+from ml_collections import ConfigDict
+
+from t5x_lite.data.buckets import choose_lengths, make_shapes
+from t5x_lite.data.curriculum import Curriculum
+from t5x_lite.data.features import Examples, ExampleSource, make_examples
+from t5x_lite.data.plan import Plan
+from t5x_lite.data.sources import Row, load_rows
+from t5x_lite.data.span_corruption import make_span_corruption
+from t5x_lite.data.templates import find_template
+from t5x_lite.data.tokenizer_training import train_tokenizer
+from t5x_lite.data.vocabulary import Vocabulary, load_vocabulary
+from t5x_lite.errors import InputError
+from t5x_lite.interop.hub import model_directory
+from t5x_lite.interop.t5x import is_t5x
+from t5x_lite.models.config import T5Config
+from t5x_lite.parallel.processes import from_process_zero
+from t5x_lite.wiring.workdir import is_claimed, local_copy
+
+TRAINED = "train"
+OF_THE_MODEL = "model"
+
+_EVALUATION_BUCKETS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Rows of text and their token examples, in the same order."""
+
+    rows: list[Row]
+    examples: Examples
+
+
+def check_texts(data: ConfigDict, names: Sequence[str]) -> None:
+    """Refuses templates that the columns of the rows cannot fill, before the rows are read.
+
+    Raises:
+      InputError: an unknown template, or a field that is no key of `columns`.
+    """
+    wanted = {
+        field: f"config.data.{name}"
+        for name in ("target", "template")
+        for field in find_template(data[name]).fields
+    }
+    wanted[data.cut_field] = "config.data.cut_field"
+    for name in names:
+        columns = data[name].columns
+        for field, where in wanted.items():
+            if field not in columns and field != "id":
+                raise InputError(
+                    f"{where} names {field!r}, but config.data.{name}.columns has"
+                    f" {', '.join(columns) or 'nothing'}: say which column it is"
+                )
+
+
+def read_rows(data: ConfigDict, name: str) -> list[Row]:
+    """The rows of `data.train` or `data.evaluation`.
+
+    Raises:
+      InputError: as `data.sources.load_rows`.
+    """
+    section = data[name]
+    return load_rows(
+        section.source,
+        section.split,
+        section.columns.to_dict(),
+        id_column=section.id_column,
+        exclude=section.exclude,
+        limit=section.limit,
+    )
+
+
+def get_vocabulary(config: ConfigDict, rows: list[Row], folder: epath.Path) -> Vocabulary:
+    """`vocabulary_of` all fields of `rows`."""
+    fields = sorted(set(rows[0]) - {"id"}) if rows else []
+    return vocabulary_of(config, [row[field] for field in fields for row in rows], folder)
+
+
+def vocabulary_of(config: ConfigDict, texts: Sequence[str], folder: epath.Path) -> Vocabulary:
+    """The tokenizer of `tokenizer.source`: a Hugging Face id or directory, or one of two words.
+
+    "model" takes the tokenizer that comes with `model.source`. "train" trains one on `texts` into folder/tokenizer; a
+    run that goes on there takes the one it began with.
+    """
+    section = config.tokenizer
+    if section.source != TRAINED:
+        if section.source == OF_THE_MODEL:
+            if is_t5x(config.model.source):
+                raise InputError(
+                    f"config.tokenizer.source: {config.model.source} is a t5x checkpoint, which comes"
+                    " without a tokenizer; give a directory or hub id"
+                )
+            return load_vocabulary(model_directory(config.model.source))
+        return load_vocabulary(section.source)
+
+    def train() -> None:
+        with local_copy(folder / "tokenizer", with_files=is_claimed(folder)) as directory:
+            if is_claimed(folder) and (directory / "tokenizer_config.json").exists():
+                return
+            train_tokenizer(
+                texts,
+                directory,
+                vocab_size=section.vocab_size,
+                algorithm=section.algorithm,
+                user_defined_symbols=section.user_defined_symbols,
+                extra_ids=section.extra_ids,
+                keep_newlines=section.keep_newlines,
+                byte_fallback=section.byte_fallback,
+                max_sentences=section.max_sentences,
+            )
+
+    from_process_zero(train)
+    with local_copy(folder / "tokenizer", with_files=True) as directory:
+        return load_vocabulary(directory)
+
+
+def make_split(data: ConfigDict, rows: list[Row], vocabulary: Vocabulary, name: str) -> Split:
+    """Tokenizes rows by the templates and lengths of the `data` section."""
+    examples = make_examples(
+        rows,
+        vocabulary,
+        template=data.template,
+        target=data.target,
+        encoder_length=data.encoder_length,
+        decoder_length=data.decoder_length,
+        truncation=data.truncation,
+        cut_field=data.cut_field,
+        name=name,
+    )
+    return Split(rows, examples)
+
+
+def check_batch(batch: ConfigDict, row_multiple: int) -> None:
+    """Refuses a `batch` section that fits no data, before the data is read."""
+    # Where the lengths come from the data, one token a row stands for them.
+    lengths = [(1, 1)] if isinstance(batch.buckets, int) else batch.buckets
+    make_shapes(lengths, size=batch.size, tokens=batch.tokens, row_multiple=row_multiple)
+
+
+def train_plan(
+    config: ConfigDict, split: Split, vocabulary: Vocabulary, model: T5Config, *, row_multiple: int
+) -> tuple[Plan, Plan | Curriculum]:
+    """The plan of the task's batches, and what the run draws from: that plan, or `data.denoising` before it."""
+    plan = bucketed_plan(config, split.examples, model, row_multiple=row_multiple)
+    denoising = config.data.denoising
+    if not denoising.steps:
+        return plan, plan
+    fields = sorted(set(split.rows[0]) - {"id"})
+    texts = [{"id": row["id"], "text": row[field]} for field in fields for row in split.rows]
+    corrupted = make_span_corruption(
+        texts,
+        vocabulary,
+        template="{text}",
+        encoder_length=denoising.encoder_length,
+        noise_density=denoising.noise_density,
+        mean_span_length=denoising.mean_span_length,
+        target=denoising.target,
+        seed=config.seed,
+        name="denoising",
+    )
+    first = bucketed_plan(config, corrupted, model, row_multiple=row_multiple)
+    return plan, Curriculum(first, denoising.steps, plan)
+
+
+def bucketed_plan(
+    config: ConfigDict, examples: ExampleSource, model: T5Config, *, row_multiple: int
+) -> Plan:
+    """The plan of a training source by the `batch` section: buckets fitted to the lengths, or as the config lists them;
+    one shape, the longest, when packed.
+    """
+    batch = config.batch
+    pack = "pack" in batch and batch.pack  # not every task can pack
+    if pack:
+        longest = int(examples.encoder_lengths.max()), int(examples.decoder_lengths.max())
+        budget = config.data.encoder_length, config.data.decoder_length
+        lengths: Any = [tuple(map(max, longest, budget))]
+    elif isinstance(batch.buckets, int):
+        lengths = choose_lengths(
+            examples.encoder_lengths, examples.decoder_lengths, batch.buckets, batch.multiple
+        )
+    else:
+        lengths = [tuple(pair) for pair in batch.buckets]
+    shapes = make_shapes(lengths, size=batch.size, tokens=batch.tokens, row_multiple=row_multiple)
+    return _plan(examples, shapes, model, seed=config.seed, pack=pack)
+
+
+def evaluation_plan(
+    examples: ExampleSource, config: T5Config, *, tokens: int, row_multiple: int
+) -> Plan:
+    """Each example once, in a few shapes of at most `tokens` encoder tokens a batch."""
+    lengths = choose_lengths(
+        examples.encoder_lengths, examples.decoder_lengths, _EVALUATION_BUCKETS, 16
+    )
+    tokens = max(tokens, lengths[-1][0] * row_multiple)
+    shapes = make_shapes(lengths, size=0, tokens=tokens, row_multiple=row_multiple)
+    # A small split needs no larger batches.
+    most = -(-len(examples.encoder_lengths) // row_multiple) * row_multiple
+    shapes = tuple(shape._replace(rows=min(shape.rows, most)) for shape in shapes)
+    return _plan(examples, shapes, config, seed=None, pack=False)
+
+
+def _plan(
+    examples: ExampleSource, shapes: Any, config: T5Config, *, seed: int | None, pack: bool
+) -> Plan:
+    return Plan(
+        examples,
+        shapes,
+        seed=seed,
+        pack=pack,
+        pad_id=config.pad_token_id,
+        decoder_start_id=config.decoder_start_token_id,
+    )
