@@ -1,0 +1,54 @@
+"""What a config says of a run that trains: how long, what a classifier learns, what is kept and logged."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Literal
+
+from t5x_lite.sections import Amount, Count, check
+
+
+@dataclasses.dataclass(frozen=True)
+class StepsSettings:
+    """How long."""
+
+    steps: Annotated[Count, "Updates of the whole run."]
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointSettings:
+    """What a run goes on from."""
+
+    every_steps: Annotated[Count, "Steps between two checkpoints."]
+    keep: Annotated[Count, "How many of the latest are kept."]
+
+
+@dataclasses.dataclass(frozen=True)
+class LoggingSettings:
+    """What is logged."""
+
+    every_steps: Annotated[
+        Count, "Steps between two lines of metrics.jsonl; each is a mean over them."
+    ]
+    tensorboard: Annotated[bool, "Whether TensorBoard gets them, too."]
+
+
+@dataclasses.dataclass(frozen=True)
+class Judgement:
+    """What a classifier or reward model learns."""
+
+    kind: Annotated[
+        Literal["cross_entropy", "preference"],
+        "Labels, or pairs: -log sigmoid(r_chosen - r_rejected - margin), Bradley-Terry.",
+    ]
+    margin: Annotated[
+        Amount,
+        "By how much the chosen response should be better at least (Touvron et al. 2023, arXiv:2307.09288).",
+    ]
+    center: Annotated[
+        Amount,
+        "Weight of (r_chosen + r_rejected)^2, which keeps rewards around 0 (Eisenstein et al. 2023, arXiv:2312.09244).",
+    ]
+
+    def __post_init__(self) -> None:
+        check(self, "loss")
