@@ -2,14 +2,14 @@
 
 A section is a frozen dataclass without defaults:
 
-    @dataclasses.dataclass(frozen=True)
-    class Schedule:
+    class Schedule(Section):
         name: Annotated[Literal["constant", "cosine"], "How the rate goes on after the warm-up."]
         warmup_steps: Annotated[int, AtLeast(0), "Steps over which the rate rises."]
 
 A field is a bool, int, float, str, a choice (`Literal`), a tuple or mapping of them, another section, a mapping of the
 user's own names to sections (`Mapping[str, Section]`), or one of several sections that a field tells apart (`ByKind`).
-`read` makes a section of plain values and is the only place that checks them; `to_dict` is its inverse.
+`read` makes a section of plain values, and `to_dict` is its inverse. Nothing else needs to check them: one that is made
+by hand is held to its declarations, too.
 """
 
 from __future__ import annotations
@@ -105,8 +105,30 @@ class ByKind:
         return next(kind for kind, cls in self.kinds.items() if type(section) is cls)
 
 
-@dataclasses.dataclass(frozen=True)
-class Config:
+@typing.dataclass_transform(frozen_default=True)
+class Section:
+    """What sections derive from: each is a frozen dataclass, checked when it is made.
+
+    name: what messages call one that is made by hand, e.g. "optimizer".
+
+    Raises:
+      InputError: a field of another type or out of bounds.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+    _name: ClassVar[str] = "config"
+
+    def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._name = name or cls._name
+        dataclasses.dataclass(frozen=True)(cls)
+
+    def __post_init__(self) -> None:
+        for field, declared in fields(type(self)).items():
+            _convert(declared, getattr(self, field), f"{self._name}.{field}")
+
+
+class Config(Section):
     """The sections of a task.
 
     FREE: the sections (by dotted name) that may change when a run goes on: what is trained does not depend on them,
@@ -157,10 +179,10 @@ class _Mismatch(Exception):
     """A value that is not of the type."""
 
 
-Section = TypeVar("Section")
+S = TypeVar("S")
 
 
-def read(cls: type[Section], values: Any, origin: Origin = "config.{}".format) -> Section:
+def read(cls: type[S], values: Any, origin: Origin = "config.{}".format) -> S:
     """The section that plain values describe: exactly its fields, each of its type and within its bounds.
 
     Args:
@@ -174,18 +196,6 @@ def read(cls: type[Section], values: Any, origin: Origin = "config.{}".format) -
         or values that contradict each other.
     """
     return _read(cls, values, "", origin)
-
-
-def check(section: Any, name: str) -> None:
-    """Holds a section that was made by hand to what its fields declare; for `__post_init__`.
-
-    name: what messages call the section.
-
-    Raises:
-      InputError: a field of another type or out of bounds.
-    """
-    for field, declared in fields(type(section)).items():
-        _convert(declared, getattr(section, field), f"{name}.{field}")
 
 
 def to_dict(section: Any) -> dict[str, Any]:
@@ -229,12 +239,13 @@ def _field(kind: Any) -> _Field:
     )
 
 
-def _read(cls: type[Section], values: Any, place: str, origin: Origin, having: str = "") -> Section:
+def _read(cls: type[S], values: Any, place: str, origin: Origin, having: str = "") -> S:
     """having: the tag that chose the section, for messages."""
     known = fields(cls)
     if not _is_mapping(values):
         raise InputError(
-            f"{origin(place)} must be a section with {', '.join(known)}, got {plain(values)!r}"
+            f"{origin(place) if place else 'config'} must be a section with {', '.join(known)},"
+            f" got {plain(values)!r}"
         )
     prefix = f"{place}." if place else ""
     for name in values:

@@ -17,38 +17,34 @@ from t5x_lite.sections import (
     ByKind,
     Expected,
     OneOf,
-    check,
+    Section,
     describe,
     read,
     to_dict,
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Tea:
+class Tea(Section, name="drink"):
     minutes: Annotated[float, Above(0), AtMost(10), "How long it draws."]
 
     def __post_init__(self):
-        check(self, "drink")
+        super().__post_init__()
         if self.minutes == 7:
             raise InputError("drink.minutes: seven brings bad luck")
 
 
-@dataclasses.dataclass(frozen=True)
-class Water:
+class Water(Section):
     pass
 
 
-@dataclasses.dataclass(frozen=True)
-class Guest:
+class Guest(Section):
     age: Annotated[int, AtLeast(0), Below(150), "Years."]
 
 
 Drink = Annotated[Tea | Water, ByKind("kind", {"tea": Tea, "water": Water}), "What is drunk."]
 
 
-@dataclasses.dataclass(frozen=True)
-class Party:
+class Party(Section):
     place: Annotated[Literal["house", "garden"], "Where."]
     loud: Annotated[bool, "Whether it is."]
     hours: Annotated[tuple[int, ...], "Which hours."]

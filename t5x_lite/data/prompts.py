@@ -8,39 +8,35 @@ arXiv:2005.11401).
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from t5x_lite.console import log
 from t5x_lite.data.templates import find_template
 from t5x_lite.errors import InputError
-from t5x_lite.sections import ByKind, Count, CountOrNone, Expected, Name
+from t5x_lite.sections import ByKind, Count, CountOrNone, Expected, Name, Section
 
 DOCUMENTS_FIELD = "documents"
 
 
-@dataclasses.dataclass(frozen=True)
-class _Templated:
+class _Templated(Section):
     template: Annotated[Name, "The question: a template by name, or one's own text with {fields}."]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         find_template(self.template)
 
 
-@dataclasses.dataclass(frozen=True)
-class NoPrompt:
+class NoPrompt(Section):
     """The row's text alone."""
 
 
-@dataclasses.dataclass(frozen=True)
 class ZeroShot(_Templated):
     """An instruction: a template by name (the lab's `instruction`, `what_was_going_on`, FLAN's `flan_0` to `flan_6`) or
     one's own text with {fields}.
     """
 
 
-@dataclasses.dataclass(frozen=True)
 class FewShot(_Templated):
     """Solved examples before the question; one of them is one-shot.
 
@@ -57,7 +53,6 @@ class FewShot(_Templated):
     separator: Annotated[str, "Put behind each example."]
 
 
-@dataclasses.dataclass(frozen=True)
 class ChainOfThought(_Templated):
     """Asks for reasoning; the answer is what follows the last of the phrases `answer_after`, or all where none occurs.
 
@@ -75,7 +70,6 @@ class ChainOfThought(_Templated):
     ]
 
 
-@dataclasses.dataclass(frozen=True)
 class Retrieval(_Templated):
     """The `passages` best passages of the text files in `folder` ("bundled": those that ship) as {documents} in the
     template, best first.

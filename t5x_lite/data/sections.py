@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -15,7 +14,7 @@ from t5x_lite.sections import (
     Expected,
     Fraction,
     Name,
-    check,
+    Section,
 )
 
 Truncation = Annotated[
@@ -46,8 +45,7 @@ Accumulation = Annotated[
 ]
 
 
-@dataclasses.dataclass(frozen=True)
-class RowsSettings:
+class RowsSettings(Section):
     """Where rows of text come from."""
 
     source: Annotated[
@@ -65,15 +63,13 @@ class RowsSettings:
     limit: Annotated[CountOrNone, "The first so many rows; 0: all."]
 
 
-@dataclasses.dataclass(frozen=True)
-class AskedTokenizerSettings:
+class AskedTokenizerSettings(Section):
     """A tokenizer that is there already."""
 
     source: Annotated[Name, "'model', or a Hugging Face id or directory."]
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainedTokenizerSettings:
+class TrainedTokenizerSettings(Section, name="tokenizer"):
     """What a tokenizer of one's own is trained by."""
 
     vocab_size: Annotated[
@@ -96,11 +92,7 @@ class TrainedTokenizerSettings:
         CountOrNone, "A trained one learns from the first so many texts; 0: all."
     ]
 
-    def __post_init__(self) -> None:
-        check(self, "tokenizer")
 
-
-@dataclasses.dataclass(frozen=True)
 class TokenizerSettings(TrainedTokenizerSettings):
     """The tokenizer, and what it is trained by where it is."""
 
@@ -109,8 +101,7 @@ class TokenizerSettings(TrainedTokenizerSettings):
     ]
 
 
-@dataclasses.dataclass(frozen=True)
-class TextsSettings:
+class TextsSettings(Section):
     """How rows become texts for encoder and decoder, and how long those may be."""
 
     template: Template
@@ -121,8 +112,7 @@ class TextsSettings:
     cut_field: CutField
 
 
-@dataclasses.dataclass(frozen=True)
-class CorruptionSettings:
+class CorruptionSettings(Section):
     """Span corruption."""
 
     noise_density: Annotated[Fraction, "Share of the tokens that are taken out."]
@@ -130,7 +120,6 @@ class CorruptionSettings:
     target: Target
 
 
-@dataclasses.dataclass(frozen=True)
 class DenoisingSettings(CorruptionSettings):
     """Span corruption of the training texts before the task itself."""
 
@@ -138,7 +127,6 @@ class DenoisingSettings(CorruptionSettings):
     encoder_length: PackedLength
 
 
-@dataclasses.dataclass(frozen=True)
 class MixedDenoisingSettings(CorruptionSettings):
     """Span corruption as one of the tasks of a mixture."""
 
@@ -148,7 +136,6 @@ class MixedDenoisingSettings(CorruptionSettings):
     encoder_length: PackedLength
 
 
-@dataclasses.dataclass(frozen=True)
 class DenoiserSettings(CorruptionSettings):
     """One of the denoisers that pretraining mixes."""
 
@@ -158,8 +145,7 @@ class DenoiserSettings(CorruptionSettings):
     ]
 
 
-@dataclasses.dataclass(frozen=True)
-class BucketsSettings:
+class BucketsSettings(Section):
     """Batches of a few lengths."""
 
     size: Batches
@@ -176,30 +162,26 @@ class BucketsSettings:
     accumulation: Accumulation
 
 
-@dataclasses.dataclass(frozen=True)
 class BatchSettings(BucketsSettings):
     """Batches of a few lengths, or of packed rows."""
 
     pack: Annotated[bool, "Several examples in a row, which do not see each other."]
 
 
-@dataclasses.dataclass(frozen=True)
-class RowsOfBatchSettings:
+class RowsOfBatchSettings(Section):
     """Batches of so many rows."""
 
     size: Annotated[Count, "Rows (or pairs) of a batch."]
     buckets: Annotated[Count, "How many lengths batches have, fitted to the data."]
 
 
-@dataclasses.dataclass(frozen=True)
 class PairsOfBatchSettings(RowsOfBatchSettings):
     """Batches of so many pairs."""
 
     multiple: Annotated[Count, "Lengths are multiples of it."]
 
 
-@dataclasses.dataclass(frozen=True)
-class HoldoutSettings:
+class HoldoutSettings(Section):
     """Rows set aside, where `evaluation.source` is 'holdout'."""
 
     holdout: Annotated[Fraction, "The share of the training rows that is set aside."]
@@ -209,23 +191,20 @@ class HoldoutSettings:
     ]
 
 
-@dataclasses.dataclass(frozen=True)
-class PadsSettings:
+class PadsSettings(Section):
     """Pads that count, as lab 2 had them."""
 
     in_loss: Annotated[bool, "Whether the loss counts them, too."]
     in_attention: Annotated[bool, "Whether attention sees them."]
 
 
-@dataclasses.dataclass(frozen=True)
-class SplitsSettings:
+class SplitsSettings(Section):
     """Rows to learn from, and others to judge by."""
 
     train: RowsSettings
     evaluation: RowsSettings
 
 
-@dataclasses.dataclass(frozen=True)
 class HeldOutSettings(HoldoutSettings, SplitsSettings):
     """The same, where some may be set aside."""
 
@@ -239,8 +218,7 @@ Lengths = Annotated[
 ]
 
 
-@dataclasses.dataclass(frozen=True)
-class AskedTextsSettings:
+class AskedTextsSettings(Section):
     """How what is asked becomes a text for the encoder."""
 
     template: Template
@@ -249,7 +227,6 @@ class AskedTextsSettings:
     truncation: Truncation
 
 
-@dataclasses.dataclass(frozen=True)
 class MixedTaskSettings(SplitsSettings):
     """One task of a mixture."""
 

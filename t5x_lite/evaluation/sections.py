@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Annotated
 
-from t5x_lite.sections import Count, CountOrNone
+from t5x_lite.sections import Count, CountOrNone, Section
 
 BatchTokens = Annotated[Count, "Encoder tokens of a batch while scoring, at most."]
 
 
-@dataclasses.dataclass(frozen=True)
-class BootstrapSettings:
+class BootstrapSettings(Section):
     """Intervals."""
 
     bootstrap_samples: Annotated[Count, "Draws behind each interval."]
 
 
-@dataclasses.dataclass(frozen=True)
-class ShownSettings:
+class ShownSettings(Section):
     """What of it is shown."""
 
     samples: Annotated[CountOrNone, "Rows that the report shows with their outputs."]
 
 
-@dataclasses.dataclass(frozen=True)
 class ComparedSettings(ShownSettings, BootstrapSettings):
     """What is scored, and shown."""
 
 
-@dataclasses.dataclass(frozen=True)
-class OftenSettings:
+class OftenSettings(Section):
     """How often a run is evaluated while it trains."""
 
     every_steps: Annotated[Count, "Steps between two evaluations while training."]
 
 
-@dataclasses.dataclass(frozen=True)
 class ScoredSettings(ComparedSettings):
     """Generated texts, scored."""
 
@@ -47,6 +41,5 @@ class ScoredSettings(ComparedSettings):
     ]
 
 
-@dataclasses.dataclass(frozen=True)
 class TrainedScoredSettings(ScoredSettings, OftenSettings):
     """Generated texts, scored after training; the loss while training."""

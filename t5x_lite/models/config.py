@@ -6,7 +6,7 @@ import dataclasses
 from typing import Annotated
 
 from t5x_lite.errors import InputError
-from t5x_lite.sections import OneOf, check
+from t5x_lite.sections import OneOf, Section
 
 ACTIVATIONS = ("relu", "gelu", "silu")
 Dtype = Annotated[str, OneOf("float32", "bfloat16", "float16")]
@@ -104,8 +104,7 @@ class T5Config:
         return self.feed_forward_proj.removeprefix("gated-")
 
 
-@dataclasses.dataclass(frozen=True)
-class Execution:
+class Execution(Section, name="model"):
     """How a model is computed; no field changes what it computes beyond rounding.
 
     dtype: compute type of activations and matmuls; norms, softmax and logits are float32 in any case.
@@ -121,9 +120,6 @@ class Execution:
     remat: Remat = "none"
     scan_layers: bool = False
     attention: Attention = "auto"
-
-    def __post_init__(self) -> None:
-        check(self, "model")
 
     @property
     def residual_dtype(self) -> str:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from t5x_lite.models.config import Attention, Dtype, Execution, Remat
-from t5x_lite.sections import Amount, Expected, Name
+from t5x_lite.sections import Amount, Expected, Name, Section
 
 ParamDtype = Annotated[Literal["float32", "bfloat16"], "The type that parameters are kept in."]
 
 
-@dataclasses.dataclass(frozen=True)
-class ArchitectureSettings:
+class ArchitectureSettings(Section):
     """A model by its architecture alone."""
 
     architecture: Annotated[
@@ -31,7 +29,6 @@ class ArchitectureSettings:
         return Execution(dtype=self.dtype, attention=self.attention)
 
 
-@dataclasses.dataclass(frozen=True)
 class ModelSettings(ArchitectureSettings):
     """A model and where its weights come from."""
 
@@ -41,7 +38,6 @@ class ModelSettings(ArchitectureSettings):
     ]
 
 
-@dataclasses.dataclass(frozen=True)
 class _Training(ArchitectureSettings):
     remat: Remat
     scan_layers: Annotated[
@@ -54,17 +50,14 @@ class _Training(ArchitectureSettings):
         return Execution(self.dtype, self.remat, self.scan_layers, self.attention)
 
 
-@dataclasses.dataclass(frozen=True)
 class TrainedModelSettings(_Training, ModelSettings):
     """A model that is trained, and where its weights come from."""
 
 
-@dataclasses.dataclass(frozen=True)
 class CheckedModelSettings(_Training):
     """A model that the pod check compiles: without weights."""
 
 
-@dataclasses.dataclass(frozen=True)
 class RewardModelSettings(ModelSettings):
     """A reward model."""
 
@@ -78,8 +71,7 @@ class RewardModelSettings(ModelSettings):
     ]
 
 
-@dataclasses.dataclass(frozen=True)
-class LoadedModelSettings:
+class LoadedModelSettings(Section):
     """A model that is only asked."""
 
     source: Annotated[Name, "A Hugging Face id or directory, or a t5x checkpoint."]

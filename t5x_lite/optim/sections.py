@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Annotated, Literal
 
-from t5x_lite.sections import Amount, CountOrNone, Expected, Fraction, Share, check
+from t5x_lite.sections import Amount, CountOrNone, Expected, Fraction, Section, Share
 
 OptimizerName = Literal["adamw", "adafactor", "rms_adamw", "muon"]
 
 
-@dataclasses.dataclass(frozen=True)
-class LossSettings:
+class LossSettings(Section, name="loss"):
     """The cross-entropy of target tokens."""
 
     label_smoothing: Annotated[
@@ -25,8 +23,7 @@ class LossSettings:
     ]
 
 
-@dataclasses.dataclass(frozen=True)
-class OptimizerSettings:
+class OptimizerSettings(Section, name="optimizer"):
     """The optimizer; `optimizers.make_optimizer` says what each is."""
 
     name: Annotated[OptimizerName, "Which optimizer."]
@@ -42,12 +39,8 @@ class OptimizerSettings:
         "Factors on the learning rate; the first pattern that matches counts, other parameters have 1.",
     ]
 
-    def __post_init__(self) -> None:
-        check(self, "optimizer")
 
-
-@dataclasses.dataclass(frozen=True)
-class ScheduleSettings:
+class ScheduleSettings(Section, name="schedule"):
     """The learning rate over the run; `schedules.make_schedule` says what each is."""
 
     name: Annotated[
@@ -56,6 +49,3 @@ class ScheduleSettings:
     learning_rate: Annotated[Amount, "The highest rate."]
     warmup_steps: Annotated[CountOrNone, "Steps over which the rate rises from near 0."]
     final_fraction: Annotated[Share, "Share of the highest rate that is left at the end."]
-
-    def __post_init__(self) -> None:
-        check(self, "schedule")

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Annotated
 
-from t5x_lite.sections import Expected
+from t5x_lite.sections import Expected, Section
 
 Axis = Annotated[
     int, Expected("a whole number above 0, or -1 for the rest", lambda v: v > 0 or v == -1)
@@ -21,8 +21,7 @@ MESHES: Mapping[str, Mapping[str, int]] = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class MeshSettings:
+class MeshSettings(Section):
     """How many devices lie along each axis."""
 
     slice: Annotated[Axis, "Slices of a pod, joined by the slow network; rows are shared out."]

@@ -14,7 +14,6 @@ Sources: LoRA, Hu et al. 2021 (arXiv:2106.09685); rsLoRA, Kalajdzievski 2023 (ar
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 import zlib
@@ -37,7 +36,6 @@ _KERNEL = "/kernel"
 Adapted = Mapping[str, jax.Array]  # the leaves of one adapted kernel, by name
 
 
-@dataclasses.dataclass(frozen=True)
 class LoraSettings(Lora):
     """Which kernels get an adapter, and of what kind; (".*/(query|value)", 32) is what the LoRA paper and peft's T5
     default adapt.

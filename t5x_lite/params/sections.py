@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from typing import Annotated, Literal
 
 from t5x_lite.errors import InputError
-from t5x_lite.sections import Above, ByKind, Count, Expected, Fraction, Name, check
+from t5x_lite.sections import Above, ByKind, Count, Expected, Fraction, Name, Section
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainedSettings:
+class TrainedSettings(Section):
     """Which parameters are trained."""
 
     trainable: Annotated[
@@ -28,20 +26,17 @@ class TrainedSettings:
     ]
 
 
-@dataclasses.dataclass(frozen=True)
-class NoAdapter:
+class NoAdapter(Section):
     """No adapter."""
 
 
-@dataclasses.dataclass(frozen=True)
-class SavedAdapter:
+class SavedAdapter(Section):
     """An adapter from a file; its own settings come with it."""
 
     source: Annotated[Name, "The directory of a saved adapter."]
 
 
-@dataclasses.dataclass(frozen=True)
-class Lora:
+class Lora(Section, name="adapter"):
     """A low-rank addition to frozen kernels, or its variants rsLoRA and DoRA; what `params.lora` makes."""
 
     targets: Annotated[
@@ -58,7 +53,7 @@ class Lora:
     dora: Annotated[bool, "Also train the norm of each of the kernel's columns."]
 
     def __post_init__(self) -> None:
-        check(self, "adapter")
+        super().__post_init__()
         for pattern, _ in self.targets:
             try:
                 re.compile(pattern)
@@ -68,8 +63,7 @@ class Lora:
                 ) from error
 
 
-@dataclasses.dataclass(frozen=True)
-class SoftPrompt:
+class SoftPrompt(Section, name="adapter"):
     """Trained vectors before the embedded encoder input; what `params.soft_prompts` makes."""
 
     length: Annotated[
@@ -79,9 +73,6 @@ class SoftPrompt:
         Literal["vocabulary", "normal"],
         "Embeddings of tokens drawn at random (the paper found it better), or a normal distribution (peft's default).",
     ]
-
-    def __post_init__(self) -> None:
-        check(self, "adapter")
 
 
 AdapterSection = Annotated[

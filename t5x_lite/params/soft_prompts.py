@@ -7,8 +7,6 @@ Source: Lester et al. 2021 (arXiv:2104.08691).
 
 from __future__ import annotations
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 
@@ -19,7 +17,6 @@ SOFT_PROMPT = "soft_prompt"
 _EMBEDDING = ("token_embedder", "embedding")
 
 
-@dataclasses.dataclass(frozen=True)
 class SoftPromptSettings(SoftPrompt):
     """How long a soft prompt is, and what it starts from."""
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Annotated, Literal
 
 from t5x_lite.data.sections import Accumulation, DecoderLength, EncoderLength
-from t5x_lite.sections import Count, Expected
+from t5x_lite.sections import Count, Expected, Section
 
 Step = Annotated[
     Literal["train", "reward", "generate", "ppo_rollout", "ppo_update", "ppo"],
@@ -14,8 +13,7 @@ Step = Annotated[
 ]
 
 
-@dataclasses.dataclass(frozen=True)
-class CandidatesSettings:
+class CandidatesSettings(Section):
     """What a search tries."""
 
     remat: Annotated[tuple[str, ...], "Values of model.remat."]
@@ -25,8 +23,7 @@ class CandidatesSettings:
     largest_model_axis: Annotated[Count, "The most devices along mesh.model."]
 
 
-@dataclasses.dataclass(frozen=True)
-class CheckedBatchSettings:
+class CheckedBatchSettings(Section):
     """One shape of batch."""
 
     size: Annotated[Count, "Rows of the global batch."]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -19,13 +18,12 @@ from t5x_lite.sections import (
     Fraction,
     Name,
     Range,
+    Section,
     Share,
-    check,
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class PPOSettings:
+class PPOSettings(Section, name="ppo"):
     """The numbers of the algorithm."""
 
     minibatch_size: Annotated[Count, "Responses of an update."]
@@ -60,7 +58,7 @@ class PPOSettings:
     dropout: Annotated[bool, "Whether dropout acts in the updates."]
 
     def __post_init__(self) -> None:
-        check(self, "ppo")
+        super().__post_init__()
         if self.advantage != "gae" and self.samples_per_prompt < 2:
             raise InputError(
                 f"ppo.samples_per_prompt = {self.samples_per_prompt}: {self.advantage} compares the"
@@ -68,8 +66,7 @@ class PPOSettings:
             )
 
 
-@dataclasses.dataclass(frozen=True)
-class ScoreSettings:
+class ScoreSettings(Section, name="ppo"):
     """How a score becomes a reward."""
 
     score_scale: Annotated[Amount, "Factor on every score."]
@@ -80,8 +77,7 @@ class ScoreSettings:
     ]
 
 
-@dataclasses.dataclass(frozen=True)
-class ControllerSettings:
+class ControllerSettings(Section, name="ppo"):
     """What the KL coefficient does from step to step."""
 
     kl_controller: Annotated[
@@ -93,12 +89,11 @@ class ControllerSettings:
     kl_horizon: Annotated[Amount, "Responses over which it moves."]
 
     def __post_init__(self) -> None:
-        check(self, "ppo")
+        super().__post_init__()
         if self.kl_controller == "adaptive" and min(self.kl_target, self.kl_horizon) <= 0:
             raise InputError("ppo.kl_target and ppo.kl_horizon must be above 0 (adaptive control)")
 
 
-@dataclasses.dataclass(frozen=True)
 class PPORunSettings(PPOSettings, ScoreSettings, ControllerSettings):
     """A run of PPO."""
 
@@ -109,13 +104,8 @@ class PPORunSettings(PPOSettings, ScoreSettings, ControllerSettings):
         CountOrNone, "Decoder positions whose logits exist at a time; 0 takes all at once."
     ]
 
-    def __post_init__(self) -> None:
-        PPOSettings.__post_init__(self)
-        ControllerSettings.__post_init__(self)
 
-
-@dataclasses.dataclass(frozen=True)
-class RolloutSettings:
+class RolloutSettings(Section):
     """What the policy writes to learn from."""
 
     length: Annotated[Count, "Tokens of a response, at most, eos included."]
@@ -128,8 +118,7 @@ class RolloutSettings:
     ]
 
 
-@dataclasses.dataclass(frozen=True)
-class ReferenceSettings:
+class ReferenceSettings(Section):
     """What the policy is held to."""
 
     source: Annotated[
@@ -137,8 +126,7 @@ class ReferenceSettings:
     ]
 
 
-@dataclasses.dataclass(frozen=True)
-class CriticSettings:
+class CriticSettings(Section):
     """What estimates values, with the advantage 'gae'."""
 
     kind: Annotated[
@@ -147,8 +135,7 @@ class CriticSettings:
     dropout_rate: Annotated[Fraction, "Of the value head's input."]
 
 
-@dataclasses.dataclass(frozen=True)
-class JudgeSettings:
+class JudgeSettings(Section):
     """A classifier that tells how toxic a text is."""
 
     source: Annotated[Name, "A classifier: a directory, a hub id, or 'train:CONFIG.py'."]
@@ -156,15 +143,13 @@ class JudgeSettings:
     text: Annotated[Name, "A template of what it reads: {response}, {prompt}, the row's fields."]
 
 
-@dataclasses.dataclass(frozen=True)
-class ProbesSettings:
+class ProbesSettings(Section):
     """Two texts that rewards and judge are shown, as lab 3 does."""
 
     clean: Annotated[Name, "One that should be preferred."]
     toxic: Annotated[Name, "One that should not."]
 
 
-@dataclasses.dataclass(frozen=True)
 class ToxicitySettings(JudgeSettings):
     """The judge that is not trained on."""
 
@@ -175,8 +160,7 @@ class ToxicitySettings(JudgeSettings):
 Weight = Annotated[float, "What its scores are multiplied with in the sum of all rewards."]
 
 
-@dataclasses.dataclass(frozen=True)
-class ClassifierRewardSettings:
+class ClassifierRewardSettings(Section):
     """A logit or probability of a classifier; of a reward model, its one logit."""
 
     weight: Weight
@@ -190,12 +174,12 @@ class ClassifierRewardSettings:
     ]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not {"response", "raw_response"} & set(find_template(self.text).fields):
             raise InputError(f"text: {self.text!r} has no {{response}}")
 
 
-@dataclasses.dataclass(frozen=True)
-class FunctionRewardSettings:
+class FunctionRewardSettings(Section):
     """A Python function of rows and responses."""
 
     weight: Weight
@@ -226,8 +210,7 @@ Rewards = Annotated[
 ]
 
 
-@dataclasses.dataclass(frozen=True)
-class DPOSettings:
+class DPOSettings(Section, name="loss"):
     """What is learned of h = log(pi(chosen) / ref(chosen)) - log(pi(rejected) / ref(rejected)), in nats a response.
 
     "sigmoid": -(1 - s) log sigmoid(beta h) - s log sigmoid(-beta h), s the label smoothing (Rafailov et al.; Mitchell
@@ -248,6 +231,6 @@ class DPOSettings:
     ]
 
     def __post_init__(self) -> None:
-        check(self, "loss")
+        super().__post_init__()
         if self.kind == "ipo" and self.label_smoothing:
             raise InputError("loss.label_smoothing is of the kind 'sigmoid'; set it to 0 for 'ipo'")

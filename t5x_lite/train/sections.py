@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Annotated, Literal
 
-from t5x_lite.sections import Amount, Count, check
+from t5x_lite.sections import Amount, Count, Section
 
 
-@dataclasses.dataclass(frozen=True)
-class StepsSettings:
+class StepsSettings(Section):
     """How long."""
 
     steps: Annotated[Count, "Updates of the whole run."]
 
 
-@dataclasses.dataclass(frozen=True)
-class CheckpointSettings:
+class CheckpointSettings(Section):
     """What a run goes on from."""
 
     every_steps: Annotated[Count, "Steps between two checkpoints."]
     keep: Annotated[Count, "How many of the latest are kept."]
 
 
-@dataclasses.dataclass(frozen=True)
-class LoggingSettings:
+class LoggingSettings(Section):
     """What is logged."""
 
     every_steps: Annotated[
@@ -33,8 +29,7 @@ class LoggingSettings:
     tensorboard: Annotated[bool, "Whether TensorBoard gets them, too."]
 
 
-@dataclasses.dataclass(frozen=True)
-class Judgement:
+class Judgement(Section, name="loss"):
     """What a classifier or reward model learns."""
 
     kind: Annotated[
@@ -49,6 +44,3 @@ class Judgement:
         Amount,
         "Weight of (r_chosen + r_rejected)^2, which keeps rewards around 0 (Eisenstein et al. 2023, arXiv:2312.09244).",
     ]
-
-    def __post_init__(self) -> None:
-        check(self, "loss")

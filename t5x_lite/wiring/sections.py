@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
@@ -26,12 +25,10 @@ Overrides = Annotated[
 ]
 
 
-@dataclasses.dataclass(frozen=True)
 class TrainSettings(TrainedSettings, StepsSettings):
     """How long, and which parameters."""
 
 
-@dataclasses.dataclass(frozen=True)
 class TokenizedConfig(Config):
     """A model and its tokenizer. model: `source` is read, where the tokenizer is the model's."""
 
@@ -39,7 +36,6 @@ class TokenizedConfig(Config):
     tokenizer: TokenizerSettings
 
 
-@dataclasses.dataclass(frozen=True)
 class OptimizedConfig(Config):
     """Anything with an optimizer. train: what it has beside `steps` is the task's own."""
 
@@ -49,7 +45,6 @@ class OptimizedConfig(Config):
     mesh: MeshSettings
 
 
-@dataclasses.dataclass(frozen=True)
 class TrainingConfig(TokenizedConfig, OptimizedConfig):
     """Supervised training. data, batch, evaluation: the task's own; `evaluation.every_steps` is read."""
 
@@ -60,7 +55,6 @@ class TrainingConfig(TokenizedConfig, OptimizedConfig):
     logging: LoggingSettings
 
 
-@dataclasses.dataclass(frozen=True)
 class AdaptedConfig(Config):
     """Training of a model in part, or beside an adapter. train: `trainable` and `frozen_dtype` are read."""
 
@@ -68,7 +62,6 @@ class AdaptedConfig(Config):
     adapter: AdapterSection
 
 
-@dataclasses.dataclass(frozen=True)
 class AlgorithmConfig(Config):
     """The numbers of PPO."""
 
@@ -78,7 +71,6 @@ class AlgorithmConfig(Config):
     schedule: ScheduleSettings
 
 
-@dataclasses.dataclass(frozen=True)
 class GeneratingConfig(Config):
     """Texts are generated. evaluation: `mbr_candidates` is read."""
 
@@ -88,7 +80,6 @@ class GeneratingConfig(Config):
     FREE: ClassVar[tuple[str, ...]] = (*Config.FREE, "generation")
 
 
-@dataclasses.dataclass(frozen=True)
 class ScoringConfig(GeneratingConfig, TokenizedConfig):
     """Generated texts, scored. data: `target` and `cut_field` are read."""
 
@@ -100,7 +91,6 @@ class ScoringConfig(GeneratingConfig, TokenizedConfig):
     FREE: ClassVar[tuple[str, ...]] = (*GeneratingConfig.FREE, "published")
 
 
-@dataclasses.dataclass(frozen=True)
 class ClassifierConfig(TrainingConfig):
     """A text classifier or reward model. data, evaluation: the task's own; `data.max_length` is read."""
 

@@ -11,18 +11,16 @@ import pytest
 from etils import epath
 
 from t5x_lite.errors import InputError
-from t5x_lite.sections import Config
+from t5x_lite.sections import Config, Section
 from t5x_lite.wiring import workdir
 from t5x_lite.wiring.workdir import claim_workdir, is_claimed, local_copy, open_workdir
 
 
-@dataclasses.dataclass(frozen=True)
-class Model:
+class Model(Section):
     d_ff: int
     pairs: tuple[tuple[int, int], ...]
 
 
-@dataclasses.dataclass(frozen=True)
 class Tiny(Config):
     model: Model
     mesh: Mapping[str, int]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -17,13 +16,12 @@ from t5x_lite.data.sections import (
 from t5x_lite.evaluation.sections import BatchTokens, ComparedSettings, OftenSettings
 from t5x_lite.models.sections import ArchitectureSettings
 from t5x_lite.optim.sections import LossSettings
-from t5x_lite.sections import Count, Name
+from t5x_lite.sections import Count, Name, Section
 from t5x_lite.train.sections import StepsSettings
 from t5x_lite.wiring.sections import TrainingConfig
 
 
-@dataclasses.dataclass(frozen=True)
-class ComparedArchitecture:
+class ComparedArchitecture(Section):
     """One of the models that are compared."""
 
     kind: Annotated[
@@ -32,7 +30,6 @@ class ComparedArchitecture:
     layers: Annotated[Count, "Layers of each stack."]
 
 
-@dataclasses.dataclass(frozen=True)
 class DataSettings(SplitsSettings):
     """Texts, and what is to be told of them."""
 
@@ -43,14 +40,12 @@ class DataSettings(SplitsSettings):
     cut_field: CutField
 
 
-@dataclasses.dataclass(frozen=True)
 class EvaluationSettings(ComparedSettings, OftenSettings):
     """How the classes that each model tells are scored."""
 
     batch_tokens: BatchTokens
 
 
-@dataclasses.dataclass(frozen=True)
 class Config(TrainingConfig):
     """Architectures side by side."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import ClassVar
 
 from t5x_lite import sections
@@ -11,7 +10,6 @@ from t5x_lite.models.sections import LoadedModelSettings
 from t5x_lite.wiring.sections import Overrides
 
 
-@dataclasses.dataclass(frozen=True)
 class Config(sections.Config):
     """A conversation."""
 

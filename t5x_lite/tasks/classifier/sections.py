@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -13,7 +12,6 @@ from t5x_lite.sections import AtLeast, Expected, Name
 from t5x_lite.wiring.sections import ClassifierConfig
 
 
-@dataclasses.dataclass(frozen=True)
 class DataSettings(HeldOutSettings):
     """Labeled texts."""
 
@@ -27,12 +25,10 @@ class DataSettings(HeldOutSettings):
     max_length: Annotated[int, AtLeast(2), "Tokens of a text, at most."]
 
 
-@dataclasses.dataclass(frozen=True)
 class EvaluationSettings(ShownSettings, OftenSettings):
     """How often, and what is shown."""
 
 
-@dataclasses.dataclass(frozen=True)
 class Config(ClassifierConfig):
     """A text classifier."""
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Annotated
 
 from t5x_lite import sections
 from t5x_lite.evaluation.sections import ComparedSettings
 
 
-@dataclasses.dataclass(frozen=True)
 class Config(sections.Config):
     """Runs side by side."""
 

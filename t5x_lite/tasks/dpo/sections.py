@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Annotated
 
 from t5x_lite.data.sections import (
@@ -16,19 +15,16 @@ from t5x_lite.rl.sections import DPOSettings
 from t5x_lite.wiring.sections import AdaptedConfig, ScoringConfig, TrainingConfig, TrainSettings
 
 
-@dataclasses.dataclass(frozen=True)
 class DataSettings(TextsSettings, HeldOutSettings):
     """Preference pairs, as prompts and responses."""
 
 
-@dataclasses.dataclass(frozen=True)
 class DPOTrainSettings(TrainSettings):
     """How long, and which parameters."""
 
     dropout: Annotated[bool, "Whether dropout acts while training."]
 
 
-@dataclasses.dataclass(frozen=True)
 class Config(ScoringConfig, AdaptedConfig, TrainingConfig):
     """Direct preference optimization."""
 

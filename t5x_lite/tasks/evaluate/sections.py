@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from t5x_lite.data.sections import RowsSettings, TextsSettings
 from t5x_lite.evaluation.sections import ScoredSettings
 from t5x_lite.params.sections import AdapterSection
 from t5x_lite.wiring.sections import ScoringConfig
 
 
-@dataclasses.dataclass(frozen=True)
 class DataSettings(TextsSettings):
     """Rows to be scored on."""
 
     evaluation: RowsSettings
 
 
-@dataclasses.dataclass(frozen=True)
 class Config(ScoringConfig):
     """A model as it is, scored."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Annotated, ClassVar, Literal
 
 from t5x_lite.data.sections import (
@@ -15,11 +14,10 @@ from t5x_lite.data.sections import (
 from t5x_lite.evaluation.sections import TrainedScoredSettings
 from t5x_lite.models.sections import TrainedModelSettings
 from t5x_lite.optim.sections import LossSettings
-from t5x_lite.sections import Name, Pairs, RowNumbers
+from t5x_lite.sections import Name, Pairs, RowNumbers, Section
 from t5x_lite.wiring.sections import AdaptedConfig, ScoringConfig, TrainingConfig, TrainSettings
 
 
-@dataclasses.dataclass(frozen=True)
 class DataSettings(TextsSettings, SplitsSettings):
     """Rows, as texts to read and to write."""
 
@@ -27,8 +25,7 @@ class DataSettings(TextsSettings, SplitsSettings):
     pads: PadsSettings
 
 
-@dataclasses.dataclass(frozen=True)
-class ComparisonSettings:
+class ComparisonSettings(Section):
     """What the run is compared with."""
 
     name: Annotated[Name, "What the report calls this run."]
@@ -42,7 +39,6 @@ class ComparisonSettings:
     rows: Annotated[RowNumbers, "Rows that are shown side by side."]
 
 
-@dataclasses.dataclass(frozen=True)
 class Config(ScoringConfig, AdaptedConfig, TrainingConfig):
     """Supervised training: full, partial, or of an adapter."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -17,12 +16,11 @@ from t5x_lite.data.sections import (
 from t5x_lite.evaluation.sections import TrainedScoredSettings
 from t5x_lite.models.sections import TrainedModelSettings
 from t5x_lite.optim.sections import LossSettings
-from t5x_lite.sections import AtLeast, CountOrNone, Name
+from t5x_lite.sections import AtLeast, CountOrNone, Name, Section
 from t5x_lite.wiring.sections import AdaptedConfig, GeneratingConfig, TrainingConfig, TrainSettings
 
 
-@dataclasses.dataclass(frozen=True)
-class DataSettings:
+class DataSettings(Section):
     """Tasks, and how they are mixed."""
 
     tasks: Mapping[str, MixedTaskSettings]
@@ -38,7 +36,6 @@ class DataSettings:
     truncation: Truncation
 
 
-@dataclasses.dataclass(frozen=True)
 class EvaluationSettings(TrainedScoredSettings):
     """How tasks are scored."""
 
@@ -47,7 +44,6 @@ class EvaluationSettings(TrainedScoredSettings):
     ]
 
 
-@dataclasses.dataclass(frozen=True)
 class Config(GeneratingConfig, AdaptedConfig, TrainingConfig):
     """Training on a mixture of tasks."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Annotated, ClassVar
 
 from t5x_lite.models.sections import CheckedModelSettings
@@ -18,7 +17,6 @@ from t5x_lite.wiring.sections import (
 )
 
 
-@dataclasses.dataclass(frozen=True)
 class Config(AlgorithmConfig, AdaptedConfig, OptimizedConfig):
     """A step, compiled for a slice. The sections of steps that are not compiled are there, and not read."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
@@ -24,7 +23,6 @@ from t5x_lite.train.sections import CheckpointSettings, LoggingSettings
 from t5x_lite.wiring.sections import AdaptedConfig, AlgorithmConfig, Generation, TokenizedConfig
 
 
-@dataclasses.dataclass(frozen=True)
 class DataSettings(TextsSettings, HeldOutSettings):
     """Rows, as prompts."""
 
@@ -33,7 +31,6 @@ class DataSettings(TextsSettings, HeldOutSettings):
     ]
 
 
-@dataclasses.dataclass(frozen=True)
 class EvaluationSettings(ComparedSettings, OftenSettings):
     """How the policy is measured, before and after."""
 
@@ -45,7 +42,6 @@ class EvaluationSettings(ComparedSettings, OftenSettings):
     ]
 
 
-@dataclasses.dataclass(frozen=True)
 class Config(AlgorithmConfig, TokenizedConfig, AdaptedConfig):
     """PPO against a reward."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -21,7 +20,6 @@ from t5x_lite.train.sections import StepsSettings
 from t5x_lite.wiring.sections import TrainingConfig
 
 
-@dataclasses.dataclass(frozen=True)
 class DataSettings(SplitsSettings):
     """Texts, and how they are corrupted."""
 
@@ -31,14 +29,12 @@ class DataSettings(SplitsSettings):
     decoder_length: DecoderLength
 
 
-@dataclasses.dataclass(frozen=True)
 class EvaluationSettings(ShownSettings, OftenSettings):
     """How held-out losses are computed."""
 
     batch_tokens: BatchTokens
 
 
-@dataclasses.dataclass(frozen=True)
 class Config(TrainingConfig):
     """Pretraining by denoising."""
 

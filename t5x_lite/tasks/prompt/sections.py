@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
@@ -17,7 +16,7 @@ from t5x_lite.data.sections import (
 from t5x_lite.evaluation.sections import BatchTokens, BootstrapSettings
 from t5x_lite.models.sections import ModelSettings
 from t5x_lite.parallel.sections import MeshSettings
-from t5x_lite.sections import Expected, Published, RowNumbers
+from t5x_lite.sections import Expected, Published, RowNumbers, Section
 from t5x_lite.wiring.sections import Overrides, TokenizedConfig
 
 Runs = Annotated[
@@ -26,8 +25,7 @@ Runs = Annotated[
 ]
 
 
-@dataclasses.dataclass(frozen=True)
-class DataSettings:
+class DataSettings(Section):
     """Rows to ask about, and rows that are shown solved."""
 
     evaluation: RowsSettings
@@ -41,15 +39,13 @@ class DataSettings:
     cut_field: CutField
 
 
-@dataclasses.dataclass(frozen=True)
-class SideBySideSettings:
+class SideBySideSettings(Section):
     """A table of a few rows."""
 
     rows: Annotated[RowNumbers, "Which rows."]
     runs: Annotated[Runs, "What is decoded for these rows alone."]
 
 
-@dataclasses.dataclass(frozen=True)
 class EvaluationSettings(BootstrapSettings):
     """How it is decoded and scored."""
 
@@ -60,7 +56,6 @@ class EvaluationSettings(BootstrapSettings):
     ]
 
 
-@dataclasses.dataclass(frozen=True)
 class Config(TokenizedConfig):
     """A model as it is, prompted."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Annotated
 
 from t5x_lite.data.sections import HeldOutSettings
@@ -12,7 +11,6 @@ from t5x_lite.sections import AtLeast, CountOrNone, Name
 from t5x_lite.wiring.sections import ClassifierConfig
 
 
-@dataclasses.dataclass(frozen=True)
 class DataSettings(HeldOutSettings):
     """Preference pairs."""
 
@@ -20,7 +18,6 @@ class DataSettings(HeldOutSettings):
     max_length: Annotated[int, AtLeast(2), "Tokens of a text, at most."]
 
 
-@dataclasses.dataclass(frozen=True)
 class EvaluationSettings(ComparedSettings, OftenSettings):
     """How the order of held-out pairs is scored."""
 
@@ -29,7 +26,6 @@ class EvaluationSettings(ComparedSettings, OftenSettings):
     ]
 
 
-@dataclasses.dataclass(frozen=True)
 class Config(ClassifierConfig):
     """A reward model."""
 
