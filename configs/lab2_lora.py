@@ -20,7 +20,7 @@ it frozen: configs/evaluate.py with the same, or t5.load_adapter("runs/lab2/adap
 
 import ml_collections
 
-from t5x_lite.config import load_config
+from t5x_lite.config import load_values
 
 FULL = "lab2_finetune.py"
 
@@ -28,7 +28,7 @@ FULL = "lab2_finetune.py"
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
     """arg: as of configs/lab2_finetune.py: "parity" or "fixed" (default); "nano" or "runlocal"."""
     full = f"{FULL}:{arg}" if arg else FULL
-    config = load_config(full, {}).copy_and_resolve_references().unlock()
+    config = load_values(full, {}).copy_and_resolve_references().unlock()
     words = arg.split(",")
     tiny, nano = "runlocal" in words, "nano" in words
     rank = 4 if tiny else 16 if nano else 32

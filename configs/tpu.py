@@ -34,7 +34,7 @@ Checked by the compiler, not yet run on a TPU. What comes out: what the recipe s
 
 import ml_collections
 
-from t5x_lite.config import load_config
+from t5x_lite.config import load_values
 
 _SIZES = ("small", "base", "large", "xl", "xxl")
 _RECIPES = {"full": "finetune.py", "lora": "lora.py", "ppo": "lab3_ppo.py"}
@@ -53,9 +53,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     if words - {size, mode, "runlocal"}:
         raise ValueError(f"give one size and one mode, not {arg!r}")
     if "runlocal" in words:
-        return load_config(f"{_RECIPES[mode]}:runlocal", {})
-    checked = load_config(f"pod_check.py:{size},{mode}", {})
-    config = load_config(_RECIPES[mode], {}).copy_and_resolve_references().unlock()
+        return load_values(f"{_RECIPES[mode]}:runlocal", {})
+    checked = load_values(f"pod_check.py:{size},{mode}", {})
+    config = load_values(_RECIPES[mode], {}).copy_and_resolve_references().unlock()
     with config.ignore_type():
         for name in ("dtype", "param_dtype"):
             config.model[name] = checked.model[name]

@@ -12,7 +12,6 @@ import numpy as np
 import optax
 from etils import epath
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from t5x_lite.checkpoints import Checkpoints
 from t5x_lite.console import log
@@ -37,6 +36,7 @@ from t5x_lite.train.measured import MEMORY_FILE, MeasuredStep
 from t5x_lite.train.state import TrainState, init_state
 from t5x_lite.train.step import Batch
 from t5x_lite.wiring.model import shardings_of
+from t5x_lite.wiring.sections import OptimizedConfig, TrainingConfig
 
 _PREFETCH_THREADS = 1
 _PREFETCH_BATCHES = 4
@@ -60,10 +60,10 @@ def same(state: TrainState) -> TrainState:
     return state
 
 
-def optimizer_of(config: ConfigDict) -> tuple[optax.GradientTransformation, optax.Schedule]:
+def optimizer_of(config: OptimizedConfig) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """The `optimizer` and `schedule` sections, over `train.steps`."""
-    schedule = make_schedule(total_steps=config.train.steps, **config.schedule)
-    return make_optimizer(schedule=schedule, **config.optimizer), schedule
+    schedule = make_schedule(config.schedule, config.train.steps)
+    return make_optimizer(config.optimizer, schedule), schedule
 
 
 def place_state(
@@ -107,7 +107,7 @@ def place_state(
 
 
 def run_supervised(
-    config: ConfigDict,
+    config: TrainingConfig,
     step: Any,
     begin: Callable[[], TrainState],
     abstract: TrainState,

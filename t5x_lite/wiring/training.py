@@ -10,10 +10,8 @@ import jax
 import optax
 from etils import epath
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from t5x_lite.data.plan import Plan
-from t5x_lite.optim.losses import LossSettings
 from t5x_lite.optim.trainable import combine, partition_optimizer, trainable_part
 from t5x_lite.parallel.shardings import row_multiple
 from t5x_lite.params.gather import whole
@@ -25,6 +23,7 @@ from t5x_lite.train.step import make_train_step
 from t5x_lite.wiring.adaptation import Adaptation
 from t5x_lite.wiring.model import Loaded
 from t5x_lite.wiring.scoring import make_loss
+from t5x_lite.wiring.sections import OptimizedConfig, TrainingConfig
 from t5x_lite.wiring.supervised import (
     Batches,
     StateMap,
@@ -36,14 +35,14 @@ from t5x_lite.wiring.supervised import (
 from t5x_lite.wiring.text import check_batch
 
 
-def check_training(config: ConfigDict, mesh: Mesh) -> None:
+def check_training(config: TrainingConfig, mesh: Mesh) -> None:
     """Refuses settings that contradict each other, before any data is read."""
     optimizer_of(config)
     check_batch(config.batch, row_multiple(mesh, config.batch.accumulation))
 
 
 def state_of(
-    config: ConfigDict, loaded: Loaded, mesh: Mesh, adaptation: Adaptation | None = None
+    config: OptimizedConfig, loaded: Loaded, mesh: Mesh, adaptation: Adaptation | None = None
 ) -> tuple[Callable[..., Any], Any]:
     """`supervised.place_state` of the model, or of what `adaptation` makes of it.
 
@@ -61,7 +60,7 @@ def state_of(
 
 
 def train(
-    config: ConfigDict,
+    config: Any,
     loaded: Loaded,
     batches: Batches,
     evaluation: Plan,
@@ -72,6 +71,7 @@ def train(
 ) -> TrainState:
     """`train_by` the cross-entropy of the `loss` section.
 
+    config: a `TrainingConfig` whose `loss` is an `optim.sections.LossSettings`.
     evaluation: what `evaluation.every_steps` computes the loss of.
     """
     loss = make_loss(loaded.model, evaluation, mesh)
@@ -80,7 +80,7 @@ def train(
             loaded.model,
             optimizer,
             schedule,
-            LossSettings(**config.loss),
+            config.loss,
             accumulation=config.batch.accumulation,
             labels=labels,
         ),
@@ -98,7 +98,7 @@ def train(
 def train_by(
     make_step: Callable[[optax.GradientTransformation, optax.Schedule, Any], Any],
     evaluate: Evaluate,
-    config: ConfigDict,
+    config: TrainingConfig,
     loaded: Loaded,
     batches: Batches,
     examples: str,

@@ -4,6 +4,7 @@ accounts made by hand. tests/pods compiles for TPUs."""
 import dataclasses
 import functools
 import json
+import types
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +21,7 @@ from t5x_lite.pods.hlo import Account, Collective
 from t5x_lite.pods.hlo_text import Array
 from t5x_lite.pods.model_flops import encode, forward
 from t5x_lite.pods.roofline import roofline
+from t5x_lite.rl.sections import ReferenceSettings
 from t5x_lite.tasks.pod_check import ppo as pod_check_ppo
 from t5x_lite.tasks.pod_check import run as pod_check
 from t5x_lite.tasks.pod_check import search as pod_check_search
@@ -48,7 +50,7 @@ def smaller(step: str, **flags: str):
 @functools.cache
 def checked(step: str, **flags: str) -> Check:
     config = smaller(step, **flags)
-    return check(config, topology_of(config.topology), config.mesh.to_dict())
+    return check(config, topology_of(config.topology), config.mesh.sizes())
 
 
 # For the CPU
@@ -275,10 +277,9 @@ def test_the_search_takes_the_most_rows_a_second_of_what_fits(monkeypatch):
 def test_a_ppo_check_has_the_shapes_of_a_ppo_run(adapter: str, critic: str):
     trained = "adapters" if adapter == LORA else "full"
     config = smaller("ppo", adapter=adapter, train__trainable=trained, critic__kind=critic)
-    with on_mesh(make_mesh(config.mesh.to_dict())) as mesh:
+    with on_mesh(make_mesh(config.mesh.sizes())) as mesh:
         shapes = pod_check_ppo.shapes_of(config, mesh)
-        made = config.copy_and_resolve_references().unlock()
-        made.reference = {"source": "policy"}
+        made = types.SimpleNamespace(**vars(config), reference=ReferenceSettings("policy"))
         loaded = dataclasses.replace(shapes.loaded, make=lambda: zeros(shapes.loaded.abstract))
         parts = make_parts(made, loaded, shapes.algorithm, mesh)
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from etils import epath
-from ml_collections import ConfigDict
 
 from t5x_lite.console import log
 from t5x_lite.data.preferences import CHOSEN, REJECTED, PairPlan
@@ -26,6 +25,8 @@ from t5x_lite.reports.environment import environment
 from t5x_lite.reports.metrics import read_metrics
 from t5x_lite.reports.plots import Panel
 from t5x_lite.reports.report import write_report
+from t5x_lite.sections import to_dict
+from t5x_lite.tasks.dpo.sections import Config
 
 _CONFIDENCE = 0.95
 _PANELS = (
@@ -39,7 +40,7 @@ Texts = tuple[dict[str, Any], list[dict[str, Any]]]
 
 
 def report(
-    config: ConfigDict,
+    config: Config,
     folder: epath.Path,
     params: Any,
     rows: Sequence[Row],
@@ -110,7 +111,7 @@ def report(
                 for row, old, new, pair in zip(rows, before[1], after[1], rewards, strict=False)
             ],
             "environment": environment(),
-            "config": config.to_dict(),
+            "config": to_dict(config),
         },
         _PANELS,
         {"calibration": plot_calibration(calibration, PREDICTED, OBSERVED)},

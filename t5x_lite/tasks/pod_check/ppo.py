@@ -9,10 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from t5x_lite.decoding.generate import Generator
-from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.errors import InputError
 from t5x_lite.models.classifier_init import hidden_example, init_module
 from t5x_lite.models.config import Execution
@@ -31,6 +29,7 @@ from t5x_lite.pods.model_flops import forward
 from t5x_lite.rl.policy import Policy, make_resharding
 from t5x_lite.rl.rollout import make_scorer
 from t5x_lite.rl.step import Experience, PPOState, init_ppo_state
+from t5x_lite.tasks.pod_check.sections import Config
 from t5x_lite.tasks.pod_check.steps import (
     Program,
     decoding_flops,
@@ -64,15 +63,13 @@ class Shapes:
         return self.prompts * self.algorithm.settings.samples_per_prompt
 
 
-def rollout_programs(config: ConfigDict, mesh: Mesh) -> list[Program]:
+def rollout_programs(config: Config, mesh: Mesh) -> list[Program]:
     """The weights gathered for generation, the responses, and their scores by policy, critic and reference."""
     shapes = shapes_of(config, mesh)
     parts, loaded, rows = shapes.parts, shapes.loaded, shapes.rows
     state, length = parts.abstract_state, config.batch.decoder_length
     model = loaded.model.config
-    settings = GenerationSettings.from_mapping(
-        config.generation.to_dict(), where="config.generation"
-    )
+    settings = config.generation
     if not settings.do_sample or settings.num_beams > 1:
         raise InputError(
             "config.generation: a rollout samples; set do_sample to True, without num_beams"
@@ -122,7 +119,7 @@ def rollout_programs(config: ConfigDict, mesh: Mesh) -> list[Program]:
     ]
 
 
-def update_programs(config: ConfigDict, mesh: Mesh) -> list[Program]:
+def update_programs(config: Config, mesh: Mesh) -> list[Program]:
     """The step that trains on a batch of scored responses, all its epochs and minibatches."""
     shapes = shapes_of(config, mesh)
     rows, length = shapes.rows, config.batch.decoder_length
@@ -156,7 +153,7 @@ def update_programs(config: ConfigDict, mesh: Mesh) -> list[Program]:
     ]
 
 
-def shapes_of(config: ConfigDict, mesh: Mesh) -> Shapes:
+def shapes_of(config: Config, mesh: Mesh) -> Shapes:
     """`ppo_wiring.make_parts` without arrays."""
     algorithm = read_algorithm(config, mesh)
     execution = execution_of(config, scan_and_remat=False)
@@ -208,7 +205,7 @@ def shapes_of(config: ConfigDict, mesh: Mesh) -> Shapes:
     return Shapes(loaded, execution, algorithm, parts, before, config.ppo.prompts)
 
 
-def _inputs(config: ConfigDict, mesh: Mesh, rows: int) -> dict[str, Any]:
+def _inputs(config: Config, mesh: Mesh, rows: int) -> dict[str, Any]:
     length = config.batch.decoder_length
     return {
         "encoder_input_tokens": tokens(mesh, rows, config.batch.encoder_length),

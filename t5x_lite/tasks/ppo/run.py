@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
-from ml_collections import ConfigDict
 
 from t5x_lite.checkpoints import Checkpoints
 from t5x_lite.console import log
 from t5x_lite.data.features import fingerprint
 from t5x_lite.decoding.generate import Generator
-from t5x_lite.models.config import Execution
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.parallel.processes import check_same, from_process_zero, wait_for_all
 from t5x_lite.parallel.shardings import row_multiple
@@ -38,6 +37,7 @@ from t5x_lite.tasks.ppo.parts import (
     read_algorithm,
 )
 from t5x_lite.tasks.ppo.rewards import Classifiers, make_judge, probe, sources_of
+from t5x_lite.tasks.ppo.sections import Config
 from t5x_lite.tasks.ppo.texts import Rollouts, Texts
 from t5x_lite.wiring.classifier_training import put_rows
 from t5x_lite.wiring.holdout import read_with_holdout
@@ -48,13 +48,13 @@ from t5x_lite.wiring.trained_sources import check_source, trained
 from t5x_lite.wiring.workdir import claim_workdir, open_workdir
 
 
-def run(config: ConfigDict, workdir: str) -> None:
+def run(config: Config, workdir: str) -> None:
     """Runs the task, or goes on with it where the workdir's last checkpoint is; a finished run is measured again."""
-    mesh = make_mesh(config.mesh.to_dict())
+    mesh = make_mesh(config.mesh.sizes())
     algorithm, settings = read_algorithm(config, mesh), check_rollout(config)
     check_policy(config)
     check_texts(config.data, ("train",))
-    check_rewards(config.rewards.to_dict(), "config.rewards")
+    check_rewards(config.rewards, "config.rewards")
     for where, source in sources_of(config).items():
         check_source(source, where)
     train_rows, evaluation_rows = read_with_holdout(
@@ -63,22 +63,24 @@ def run(config: ConfigDict, workdir: str) -> None:
         lambda rows: in_range(rows, config.data.cut_field, config.data.characters),
     )
     folder = open_workdir(workdir, config)
-    built = config.copy_and_resolve_references().unlock()
-    built.model.source = trained(config.model.source, folder / "trained_model")
+    source = trained(config.model.source, folder / "trained_model")
+    built = dataclasses.replace(config, model=dataclasses.replace(config.model, source=source))
     with on_mesh(mesh):
         vocabulary = get_vocabulary(built, train_rows, folder)
         train = make_split(config.data, train_rows, vocabulary, "train")
         held_out = make_split(config.data, evaluation_rows, vocabulary, "evaluation")
-        execution = Execution(dtype=config.model.dtype, attention=config.model.attention)
+        execution = config.model.execution
         loaded = load_model(built.model, execution, vocabulary, mesh, config.seed)
         model = loaded.model.config
         classifiers = Classifiers(folder, mesh)
-        reward = make_rewards(config.rewards.to_dict(), classifiers.load, "config.rewards")
+        reward = make_rewards(config.rewards, classifiers.load, "config.rewards")
         toxicity = make_judge(config.toxicity, classifiers)
         judges = {name: make_judge(section, classifiers) for name, section in config.judges.items()}
         parts = make_parts(config, loaded, algorithm, mesh)
         claim_workdir(folder, config)
-        probes, found = probe(config.toxicity.probes.to_dict(), train_rows[0], reward, toxicity)
+        probes, found = probe(
+            dataclasses.asdict(config.toxicity.probes), train_rows[0], reward, toxicity
+        )
         roller = Roller(
             Generator(model, execution),
             model,
@@ -86,7 +88,7 @@ def run(config: ConfigDict, workdir: str) -> None:
             make_scorer(parts.policy),
             settings,
             length=config.rollout.length,
-            length_range=tuple(config.rollout.length_range) or None,
+            length_range=config.rollout.length_range or None,
             mask_first_token=config.rollout.mask_first_token,
             put=put_rows(mesh),
             seed=config.seed,
