@@ -18,32 +18,32 @@ To train it further: configs/lora.py with --config.adapter='{"method": "load", "
 it frozen: configs/evaluate.py with the same, or t5.load_adapter("runs/lab2/adapter") in Python.
 """
 
-import ml_collections
+from t5x_lite.recipe import load_base, recipe
 
-from t5x_lite.config import load_config
-
-FULL = "lab2_finetune.py"
+shared = load_base("shared")
 
 
-def get_config(arg: str = "") -> ml_collections.ConfigDict:
-    """arg: as of configs/lab2_finetune.py: "parity" or "fixed" (default); "nano" or "runlocal"."""
-    full = f"{FULL}:{arg}" if arg else FULL
-    config = load_config(full, {}).copy_and_resolve_references().unlock()
-    words = arg.split(",")
-    tiny, nano = "runlocal" in words, "nano" in words
-    rank = 4 if tiny else 16 if nano else 32
-    with config.ignore_type():
-        config.adapter = {
-            "method": "lora",
-            "targets": ((".*/(query|value)", rank),),
-            "alpha": float(rank),
-            "dropout": 0.05,
-            "rslora": False,
-            "dora": False,
-        }
-        config.train.trainable = "adapters"
-        config.optimizer.weight_decay = 0.0
-        config.schedule.learning_rate = 1e-2 if tiny or nano else 1e-3
-        config.comparison.name = "PEFT"
-        config.comparison.runs = (("instruct", f"train:{full}"),)
-    return config
+def _rank(rank, **overrides):
+    return {"adapter.targets": ((".*/(query|value)", rank),), "adapter.alpha": float(rank)}
+
+
+def _full_run(config, words):
+    argument = f":{','.join(words)}" if words else ""
+    return {"comparison.runs": (("instruct", f"train:lab2_finetune.py{argument}"),)}
+
+
+get_config = recipe(
+    "lab2_finetune.py",
+    {
+        "adapter": shared.LORA,
+        "train.trainable": "adapters",
+        "optimizer.weight_decay": 0.0,
+        "schedule.learning_rate": 1e-3,
+        "comparison.name": "PEFT",
+    },
+    words={
+        "nano": {**_rank(16), "schedule.learning_rate": 1e-2},
+        "runlocal": (load_base("today").RUNLOCAL["lab2_lora"], load_base("today").adapter),
+    },
+    derived=_full_run,
+)

@@ -32,49 +32,54 @@ Hardware: one slice as in the table; on several hosts, the same command on each.
 Checked by the compiler, not yet run on a TPU. What comes out: what the recipe says.
 """
 
-import ml_collections
-
-from t5x_lite.config import load_config
+from t5x_lite.errors import InputError
+from t5x_lite.recipe import recipe
 
 _SIZES = ("small", "base", "large", "xl", "xxl")
 _RECIPES = {"full": "finetune.py", "lora": "lora.py", "ppo": "lab3_ppo.py"}
+_CHECKED = (
+    *("model.dtype", "model.param_dtype", "mesh", "adapter"),
+    *("train.trainable", "train.frozen_dtype"),
+)
+_OF_TRAINING = (
+    *("model.remat", "model.scan_layers", "batch.size", "batch.accumulation", "loss.chunk"),
+)
+_OF_PPO = tuple(
+    f"ppo.{name}"
+    for name in "prompts samples_per_prompt minibatch_size epochs logprob_chunk".split()
+)
 
 
-def get_config(arg: str = "") -> ml_collections.ConfigDict:
+def get_config(arg=""):
     """arg: a size and a mode with a comma between, either may be left out (base, full); "runlocal": the recipe's."""
     words = set(filter(None, arg.split(",")))
     if unknown := words - {*_SIZES, *_RECIPES, "runlocal"}:
-        raise ValueError(
+        raise InputError(
             f"unknown argument {sorted(unknown)[0]!r}: give a size ({', '.join(_SIZES)}) and a mode"
             f" ({', '.join(_RECIPES)}), or runlocal"
         )
     size = next(iter(words & set(_SIZES)), "base")
     mode = next(iter(words & set(_RECIPES)), "full")
     if words - {size, mode, "runlocal"}:
-        raise ValueError(f"give one size and one mode, not {arg!r}")
+        raise InputError(f"give one size and one mode, not {arg!r}")
     if "runlocal" in words:
-        return load_config(f"{_RECIPES[mode]}:runlocal", {})
-    checked = load_config(f"pod_check.py:{size},{mode}", {})
-    config = load_config(_RECIPES[mode], {}).copy_and_resolve_references().unlock()
-    with config.ignore_type():
-        for name in ("dtype", "param_dtype"):
-            config.model[name] = checked.model[name]
-        config.model.source = config.tokenizer.source = f"google/flan-t5-{size}"
-        config.mesh = checked.mesh
-        config.adapter = checked.adapter
-        config.train.trainable = checked.train.trainable
-        config.train.frozen_dtype = checked.train.frozen_dtype
-        config.data.encoder_length = checked.batch.encoder_length
-        config.data.decoder_length = checked.batch.decoder_length
-        if mode == "ppo":
-            config.rollout.length = checked.batch.decoder_length
-            for name in ("prompts", "samples_per_prompt", "minibatch_size", "epochs"):
-                config.ppo[name] = checked.ppo[name]
-            config.ppo.logprob_chunk = checked.ppo.logprob_chunk
-        else:
-            config.model.remat = checked.model.remat
-            config.model.scan_layers = checked.model.scan_layers
-            config.batch.size = checked.batch.size
-            config.batch.accumulation = checked.batch.accumulation
-            config.loss.chunk = checked.loss.chunk
+        return recipe(_RECIPES[mode], {})("runlocal")
+    checked = recipe("pod_check.py", {})(f"{size},{mode}")
+    fields = (*_CHECKED, *(_OF_PPO if mode == "ppo" else _OF_TRAINING))
+    lengths = {f"data.{name}": checked.batch[name] for name in ("encoder_length", "decoder_length")}
+    source = f"google/flan-t5-{size}"
+    overrides = {
+        "model.source": source,
+        "tokenizer.source": source,
+        **{field: _value(checked, field) for field in fields},
+        **lengths,
+    }
+    if mode == "ppo":
+        overrides["rollout.length"] = checked.batch.decoder_length
+    return recipe(_RECIPES[mode], overrides)()
+
+
+def _value(config, field):
+    for name in field.split("."):
+        config = config[name]
     return config
