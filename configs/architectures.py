@@ -10,8 +10,6 @@ Hardware: 2 CPU cores, 2 GB, three minutes. What comes out: report.md with one t
 paired differences, parameters, step times.
 """
 
-from t5x_lite.recipe import load_base, recipe
+from t5x_lite.recipe import recipe
 
-get_config = recipe(
-    "architectures", {}, words={"runlocal": load_base("today").RUNLOCAL["architectures"]}
-)
+get_config = recipe("architectures", {})

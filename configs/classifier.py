@@ -19,65 +19,45 @@ Hardware: any CPU. What comes out: model/, which a reward or a toxicity measurem
 (`runs/classifier`), and report.md with accuracy and area under the curve on held-out texts.
 """
 
-from t5x_lite.recipe import load_base, recipe
+from t5x_lite.recipe import recipe
 
 _TWEETS = {
-    "source": "labeled_data.csv",
-    "split": "",
-    "columns": {"text": "tweet", "label": "class"},
-    "id_column": "",
-    "exclude": "",
-    "limit": 0,
-}
-_COMMENTS = {
-    **_TWEETS,
-    "source": "toxicity.csv",
-    "columns": {"text": "comment", "label": "toxic"},
-}
+    "source": "labeled_data.csv", "split": "", "columns": {"text": "tweet", "label": "class"},
+    "id_column": "", "exclude": "", "limit": 0,
+}  # fmt: skip
+_COMMENTS = {**_TWEETS, "source": "toxicity.csv", "columns": {"text": "comment", "label": "toxic"}}
 _OF_A_FILE = {
     "tokenizer.byte_fallback": True,  # emoji
-    "data.labels.nothate": ("2", "False"),
-    "data.labels.hate": ("0", "1", "True"),
+    "data.labels.nothate": ("2", "False"), "data.labels.hate": ("0", "1", "True"),
     "batch.buckets": 3,
     "checkpoint.every_steps": 200,
     "evaluation.every_steps": 200,
-}
+}  # fmt: skip
 _BERT = {
     "family": "bert",
     "vocab_size": 0,  # the tokenizer's
-    "d_model": 64,
-    "d_ff": 128,
-    "num_layers": 2,
-    "num_heads": 2,
-    "dropout_rate": 0.1,
-    "attention_dropout_rate": 0.1,
-    "classifier_dropout_rate": 0.1,
-}
+    "d_model": 64, "d_ff": 128, "num_layers": 2, "num_heads": 2, "dropout_rate": 0.1,
+    "attention_dropout_rate": 0.1, "classifier_dropout_rate": 0.1,
+}  # fmt: skip
 
 get_config = recipe(
     "classifier",
     {},
     words={
         "davidson": {
-            **_OF_A_FILE,
-            "data.train": _TWEETS,
-            "data.evaluation": {**_TWEETS, "source": "holdout"},
-            "data.holdout": 0.1,
-            "tokenizer.vocab_size": 4096,
-            "tokenizer.user_defined_symbols": (),
+            **_OF_A_FILE, "data.train": _TWEETS,
+            "data.evaluation": {**_TWEETS, "source": "holdout"}, "data.holdout": 0.1,
+            "tokenizer.vocab_size": 4096, "tokenizer.user_defined_symbols": (),
             "train.steps": 800,
         },
         "wikidetox": {
-            **_OF_A_FILE,
-            "data.train": _COMMENTS,
-            "data.evaluation": {**_COMMENTS, "source": "holdout"},
-            "data.holdout": 0.2,
+            **_OF_A_FILE, "data.train": _COMMENTS,
+            "data.evaluation": {**_COMMENTS, "source": "holdout"}, "data.holdout": 0.2,
             "tokenizer.vocab_size": 1500,
             "tokenizer.user_defined_symbols": ("[CLS]",),  # BERT answers there
             "model.architecture": _BERT,
             "train.steps": 250,
             "optimizer.rate_multipliers": (),
         },
-        "runlocal": load_base("today").RUNLOCAL["classifier"],
     },
-)
+)  # fmt: skip

@@ -15,7 +15,7 @@ out: adapter/ in peft's format (or model/), and report.md with the accuracy and 
 held-out pairs, and ROUGE of the policy's texts before and after.
 """
 
-from t5x_lite.recipe import load_base, recipe
+from t5x_lite.recipe import recipe
 
 get_config = recipe(
     "dpo",
@@ -25,7 +25,6 @@ get_config = recipe(
             "adapter": {"method": "none"},
             "train.trainable": "full",
             "schedule.learning_rate": 2e-5,
-        },
-        "runlocal": load_base("today").RUNLOCAL["dpo"],
+        }
     },
 )

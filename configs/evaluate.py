@@ -8,6 +8,6 @@ config.data.evaluation.columns. With other decoding: --config.generation.num_bea
 Hardware: any; half a minute on a CPU for the quickstart's model. What comes out: report.md and samples.jsonl.
 """
 
-from t5x_lite.recipe import load_base, recipe
+from t5x_lite.recipe import recipe
 
-get_config = recipe("evaluate", {}, words={"runlocal": load_base("today").RUNLOCAL["evaluate"]})
+get_config = recipe("evaluate", {})

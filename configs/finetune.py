@@ -9,6 +9,6 @@ Hardware: meant for one TPU VM or one GPU. Neither timed nor tried on one yet: w
 What comes out: report.md with ROUGE of the 500 validation dialogues beside the baselines.
 """
 
-from t5x_lite.recipe import load_base, recipe
+from t5x_lite.recipe import recipe
 
-get_config = recipe("finetune", {}, words={"runlocal": load_base("today").RUNLOCAL["finetune"]})
+get_config = recipe("finetune", {})

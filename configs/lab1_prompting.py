@@ -65,10 +65,8 @@ get_config = recipe(
         "parity": ({"data.truncation": "none"}, _parity),
         "nano": {
             "model.source": "nano",
-            "data.evaluation.source": "bundled",
-            "data.evaluation.limit": 100,
-            "data.shots.source": "bundled",
-            "data.encoder_length": 1024,
+            "data.evaluation.source": "bundled", "data.evaluation.limit": 100,
+            "data.shots.source": "bundled", "data.encoder_length": 1024,
             "prompts": {
                 **base.PROMPTS,
                 # What it was trained with.
@@ -78,11 +76,9 @@ get_config = recipe(
             "runs": _greedy(
                 "none", "instruction", base.LAB, "lab2", "in_detail", "one_shot", "few_shot"
             ),
-            "side_by_side.rows": (40, 80),
-            "side_by_side.runs": base.side_by_side("few_shot"),
+            "side_by_side.rows": (40, 80), "side_by_side.runs": base.side_by_side("few_shot"),
             "published": {},
         },
         "dialogsum=FOLDER": _dialogsum,
-        "runlocal": load_base("today").RUNLOCAL["lab1_prompting"],
     },
-)
+)  # fmt: skip

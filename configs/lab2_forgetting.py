@@ -20,30 +20,44 @@ shared = load_base("shared")
 _TASK = {"templates": ("{dialogue}",), "cut_field": "dialogue", "shots": 0}
 
 
+def _tasks(notes, new_notes, summaries, new_summaries):
+    of_notes = {"train": notes, "evaluation": new_notes, "target": "{note}", "rate": 1.0}
+    # Only scored; a rate above 0 rehearses it.
+    of_summaries = {
+        "train": summaries,
+        "evaluation": new_summaries,
+        "target": "{summary}",
+        "rate": 0.0,
+    }
+    return {"data.tasks": {"doctor_notes": _TASK | of_notes, "summaries": _TASK | of_summaries}}
+
+
 def _folder(folder):
-    rows = shared.of_dialogsum(folder, "train")
-    of_notes = {
-        **rows,
-        "columns": {"dialogue": "dialogue", "note": "section_text"},
-        "id_column": "ID",
-    }
-    mts = f"{folder}/mts_dialog/MTS-Dialog-"
-    notes = {
-        "train": {**of_notes, "source": f"{mts}TrainingSet.csv"},
-        "evaluation": {**of_notes, "source": f"{mts}ValidationSet.csv"},
-    }
-    dialogsum = f"{folder}/dialogsum"
-    summaries = {
-        "train": shared.of_dialogsum(dialogsum, "train"),
-        "evaluation": shared.of_dialogsum(dialogsum, "dev", near_duplicates=True),
-    }
-    return {
-        "data.tasks": {
-            "doctor_notes": {**_TASK, **notes, "target": "{note}", "rate": 1.0},
-            # Only scored; a rate above 0 rehearses it.
-            "summaries": {**_TASK, **summaries, "target": "{summary}", "rate": 0.0},
+    def notes(name):
+        columns = {"dialogue": "dialogue", "note": "section_text"}
+        file = f"{folder}/mts_dialog/MTS-Dialog-{name}Set.csv"
+        return {
+            **shared.BUNDLED,
+            "source": file,
+            "split": "",
+            "columns": columns,
+            "id_column": "ID",
         }
-    }
+
+    dialogsum = f"{folder}/dialogsum"
+    return _tasks(
+        notes("Training"),
+        notes("Validation"),
+        shared.of_dialogsum(dialogsum, "train"),
+        shared.of_dialogsum(dialogsum, "dev", near_duplicates=True),
+    )
+
+
+def _bundled():
+    columns = {"dialogue": "dialogue", "summary": "summary", "note": "topic"}
+    rows = {**shared.BUNDLED, "columns": columns, "limit": 32}
+    new = {**rows, "split": "test", "limit": 4}
+    return _tasks(rows, new, rows, new)
 
 
 get_config = recipe(
@@ -51,9 +65,7 @@ get_config = recipe(
     {
         "model.source": "runs/dialogsum_scratch/model",
         "model.architecture": shared.TINY_T5,  # only of a random model
-        **_folder("data"),
-        "evaluation.task": "doctor_notes",
-        "evaluation.samples": 2,
+        **_folder("data"), "evaluation.task": "doctor_notes", "evaluation.samples": 2,
         "generation": {"max_new_tokens": 128, "no_repeat_ngram_size": 3},
     },
     words={
@@ -63,6 +75,6 @@ get_config = recipe(
             "train.trainable": "adapters",
             "schedule.learning_rate": 5e-3,
         },
-        "runlocal": (load_base("today").RUNLOCAL["lab2_forgetting"], load_base("today").adapter),
+        "runlocal": _bundled(),
     },
-)
+)  # fmt: skip

@@ -43,7 +43,7 @@ get_config = recipe(
     },
     words={
         "nano": {**_rank(16), "schedule.learning_rate": 1e-2},
-        "runlocal": (load_base("today").RUNLOCAL["lab2_lora"], load_base("today").adapter),
+        "runlocal": {"schedule.learning_rate": 1e-2},
     },
     derived=_full_run,
 )

@@ -31,7 +31,6 @@ get_config = recipe(
             "adapter": {"method": "soft_prompt", "length": 20, "init_from": "vocabulary"},
             # Prompts want large steps (Lester et al. 2021 took 0.3, with Adafactor).
             "schedule.learning_rate": 0.1,
-        },
-        "runlocal": (load_base("today").RUNLOCAL["lora"], load_base("today").adapter),
+        }
     },
 )

@@ -27,15 +27,13 @@ DETAILED = (
     "Dialogue:\n\n{dialogue}\n\nWhat was going on, in detail?\n",
 )
 TOPICS = (
-    "{dialogue}\n\nWhat is the topic of this dialogue?",
-    "Dialogue:\n\n{dialogue}\n\nTopic:\n",
+    "{dialogue}\n\nWhat is the topic of this dialogue?", "Dialogue:\n\n{dialogue}\n\nTopic:\n",
     "Name the topic of the following conversation.\n\n{dialogue}\n\nTopic: ",
-)
+)  # fmt: skip
 QUESTIONS = (
-    "{dialogue}\n\n{question}",
-    "Dialogue:\n\n{dialogue}\n\nQuestion: {question}\n\nAnswer:\n",
+    "{dialogue}\n\n{question}", "Dialogue:\n\n{dialogue}\n\nQuestion: {question}\n\nAnswer:\n",
     "Read the conversation and answer the question.\n\n{dialogue}\n\n{question}",
-)
+)  # fmt: skip
 _ONE = ("what_was_going_on",)
 _COLUMNS = ("dialogue", "summary", "brief", "topic", "question", "answer")
 _ROWS = {**shared.BUNDLED, "columns": {name: name for name in _COLUMNS}}
@@ -66,28 +64,27 @@ def _folder(folder):
 get_config = recipe(
     "mixture",
     {
-        "tokenizer.source": "train",
-        "tokenizer.vocab_size": 2048,
-        "tokenizer.user_defined_symbols": shared.THREE_SPEAKERS,
-        "tokenizer.extra_ids": 64,
+        "tokenizer.source": "train", "tokenizer.vocab_size": 2048,
+        "tokenizer.user_defined_symbols": shared.THREE_SPEAKERS, "tokenizer.extra_ids": 64,
         "data.tasks": _tasks(_ROWS, {**_ROWS, "split": "test", "limit": 100}),
-        "data.denoising.rate": 0.24,
-        "data.denoising.task": "summarize_in_detail",
-        "data.denoising.field": "dialogue",
-        "data.encoder_length": 1024,
-        "data.decoder_length": 112,
+        "data.denoising.rate": 0.24, "data.denoising.task": "summarize_in_detail",
+        "data.denoising.field": "dialogue", "data.encoder_length": 1024, "data.decoder_length": 112,
         "data.truncation": "oldest_turns",
         "batch.buckets": 6,
         "train.steps": 4000,
         "optimizer": shared.MUON,
-        "schedule.name": "cosine",
-        "schedule.learning_rate": 7e-3,
-        "schedule.warmup_steps": 50,
+        "schedule.name": "cosine", "schedule.learning_rate": 7e-3, "schedule.warmup_steps": 50,
         "checkpoint.every_steps": 250,
-        "evaluation.every_steps": 500,
-        "evaluation.task": "summarize_in_detail",
+        "evaluation.every_steps": 500, "evaluation.task": "summarize_in_detail",
         "evaluation.batch_tokens": 8192,
         "generation.max_new_tokens": 112,
     },
-    words={"FOLDER": _folder, "runlocal": load_base("today").RUNLOCAL["nano"]},
-)
+    words={
+        "FOLDER": _folder,
+        "runlocal": {
+            "tokenizer.vocab_size": 512,
+            "data.tasks": _tasks({**_ROWS, "limit": 32}, {**_ROWS, "split": "test", "limit": 4}),
+            "data.encoder_length": 1024,
+        },
+    },
+)  # fmt: skip

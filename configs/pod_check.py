@@ -23,13 +23,9 @@ shared = load_base("shared")
 
 # FLAN-T5 as its checkpoints are: d_model, d_ff, layers (of encoder and decoder each), heads.
 _SIZES = {
-    "small": (512, 1024, 8, 6),
-    "base": (768, 2048, 12, 12),
-    "large": (1024, 2816, 24, 16),
-    "xl": (2048, 5120, 24, 32),
-    "xxl": (4096, 10240, 24, 64),
-    "runlocal": (256, 512, 2, 4),
-}
+    "small": (512, 1024, 8, 6), "base": (768, 2048, 12, 12), "large": (1024, 2816, 24, 16),
+    "xl": (2048, 5120, 24, 32), "xxl": (4096, 10240, 24, 64),
+}  # fmt: skip
 # What configs/tpu.py launches: the slice, its mesh (data, fsdp, model), and into how many parts a batch is split
 # (of PPO, the rows of a minibatch).
 _LAUNCHES = {
@@ -81,6 +77,8 @@ def _step(step, adapted=False):
 
 def _launch(config, words):
     """The slice, its mesh and its parts, of what configs/tpu.py launches."""
+    if "runlocal" in words:
+        return {}
     size = next((word for word in words if word in _SIZES), "base")
     mode = next((word for word in words if word not in _SIZES), "full")
     of_ppo = mode.startswith("ppo")
@@ -93,21 +91,27 @@ def _launch(config, words):
     return {"topology": topology, "mesh": mesh, field: parts}
 
 
+_TINY = {
+    "model.architecture.vocab_size": 1024,
+    "batch.size": 8, "batch.encoder_length": 64, "batch.decoder_length": 32,
+    "candidates.batch_sizes": (8,), "candidates.largest_model_axis": 2,
+    "ppo.prompts": 8, "ppo.minibatch_size": 8,
+}  # fmt: skip
+
+
+def _short(config):
+    return {"generation.max_new_tokens": 32} if "max_new_tokens" in config.generation else {}
+
+
 get_config = recipe(
     "pod_check",
     {},
     words={
-        **{name: _size(*size) for name, size in _SIZES.items() if name != "runlocal"},
-        "full": _step("train"),
-        "lora": _step("train", adapted=True),
-        "reward": _step("reward"),
+        **{name: _size(*size) for name, size in _SIZES.items()}, "full": _step("train"),
+        "lora": _step("train", adapted=True), "reward": _step("reward"),
         "generate": {**_step("generate"), "model.param_dtype": "bfloat16"},
         **{step: _step(step, adapted=True) for step in ("ppo_rollout", "ppo_update", "ppo")},
-        "runlocal": (
-            _size(*_SIZES["runlocal"]),
-            load_base("today").RUNLOCAL["pod_check"],
-            load_base("today").pod_check,
-        ),
+        "runlocal": ({**_size(256, 512, 2, 4), **_TINY}, _short),
     },
     derived=_launch,
-)
+)  # fmt: skip

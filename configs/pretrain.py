@@ -15,19 +15,15 @@ Hardware: 2 CPU cores, five minutes, 2 GB, for the bundled dialogues and a model
 out: model/ in Hugging Face's format, and report.md with each denoiser's loss on held-out texts.
 """
 
-from t5x_lite.recipe import load_base, recipe
+from t5x_lite.recipe import recipe
 
 # Longer than the noise of any text: one span, at its end.
 _ONE_SPAN = 1000.0
 _UL2 = {
-    "r_3": ("[R] ", 0.15, 3.0),
-    "r_8": ("[R] ", 0.15, 8.0),
-    "s": ("[S] ", 0.25, _ONE_SPAN),
-    "x_3": ("[X] ", 0.5, 3.0),
-    "x_8": ("[X] ", 0.5, 8.0),
-    "x_64": ("[X] ", 0.15, 64.0),
+    "r_3": ("[R] ", 0.15, 3.0), "r_8": ("[R] ", 0.15, 8.0), "s": ("[S] ", 0.25, _ONE_SPAN),
+    "x_3": ("[X] ", 0.5, 3.0), "x_8": ("[X] ", 0.5, 8.0), "x_64": ("[X] ", 0.15, 64.0),
     "x_64_half": ("[X] ", 0.5, 64.0),
-}
+}  # fmt: skip
 
 
 def _ul2(config):
@@ -41,6 +37,4 @@ def _ul2(config):
     }
 
 
-get_config = recipe(
-    "pretrain", {}, words={"ul2": _ul2, "runlocal": load_base("today").RUNLOCAL["pretrain"]}
-)
+get_config = recipe("pretrain", {}, words={"ul2": _ul2})

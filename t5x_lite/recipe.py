@@ -245,7 +245,7 @@ def _given(argument: str, words: Mapping[str, list[_Sourced]]) -> dict[str, tupl
         elif free and not equals:
             found = free, text
         else:
-            raise InputError(f"unknown argument {text!r}: give {_choices(list(words))}")
+            raise InputError(f"unknown argument {text!r}: give {_choices(words)}")
         before = [other for other, (key, _) in result.items() if key == found[0] and other != text]
         if before:
             raise InputError(f"unknown argument {text!r} after {before[0]!r}: give one {found[0]}")
@@ -253,11 +253,12 @@ def _given(argument: str, words: Mapping[str, list[_Sourced]]) -> dict[str, tupl
     return result
 
 
-def _choices(keys: list[str]) -> str:
-    if not keys:
+def _choices(words: Mapping[str, list[_Sourced]]) -> str:
+    """All words, those that a base brings behind a recipe's own."""
+    if not words:
         return "none"
-    head = ", ".join(keys[:-1])
-    return f"none, or {head} or {keys[-1]}" if head else f"none, or {keys[-1]}"
+    *head, last = sorted(words, key=lambda key: words[key][0][1].file.parent.name == "bases")
+    return f"none, or {', '.join(head)} or {last}" if head else f"none, or {last}"
 
 
 def _mappings(layers: list[_Sourced], value: str | None) -> Iterator[tuple[Overrides, _Source]]:

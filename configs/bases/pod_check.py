@@ -5,39 +5,24 @@ from t5x_lite.recipe import load_base
 shared = load_base("shared")
 
 BASE = {
-    "task": "pod_check",
-    "seed": 0,
-    "topology": "v5e:2x2",
-    "step": "train",
+    "task": "pod_check", "seed": 0, "topology": "v5e:2x2", "step": "train",
     # slice: how many slices of that topology; only the batch goes over several.
     "mesh": {"slice": 1, "data": 1, "fsdp": -1, "model": 1},
     # True: tries the candidates with every mesh of the topology.
     "search": False,
     "candidates": {
         # In the order of what they recompute: the first that fits is taken.
-        "remat": ("none", "dots", "full"),
-        "batch_sizes": (128,),
-        "largest_model_axis": 4,
+        "remat": ("none", "dots", "full"), "batch_sizes": (128,), "largest_model_axis": 4,
     },
     "model": {
         "architecture": {
-            "vocab_size": 32128,
-            "d_model": 768,
-            "d_kv": 64,
-            "d_ff": 2048,
-            "num_encoder_layers": 12,
-            "num_decoder_layers": 12,
-            "num_heads": 12,
-            "tie_word_embeddings": False,
-            "scale_decoder_outputs": False,
-            "feed_forward_proj": "gated-gelu",
-            "dropout_rate": 0.1,
+            "vocab_size": 32128, "d_model": 768, "d_kv": 64, "d_ff": 2048, "num_encoder_layers": 12,
+            "num_decoder_layers": 12, "num_heads": 12, "tie_word_embeddings": False,
+            "scale_decoder_outputs": False, "feed_forward_proj": "gated-gelu", "dropout_rate": 0.1,
         },
         "dtype": "bfloat16",
         "param_dtype": "float32",  # of weights that are not trained, train.frozen_dtype
-        "attention": "auto",
-        "remat": "full",
-        "scan_layers": True,
+        "attention": "auto", "remat": "full", "scan_layers": True,
     },
     "adapter": {"method": "none"},
     "train": {"steps": 1000, "trainable": "full", "frozen_dtype": "bfloat16"},
@@ -46,18 +31,9 @@ BASE = {
     "loss": shared.LOSS,
     "optimizer": {**shared.ADAMW, "weight_decay": 0.01},
     "schedule": {
-        "name": "constant",
-        "learning_rate": 1e-4,
-        "warmup_steps": 0,
-        "final_fraction": 1.0,
+        "name": "constant", "learning_rate": 1e-4, "warmup_steps": 0, "final_fraction": 1.0,
     },
     "generation": {"max_new_tokens": 128},
     "critic": shared.CRITIC,
-    "ppo": {
-        **shared.PPO,
-        "steps": 100,
-        "prompts": 128,
-        "minibatch_size": 64,
-        "logprob_chunk": 0,
-    },
-}
+    "ppo": {**shared.PPO, "steps": 100, "prompts": 128, "minibatch_size": 64, "logprob_chunk": 0},
+}  # fmt: skip

@@ -14,8 +14,6 @@ _REASONING = {
 _DOCUMENTS = (
     "Background:\n\n{documents}\n\nDialogue:\n\n{dialogue}\n\nWhat was going on in the dialogue?\n"
 )
-_ARCHITECTURE = dict(shared.TINY_T5)
-del _ARCHITECTURE["feed_forward_proj"], _ARCHITECTURE["dropout_rate"]
 
 PROMPTS = {
     "none": {"kind": "none"},
@@ -27,12 +25,7 @@ PROMPTS = {
     "few_shot": {**_FEW_SHOT, "shots": (40, 80, 120)},
     "reasoning": {**_REASONING, "samples": 1},
     "self_consistency": {**_REASONING, "samples": 5},
-    "documents": {
-        "kind": "retrieval",
-        "template": _DOCUMENTS,
-        "folder": "bundled",
-        "passages": 2,
-    },
+    "documents": {"kind": "retrieval", "template": _DOCUMENTS, "folder": "bundled", "passages": 2},
 }
 
 
@@ -58,25 +51,18 @@ def side_by_side(prompt, also=()):
 
 
 BASE = {
-    "task": "prompt",
-    "seed": 0,
+    "task": "prompt", "seed": 0,
     "model": {
         "source": "google/flan-t5-base",
-        "architecture": _ARCHITECTURE,  # only of a random model
-        **shared.FLOAT32,
-        "attention": "auto",
+        "architecture": shared.TINY_T5,  # only of a random model
+        **shared.FLOAT32, "attention": "auto",
     },
     "tokenizer": shared.TOKENIZER,
     "data": {
-        "evaluation": {**shared.HUB, "split": "test"},
-        "shots": shared.HUB,
-        "target": "{summary}",
-        "encoder_length": 512,
-        "truncation": "oldest_turns",
-        "cut_field": "dialogue",
+        "evaluation": {**shared.HUB, "split": "test"}, "shots": shared.HUB, "target": "{summary}",
+        "encoder_length": 512, "truncation": "oldest_turns", "cut_field": "dialogue",
     },
-    "prompts": PROMPTS,
-    "settings": settings(50),
+    "prompts": PROMPTS, "settings": settings(50),
     "runs": tuple((name, "greedy") for name in PROMPTS if name != "self_consistency"),
     "side_by_side": {
         "rows": (40, 200),
@@ -87,12 +73,22 @@ BASE = {
     "evaluation": {
         "batch_tokens": 16384,
         # Each output's log-probability (nats), its tokens and a beam's score, in predictions/.
-        "with_scores": False,
-        "bootstrap_samples": 2000,
+        "with_scores": False, "bootstrap_samples": 2000,
     },
     "published": {
         "DialogSum test, FLAN-T5-base with the prompt lab2 (course, greedy, 200 tokens)": shared.FLAN_T5,
         "DialogSum test, Transformer from scratch (Chen and others, 2021)": shared.FROM_SCRATCH,
         "DialogSum test, BART-large fine-tuned (Chen and others, 2021)": shared.BART,
     },
-}
+}  # fmt: skip
+WORDS = shared.runlocal(
+    BASE,
+    {
+        "data.evaluation": {**shared.BUNDLED, "split": "test", "limit": 8},
+        "data.shots.source": "bundled", "data.encoder_length": 1024,
+        "settings": settings(8),
+        "runs": tuple((name, "greedy") for name in ("none", "instruction", "few_shot")),
+        "side_by_side.rows": (4, 7), "side_by_side.runs": (("few_shot", "greedy_10"),),
+        "evaluation.batch_tokens": 1024, "evaluation.with_scores": True,
+    },
+)  # fmt: skip
