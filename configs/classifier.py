@@ -28,10 +28,8 @@ _TWEETS = {
 _COMMENTS = {**_TWEETS, "source": "toxicity.csv", "columns": {"text": "comment", "label": "toxic"}}
 _OF_A_FILE = {
     "tokenizer.byte_fallback": True,  # emoji
-    "data.labels.nothate": ("2", "False"), "data.labels.hate": ("0", "1", "True"),
-    "batch.buckets": 3,
-    "checkpoint.every_steps": 200,
-    "evaluation.every_steps": 200,
+    "data.labels.nothate": ("2", "False"), "data.labels.hate": ("0", "1", "True"), "batch.buckets": 3,
+    "checkpoint.every_steps": 200, "evaluation.every_steps": 200,
 }  # fmt: skip
 _BERT = {
     "family": "bert",
@@ -47,17 +45,14 @@ get_config = recipe(
         "davidson": {
             **_OF_A_FILE, "data.train": _TWEETS,
             "data.evaluation": {**_TWEETS, "source": "holdout"}, "data.holdout": 0.1,
-            "tokenizer.vocab_size": 4096, "tokenizer.user_defined_symbols": (),
-            "train.steps": 800,
+            "tokenizer.vocab_size": 4096, "tokenizer.user_defined_symbols": (), "train.steps": 800,
         },
         "wikidetox": {
             **_OF_A_FILE, "data.train": _COMMENTS,
             "data.evaluation": {**_COMMENTS, "source": "holdout"}, "data.holdout": 0.2,
             "tokenizer.vocab_size": 1500,
             "tokenizer.user_defined_symbols": ("[CLS]",),  # BERT answers there
-            "model.architecture": _BERT,
-            "train.steps": 250,
-            "optimizer.rate_multipliers": (),
+            "model.architecture": _BERT, "train.steps": 250, "optimizer.rate_multipliers": (),
         },
     },
 )  # fmt: skip

@@ -29,8 +29,7 @@ get_config = recipe(
     {
         "model.source": "random",
         "model.architecture": {
-            **shared.SMALL_T5, "d_model": 192, "d_kv": 64, "d_ff": 768, "num_heads": 3,
-            "dropout_rate": 0.1,
+            **shared.SMALL_T5, "d_model": 192, "d_kv": 64, "d_ff": 768, "num_heads": 3, "dropout_rate": 0.1,
         },
         "model.dtype": "float32", "model.remat": "none",
         "tokenizer": {
@@ -41,16 +40,14 @@ get_config = recipe(
         "data.denoising.encoder_length": 96, "data.denoising.noise_density": 0.3,
         "data.denoising.target": "text", "data.template": "{dialogue}", "data.encoder_length": 384,
         "data.decoder_length": 96, "data.truncation": "end",
-        "batch.size": 0, "batch.tokens": 4096, "batch.multiple": 16,
-        "train.steps": 4200,
+        "batch.size": 0, "batch.tokens": 4096, "batch.multiple": 16, "train.steps": 4200,
         "loss.label_smoothing": 0.1, "loss.chunk": 0,
         "optimizer": {
             **shared.MUON,
             "rate_multipliers": ((".*/query/kernel", 0.125), *shared.MUON["rate_multipliers"][1:]),
         },
         "schedule.name": "cosine", "schedule.learning_rate": 7e-3, "schedule.warmup_steps": 100,
-        "checkpoint.keep": 1,
-        "evaluation.every_steps": 300, "evaluation.batch_tokens": 8192,
+        "checkpoint.keep": 1, "evaluation.every_steps": 300, "evaluation.batch_tokens": 8192,
         "evaluation.bootstrap_samples": 10_000, "evaluation.samples": 4,
         "generation": {"max_new_tokens": 96, "num_beams": 4, "no_repeat_ngram_size": 3},
         "published": {
@@ -61,8 +58,7 @@ get_config = recipe(
     words={
         "FOLDER": _folder,
         "runlocal": {
-            "tokenizer.vocab_size": 512,
-            "data.denoising.steps": 2, "data.denoising.encoder_length": 64,
+            "tokenizer.vocab_size": 512, "data.denoising.steps": 2, "data.denoising.encoder_length": 64,
         },
     },
 )  # fmt: skip

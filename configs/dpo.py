@@ -23,8 +23,7 @@ get_config = recipe(
     words={
         "full": {
             "adapter": {"method": "none"},
-            "train.trainable": "full",
-            "schedule.learning_rate": 2e-5,
+            "train.trainable": "full", "schedule.learning_rate": 2e-5,
         }
     },
-)
+)  # fmt: skip

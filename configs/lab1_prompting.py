@@ -61,11 +61,9 @@ get_config = recipe(
     "prompt",
     {},
     words={
-        "fixed": {"data.truncation": "oldest_turns"},
-        "parity": ({"data.truncation": "none"}, _parity),
+        "fixed": {"data.truncation": "oldest_turns"}, "parity": ({"data.truncation": "none"}, _parity),
         "nano": {
-            "model.source": "nano",
-            "data.evaluation.source": "bundled", "data.evaluation.limit": 100,
+            "model.source": "nano", "data.evaluation.source": "bundled", "data.evaluation.limit": 100,
             "data.shots.source": "bundled", "data.encoder_length": 1024,
             "prompts": {
                 **base.PROMPTS,

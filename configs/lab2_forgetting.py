@@ -72,8 +72,7 @@ get_config = recipe(
         "FOLDER": _folder,
         "lora": {
             "adapter": shared.LORA,
-            "train.trainable": "adapters",
-            "schedule.learning_rate": 5e-3,
+            "train.trainable": "adapters", "schedule.learning_rate": 5e-3,
         },
         "runlocal": _bundled(),
     },

@@ -36,14 +36,11 @@ get_config = recipe(
     "lab2_finetune.py",
     {
         "adapter": shared.LORA,
-        "train.trainable": "adapters",
-        "optimizer.weight_decay": 0.0,
-        "schedule.learning_rate": 1e-3,
+        "train.trainable": "adapters", "optimizer.weight_decay": 0.0, "schedule.learning_rate": 1e-3,
         "comparison.name": "PEFT",
     },
     words={
-        "nano": {**_rank(16), "schedule.learning_rate": 1e-2},
-        "runlocal": {"schedule.learning_rate": 1e-2},
+        "nano": {**_rank(16), "schedule.learning_rate": 1e-2}, "runlocal": {"schedule.learning_rate": 1e-2},
     },
     derived=_full_run,
-)
+)  # fmt: skip

@@ -52,9 +52,7 @@ get_config = recipe(
     words={
         "fixed": {"mode": "fixed"},
         "parity": {
-            "mode": "parity",
-            "model.source": "google/flan-t5-base",
-            "reference.source": "base",
+            "mode": "parity", "model.source": "google/flan-t5-base", "reference.source": "base",
             "rewards": {  # the classifier's alone
                 "clean": {
                     **base["rewards"]["clean"], "source": _HATE_SPEECH,
@@ -63,18 +61,15 @@ get_config = recipe(
                 }
             },
             "toxicity.source": _HATE_SPEECH, "toxicity.text": "{prompt} {response}",
-            "toxicity.rows": 11,
-            "evaluation.draws": 1,
+            "toxicity.rows": 11, "evaluation.draws": 1,
             "data.train": _LAB, "data.evaluation": {**_LAB, "source": "holdout", "limit": 20},
             "data.holdout": 0.2, "data.characters": (201, 1001), "data.template": "instruction",
             "data.encoder_length": 512,
             "rollout": {"length": 399, "length_range": (100, 400), "mask_first_token": True},
             "ppo.steps": 10, "ppo.prompts": 16, "ppo.minibatch_size": 4, "ppo.epochs": 1,
             "ppo.init_kl_coef": 0.2, "ppo.kl_horizon": 10000.0, "ppo.target_kl": 0.0,
-            "ppo.whiten_advantages": "minibatch", "ppo.score_clip": 0.0,
-            "ppo.missing_eos_penalty": 0.0,
-            "optimizer.clip_norm": 0.0,
-            "schedule.learning_rate": 1.41e-5,
+            "ppo.whiten_advantages": "minibatch", "ppo.score_clip": 0.0, "ppo.missing_eos_penalty": 0.0,
+            "optimizer.clip_norm": 0.0, "schedule.learning_rate": 1.41e-5,
             "evaluation.rows_while_training": 0, "evaluation.batch_size": 16,
             # `min_length` makes the draws other than the policy's.
             "generation": {**base["generation"], "min_length": 5},
@@ -89,15 +84,12 @@ get_config = recipe(
         "dialogsum": {
             "model.source": "runs/rude_policy",
             "rewards.clean.source": "runs/davidson", "rewards.length.weight": 2.0,
-            "rewards.length.arguments.words": 20,
-            "toxicity.source": "runs/davidson",
+            "rewards.length.arguments.words": 20, "toxicity.source": "runs/davidson",
             "judges": {"comments": {"source": "runs/judge", "label": "hate", "text": "{response}"}},
             "data.train": {**_RUDE, "source": "runs/rude/train.jsonl"},
             "data.evaluation": {**_RUDE, "source": "runs/rude/dev.jsonl"},
             "data.characters": (100, 1001), "data.template": "{dialogue}", "data.truncation": "end",
-            "rollout.length": 64,
-            "ppo.steps": 35,
-            "evaluation.draws": 4,
+            "rollout.length": 64, "ppo.steps": 35, "evaluation.draws": 4,
         },
     },
 )  # fmt: skip

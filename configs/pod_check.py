@@ -29,89 +29,52 @@ _SIZES = {
 # What configs/tpu.py launches: the slice, its mesh (data, fsdp, model), and into how many parts a batch is split
 # (of PPO, the rows of a minibatch).
 _LAUNCHES = {
-    ("small", "full"): ("v5e:1x1", (1, 1, 1), 4),
-    ("base", "full"): ("v5e:2x4", (1, 8, 1), 1),
-    ("large", "full"): ("v5e:2x4", (1, 8, 1), 1),
-    ("xl", "full"): ("v5e:4x4", (1, 16, 1), 1),
-    ("xxl", "full"): ("v5e:8x8", (1, 16, 4), 1),
-    ("small", "lora"): ("v5e:1x1", (1, 1, 1), 4),
-    ("base", "lora"): ("v5e:1x1", (1, 1, 1), 4),
-    ("large", "lora"): ("v5e:2x4", (1, 8, 1), 1),
-    ("xl", "lora"): ("v5e:2x4", (1, 8, 1), 1),
-    ("xxl", "lora"): ("v5e:2x4", (1, 8, 1), 1),
-    ("small", "ppo"): ("v5e:1x1", (1, 1, 1), 16),
-    ("base", "ppo"): ("v5e:2x4", (1, 8, 1), 64),
-    ("large", "ppo"): ("v5e:2x4", (1, 8, 1), 32),
-    ("xl", "ppo"): ("v5e:2x4", (1, 4, 2), 16),
+    "small,full": ("v5e:1x1", (1, 1, 1), 4), "base,full": ("v5e:2x4", (1, 8, 1), 1),
+    "large,full": ("v5e:2x4", (1, 8, 1), 1), "xl,full": ("v5e:4x4", (1, 16, 1), 1),
+    "xxl,full": ("v5e:8x8", (1, 16, 4), 1),
+    "small,lora": ("v5e:1x1", (1, 1, 1), 4), "base,lora": ("v5e:1x1", (1, 1, 1), 4),
+    "large,lora": ("v5e:2x4", (1, 8, 1), 1), "xl,lora": ("v5e:2x4", (1, 8, 1), 1),
+    "xxl,lora": ("v5e:2x4", (1, 8, 1), 1),
+    "small,ppo": ("v5e:1x1", (1, 1, 1), 16), "base,ppo": ("v5e:2x4", (1, 8, 1), 64),
+    "large,ppo": ("v5e:2x4", (1, 8, 1), 32), "xl,ppo": ("v5e:2x4", (1, 4, 2), 16),
     # On v5p:2x2x1 as (1, 1, 4), libtpu 0.0.52 dies while it compiles the rollout (an internal check fails).
-    ("xxl", "ppo"): ("v5e:4x4", (1, 4, 4), 16),
-}
+    "xxl,ppo": ("v5e:4x4", (1, 4, 4), 16),
+}  # fmt: skip
+_LORA = {
+    "adapter": shared.LORA, "train.trainable": "adapters",
+    "generation": {"do_sample": True, "top_k": 0, "top_p": 1.0},
+}  # fmt: skip
+_UNSCANNED = {"candidates.remat": ("none",), "model.remat": "none", "model.scan_layers": False}
 
 
-def _size(d_model, d_ff, layers, heads):
-    return {
-        "model.architecture.d_model": d_model,
-        "model.architecture.d_ff": d_ff,
-        "model.architecture.num_encoder_layers": layers,
-        "model.architecture.num_decoder_layers": layers,
-        "model.architecture.num_heads": heads,
-    }
-
-
-def _step(step, adapted=False):
-    overrides = {
-        "step": step,
-        "adapter": shared.LORA if adapted else {"method": "none"},
-        "train.trainable": "adapters" if adapted else "full",
-    }
-    if step != "train":
-        overrides |= {
-            "candidates.remat": ("none",),
-            "model.remat": "none",
-            "model.scan_layers": False,
-        }
-    if adapted:
-        overrides["generation"] = {"do_sample": True, "top_k": 0, "top_p": 1.0}
-    return overrides
+def _size(*sizes):
+    names = "d_model d_ff num_encoder_layers num_heads".split()
+    fields = {f"model.architecture.{name}": size for name, size in zip(names, sizes, strict=True)}
+    return {**fields, "model.architecture.num_decoder_layers": sizes[2]}
 
 
 def _launch(config, words):
-    """The slice, its mesh and its parts, of what configs/tpu.py launches."""
-    if "runlocal" in words:
-        return {}
     size = next((word for word in words if word in _SIZES), "base")
-    mode = next((word for word in words if word not in _SIZES), "full")
-    of_ppo = mode.startswith("ppo")
-    launch = _LAUNCHES.get((size, "ppo" if of_ppo else mode))
-    if launch is None:
+    mode = next((word.partition("_")[0] for word in words if word not in _SIZES), "full")
+    if "runlocal" in words or f"{size},{mode}" not in _LAUNCHES:
         return {}
-    topology, (data, fsdp, model), parts = launch
-    mesh = {"slice": 1, "data": data, "fsdp": fsdp, "model": model}
-    field = "ppo.minibatch_size" if of_ppo else "batch.accumulation"
-    return {"topology": topology, "mesh": mesh, field: parts}
-
-
-_TINY = {
-    "model.architecture.vocab_size": 1024,
-    "batch.size": 8, "batch.encoder_length": 64, "batch.decoder_length": 32,
-    "candidates.batch_sizes": (8,), "candidates.largest_model_axis": 2,
-    "ppo.prompts": 8, "ppo.minibatch_size": 8,
-}  # fmt: skip
-
-
-def _short(config):
-    return {"generation.max_new_tokens": 32} if "max_new_tokens" in config.generation else {}
+    topology, mesh, parts = _LAUNCHES[f"{size},{mode}"]
+    axes = dict(zip(("slice", "data", "fsdp", "model"), (1, *mesh), strict=True))
+    of_batch = "ppo.minibatch_size" if mode == "ppo" else "batch.accumulation"
+    return {"topology": topology, "mesh": axes, of_batch: parts}
 
 
 get_config = recipe(
     "pod_check",
     {},
     words={
-        **{name: _size(*size) for name, size in _SIZES.items()}, "full": _step("train"),
-        "lora": _step("train", adapted=True), "reward": _step("reward"),
-        "generate": {**_step("generate"), "model.param_dtype": "bfloat16"},
-        **{step: _step(step, adapted=True) for step in ("ppo_rollout", "ppo_update", "ppo")},
-        "runlocal": ({**_size(256, 512, 2, 4), **_TINY}, _short),
+        **{name: _size(*sizes) for name, sizes in _SIZES.items()},
+        "full": {"step": "train", "adapter": {"method": "none"}},
+        "lora": {"step": "train", **_LORA},
+        "reward": {"step": "reward", **_UNSCANNED},
+        "generate": {"step": "generate", **_UNSCANNED, "model.param_dtype": "bfloat16"},
+        **{step: {"step": step, **_UNSCANNED, **_LORA} for step in ("ppo_rollout", "ppo_update", "ppo")},
+        "runlocal": _size(256, 512, 2, 4),
     },
     derived=_launch,
 )  # fmt: skip

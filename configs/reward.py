@@ -29,25 +29,18 @@ from t5x_lite.recipe import recipe
 
 # The encoder from random weights: no model that ships has read such texts.
 _ENCODER = {
-    "model.source": "random", "model.kind": "encoder", "model.likelihood": 0.0,
-    "tokenizer.source": "train",
+    "model.source": "random", "model.kind": "encoder", "model.likelihood": 0.0, "tokenizer.source": "train",
     "data.template": "{response}\n{dialogue}",  # the end is cut: the summary first
-    "train.steps": 1200,
-    "optimizer.rate_multipliers": (("token_embedder/embedding", 10.0),),
-    "schedule.learning_rate": 2e-3, "schedule.warmup_steps": 60,
-    "checkpoint.every_steps": 200,
+    "train.steps": 1200, "optimizer.rate_multipliers": (("token_embedder/embedding", 10.0),),
+    "schedule.learning_rate": 2e-3, "schedule.warmup_steps": 60, "checkpoint.every_steps": 200,
     "evaluation.every_steps": 200,
 }  # fmt: skip
 _REAL = {
-    **_ENCODER,
-    "data.train.columns": {"dialogue": "prompt", "chosen": "chosen", "rejected": "rejected"},
-    "data.train.split": "", "data.evaluation.source": "holdout", "data.holdout": 0.2,
-    "data.max_length": 128,
+    **_ENCODER, "data.train.columns": {"dialogue": "prompt", "chosen": "chosen", "rejected": "rejected"},
+    "data.train.split": "", "data.evaluation.source": "holdout", "data.holdout": 0.2, "data.max_length": 128,
     "model.architecture.d_model": 64, "model.architecture.d_ff": 256,
-    "model.architecture.num_encoder_layers": 2, "model.architecture.num_heads": 2,
-    "train.steps": 150,
-    "checkpoint.every_steps": 50,
-    "evaluation.every_steps": 50,
+    "model.architecture.num_encoder_layers": 2, "model.architecture.num_heads": 2, "train.steps": 150,
+    "checkpoint.every_steps": 50, "evaluation.every_steps": 50,
     "tokenizer.user_defined_symbols": (), "tokenizer.byte_fallback": True,
 }  # fmt: skip
 

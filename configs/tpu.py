@@ -32,54 +32,38 @@ Hardware: one slice as in the table; on several hosts, the same command on each.
 Checked by the compiler, not yet run on a TPU. What comes out: what the recipe says.
 """
 
+import operator
+
 from t5x_lite.errors import InputError
 from t5x_lite.recipe import recipe
 
 _SIZES = ("small", "base", "large", "xl", "xxl")
 _RECIPES = {"full": "finetune.py", "lora": "lora.py", "ppo": "lab3_ppo.py"}
-_CHECKED = (
-    *("model.dtype", "model.param_dtype", "mesh", "adapter"),
-    *("train.trainable", "train.frozen_dtype"),
-)
-_OF_TRAINING = (
-    *("model.remat", "model.scan_layers", "batch.size", "batch.accumulation", "loss.chunk"),
-)
-_OF_PPO = tuple(
-    f"ppo.{name}"
-    for name in "prompts samples_per_prompt minibatch_size epochs logprob_chunk".split()
-)
+_CHECKED = "model.dtype model.param_dtype mesh adapter train.trainable train.frozen_dtype"
+_OF_TRAINING = "model.remat model.scan_layers batch.size batch.accumulation loss.chunk"
+_OF_PPO = "ppo.prompts ppo.samples_per_prompt ppo.minibatch_size ppo.epochs ppo.logprob_chunk"
 
 
 def get_config(arg=""):
     """arg: a size and a mode with a comma between, either may be left out (base, full); "runlocal": the recipe's."""
-    words = set(filter(None, arg.split(",")))
-    if unknown := words - {*_SIZES, *_RECIPES, "runlocal"}:
+    words = [word for word in arg.split(",") if word]
+    if unknown := set(words) - {*_SIZES, *_RECIPES, "runlocal"}:
         raise InputError(
             f"unknown argument {sorted(unknown)[0]!r}: give a size ({', '.join(_SIZES)}) and a mode"
             f" ({', '.join(_RECIPES)}), or runlocal"
         )
-    size = next(iter(words & set(_SIZES)), "base")
-    mode = next(iter(words & set(_RECIPES)), "full")
-    if words - {size, mode, "runlocal"}:
-        raise InputError(f"give one size and one mode, not {arg!r}")
+    chosen = [word for word in words if word != "runlocal"]
+    checked = recipe("pod_check.py", {})(",".join(chosen))  # refuses two sizes or two modes
+    size = next((word for word in chosen if word in _SIZES), "base")
+    mode = next((word for word in chosen if word in _RECIPES), "full")
     if "runlocal" in words:
         return recipe(_RECIPES[mode], {})("runlocal")
-    checked = recipe("pod_check.py", {})(f"{size},{mode}")
-    fields = (*_CHECKED, *(_OF_PPO if mode == "ppo" else _OF_TRAINING))
-    lengths = {f"data.{name}": checked.batch[name] for name in ("encoder_length", "decoder_length")}
     source = f"google/flan-t5-{size}"
-    overrides = {
-        "model.source": source,
-        "tokenizer.source": source,
-        **{field: _value(checked, field) for field in fields},
-        **lengths,
-    }
+    overrides = {"model.source": source, "tokenizer.source": source}
+    for name in (_CHECKED + " " + (_OF_PPO if mode == "ppo" else _OF_TRAINING)).split():
+        overrides[name] = operator.attrgetter(name)(checked)
+    for name in ("encoder_length", "decoder_length"):
+        overrides[f"data.{name}"] = checked.batch[name]
     if mode == "ppo":
         overrides["rollout.length"] = checked.batch.decoder_length
     return recipe(_RECIPES[mode], overrides)()
-
-
-def _value(config, field):
-    for name in field.split("."):
-        config = config[name]
-    return config

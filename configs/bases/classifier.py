@@ -18,8 +18,7 @@ BASE = {
             "vocab_size": 0,  # the tokenizer's
             "d_model": 96, "d_kv": 32, "d_ff": 256, "num_encoder_layers": 2,
             "num_decoder_layers": 1,  # of a T5; a classifier has none
-            "num_heads": 3, "tie_word_embeddings": True, "scale_decoder_outputs": True,
-            "dropout_rate": 0.1,
+            "num_heads": 3, "tie_word_embeddings": True, "scale_decoder_outputs": True, "dropout_rate": 0.1,
         },
         **shared.FLOAT32, "attention": "auto",
     },
@@ -45,9 +44,7 @@ BASE = {
         **shared.ADAMW, "b2": 0.98, "weight_decay": 0.01,
         "rate_multipliers": (("token_embedder/embedding", 10.0),),
     },
-    "schedule": {
-        "name": "linear", "learning_rate": 2e-3, "warmup_steps": 40, "final_fraction": 0.0,
-    },
+    "schedule": {"name": "linear", "learning_rate": 2e-3, "warmup_steps": 40, "final_fraction": 0.0},
     "mesh": shared.MESH,
     "checkpoint": {"every_steps": 60, "keep": 1},
     "evaluation": {"every_steps": 60, "samples": 5},
@@ -56,13 +53,8 @@ BASE = {
 WORDS = shared.runlocal(
     BASE,
     {
-        "data.train.limit": 400, "data.evaluation.limit": 0,
-        "tokenizer.vocab_size": 500,
-        "data.max_length": 192,
-        "batch.size": 32,
-        "train.steps": 60,
-        "schedule.learning_rate": 5e-3,
-        "checkpoint.every_steps": 60,
-        "evaluation.every_steps": 60,
+        "data.train.limit": 400, "data.evaluation.limit": 0, "tokenizer.vocab_size": 500,
+        "data.max_length": 192, "batch.size": 32, "train.steps": 60, "schedule.learning_rate": 5e-3,
+        "checkpoint.every_steps": 60, "evaluation.every_steps": 60,
     },
 )  # fmt: skip

@@ -12,15 +12,12 @@ BASE = {
         **shared.FLOAT32, "remat": "none", "scan_layers": False, "attention": "auto",
     },
     "tokenizer": {**shared.TOKENIZER, "user_defined_symbols": shared.TWO_SPEAKERS},
-    "adapter": {
-        **shared.LORA, "targets": ((".*/(query|key|value|out|wi(_0|_1)?|wo)", 16),), "dropout": 0.0,
-    },
+    "adapter": {**shared.LORA, "targets": ((".*/(query|key|value|out|wi(_0|_1)?|wo)", 16),), "dropout": 0.0},
     "data": {
         "train": shared.PREFERENCES, "evaluation": {**shared.PREFERENCES, "split": "test"},
         "holdout": 0.0, "holdout_order": "shuffled", "template": shared.IN_DETAIL,
         "target": "{chosen}",  # what ROUGE compares the policy's texts with
-        "encoder_length": 320, "decoder_length": 160, "truncation": "oldest_turns",
-        "cut_field": "dialogue",
+        "encoder_length": 320, "decoder_length": 160, "truncation": "oldest_turns", "cut_field": "dialogue",
     },
     "batch": {"size": 32, "buckets": 2, "multiple": 32},
     "train": {
@@ -29,9 +26,7 @@ BASE = {
     },
     "loss": {"kind": "sigmoid", "beta": 0.5, "label_smoothing": 0.0, "chunk": 0},
     "optimizer": shared.ADAMW,
-    "schedule": {
-        "name": "linear", "learning_rate": 2e-4, "warmup_steps": 20, "final_fraction": 0.0,
-    },
+    "schedule": {"name": "linear", "learning_rate": 2e-4, "warmup_steps": 20, "final_fraction": 0.0},
     "mesh": shared.MESH,
     "checkpoint": {"every_steps": 50, "keep": 1},
     "evaluation": {**shared.EVALUATION, "every_steps": 50},

@@ -24,17 +24,11 @@ BASE = {
         "truncation": "oldest_turns", "cut_field": "dialogue",
     },
     "adapter": {"method": "none"},
-    "batch": {
-        "size": 32, "tokens": 0, "buckets": 4, "multiple": 32, "pack": False, "accumulation": 1,
-    },
+    "batch": {"size": 32, "tokens": 0, "buckets": 4, "multiple": 32, "pack": False, "accumulation": 1},
     "train": {"steps": 1200, "trainable": "full", "frozen_dtype": "float32"},
     "loss": {**shared.LOSS, "chunk": 32},
-    "optimizer": {
-        **shared.ADAMW, "weight_decay": 0.01, "no_weight_decay": (".*/scale", ".*/rel_embedding"),
-    },
-    "schedule": {
-        "name": "linear", "learning_rate": 1e-4, "warmup_steps": 50, "final_fraction": 0.0,
-    },
+    "optimizer": {**shared.ADAMW, "weight_decay": 0.01, "no_weight_decay": (".*/scale", ".*/rel_embedding")},
+    "schedule": {"name": "linear", "learning_rate": 1e-4, "warmup_steps": 50, "final_fraction": 0.0},
     "mesh": shared.MESH,
     "checkpoint": {"every_steps": 200, "keep": 2},
     "evaluation": shared.EVALUATION,

@@ -30,10 +30,24 @@ BASE = {
     "batch": {"size": 128, "accumulation": 1, "encoder_length": 512, "decoder_length": 128},
     "loss": shared.LOSS,
     "optimizer": {**shared.ADAMW, "weight_decay": 0.01},
-    "schedule": {
-        "name": "constant", "learning_rate": 1e-4, "warmup_steps": 0, "final_fraction": 1.0,
-    },
+    "schedule": {"name": "constant", "learning_rate": 1e-4, "warmup_steps": 0, "final_fraction": 1.0},
     "generation": {"max_new_tokens": 128},
     "critic": shared.CRITIC,
     "ppo": {**shared.PPO, "steps": 100, "prompts": 128, "minibatch_size": 64, "logprob_chunk": 0},
+}  # fmt: skip
+
+
+def _short(config):
+    return {"generation.max_new_tokens": 32} if "max_new_tokens" in config.generation else {}
+
+
+WORDS = {
+    "runlocal": (
+        {
+            "model.architecture.vocab_size": 1024, "batch.size": 8, "batch.encoder_length": 64,
+            "batch.decoder_length": 32, "candidates.batch_sizes": (8,), "candidates.largest_model_axis": 2,
+            "ppo.prompts": 8, "ppo.minibatch_size": 8,
+        },
+        _short,
+    )
 }  # fmt: skip

@@ -51,9 +51,7 @@ BASE = {
     "rollout": {"length": 112, "length_range": (), "mask_first_token": False},
     "ppo": shared.PPO,
     "optimizer": shared.ADAMW,
-    "schedule": {
-        "name": "constant", "learning_rate": 1e-3, "warmup_steps": 0, "final_fraction": 1.0,
-    },
+    "schedule": {"name": "constant", "learning_rate": 1e-3, "warmup_steps": 0, "final_fraction": 1.0},
     "mesh": shared.MESH,
     "checkpoint": {"every_steps": 10, "keep": 1},
     "evaluation": {
@@ -69,12 +67,9 @@ WORDS = shared.runlocal(
     BASE,
     {
         "rewards.clean.source": "train:classifier.py:runlocal",
-        "toxicity.source": "train:classifier.py:runlocal",
-        "critic.dropout_rate": 0.0,
-        "rollout.length": 8,
+        "toxicity.source": "train:classifier.py:runlocal", "critic.dropout_rate": 0.0, "rollout.length": 8,
         "ppo.steps": 2, "ppo.prompts": 8, "ppo.minibatch_size": 8, "ppo.logprob_chunk": 0,
-        "schedule.warmup_steps": 0,
-        "checkpoint.every_steps": 2,
+        "schedule.warmup_steps": 0, "checkpoint.every_steps": 2,
         "evaluation.every_steps": 2, "evaluation.rows_while_training": 8,
         "evaluation.batch_size": 8, "evaluation.draws": 1,
     },

@@ -65,8 +65,7 @@ BASE = {
     "prompts": PROMPTS, "settings": settings(50),
     "runs": tuple((name, "greedy") for name in PROMPTS if name != "self_consistency"),
     "side_by_side": {
-        "rows": (40, 200),
-        "runs": side_by_side("few_shot", [("self_consistency", "temperature_05")]),
+        "rows": (40, 200), "runs": side_by_side("few_shot", [("self_consistency", "temperature_05")]),
     },
     "round_trip": "What time is it, Tom?",
     "mesh": shared.MESH,

@@ -15,9 +15,7 @@ BASE = {
         },
         **shared.FLOAT32, "attention": "auto",
     },
-    "tokenizer": {
-        **shared.TOKENIZER, "vocab_size": 2048, "user_defined_symbols": shared.TWO_SPEAKERS,
-    },
+    "tokenizer": {**shared.TOKENIZER, "vocab_size": 2048, "user_defined_symbols": shared.TWO_SPEAKERS},
     "data": {
         "train": shared.PREFERENCES, "evaluation": {**shared.PREFERENCES, "split": "test"},
         "holdout": 0.0, "holdout_order": "shuffled",
@@ -29,9 +27,7 @@ BASE = {
     "train": {"steps": 100},
     "loss": {"kind": "preference", "margin": 0.0, "center": 0.0},
     "optimizer": {**shared.ADAMW, "b2": 0.98, "weight_decay": 0.01},
-    "schedule": {
-        "name": "linear", "learning_rate": 3e-4, "warmup_steps": 20, "final_fraction": 0.0,
-    },
+    "schedule": {"name": "linear", "learning_rate": 3e-4, "warmup_steps": 20, "final_fraction": 0.0},
     "mesh": shared.MESH,
     "checkpoint": {"every_steps": 50, "keep": 1},
     "evaluation": {"every_steps": 50, "bootstrap_samples": 2000, "centred_rows": 500, "samples": 3},
@@ -41,10 +37,8 @@ WORDS = shared.runlocal(
     BASE,
     {
         "model.likelihood": 0.0,  # of a random model it says nothing
-        "tokenizer.vocab_size": 500,
-        "data.template": BASE["data"]["template"], "data.max_length": 128,
-        "schedule.learning_rate": 2e-3,
-        "data.train.limit": 200, "data.evaluation.limit": 40,
+        "tokenizer.vocab_size": 500, "data.template": BASE["data"]["template"], "data.max_length": 128,
+        "schedule.learning_rate": 2e-3, "data.train.limit": 200, "data.evaluation.limit": 40,
         "evaluation.centred_rows": 100,
     },
 )  # fmt: skip

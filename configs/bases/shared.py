@@ -5,8 +5,7 @@ MESH = {"slice": 1, "data": -1, "fsdp": 1, "model": 1}
 LOGGING = {"every_steps": 1, "tensorboard": True}
 LOSS = {"label_smoothing": 0.0, "z_loss": 0.0, "chunk": 0}
 EVALUATION = {
-    "every_steps": 200, "batch_tokens": 4096, "mbr_candidates": 0, "bootstrap_samples": 2000,
-    "samples": 3,
+    "every_steps": 200, "batch_tokens": 4096, "mbr_candidates": 0, "bootstrap_samples": 2000, "samples": 3,
 }  # fmt: skip
 ADAMW = {
     "name": "adamw", "b1": 0.9, "b2": 0.999, "eps": 1e-8, "weight_decay": 0.0,
@@ -100,12 +99,8 @@ RUNLOCAL = {
     "tokenizer.source": "train", "tokenizer.vocab_size": 400,
     "data.train.limit": 64, "data.evaluation.limit": 8, "data.template": "{dialogue}",
     "data.encoder_length": 64, "data.decoder_length": 16,
-    "batch.size": 8, "batch.tokens": 0, "batch.buckets": 1, "batch.multiple": 16,
-    "train.steps": 4,
-    "loss.chunk": 0,
-    "train.frozen_dtype": "float32",
-    "schedule.warmup_steps": 1,
-    "checkpoint.every_steps": 4,
+    "batch.size": 8, "batch.tokens": 0, "batch.buckets": 1, "batch.multiple": 16, "train.steps": 4,
+    "loss.chunk": 0, "train.frozen_dtype": "float32", "schedule.warmup_steps": 1, "checkpoint.every_steps": 4,
     "evaluation.every_steps": 4, "evaluation.bootstrap_samples": 200,
     "published": {},
 }  # fmt: skip
