@@ -22,8 +22,7 @@ get_config = recipe(
     {"adapter.alpha": 32.0},
     words={
         "full": {
-            "adapter": {"method": "none"},
-            "train.trainable": "full", "schedule.learning_rate": 2e-5,
+            "adapter": {"method": "none"}, "train.trainable": "full", "schedule.learning_rate": 2e-5,
         }
     },
 )  # fmt: skip

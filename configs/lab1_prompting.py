@@ -74,8 +74,7 @@ get_config = recipe(
             "runs": _greedy(
                 "none", "instruction", base.LAB, "lab2", "in_detail", "one_shot", "few_shot"
             ),
-            "side_by_side.rows": (40, 80), "side_by_side.runs": base.side_by_side("few_shot"),
-            "published": {},
+            "side_by_side.rows": (40, 80), "side_by_side.runs": base.side_by_side("few_shot"), "published": {},
         },
         "dialogsum=FOLDER": _dialogsum,
     },

@@ -33,12 +33,10 @@ get_config = recipe(
     "finetune",
     {
         "model.architecture": {n: v for n, v in shared.TINY_T5.items() if n != "feed_forward_proj"},
-        "tokenizer": shared.TOKENIZER,
-        "data.evaluation.split": "test", "batch.size": 8, "batch.multiple": 16,
+        "tokenizer": shared.TOKENIZER, "data.evaluation.split": "test", "batch.size": 8, "batch.multiple": 16,
         "train.steps": 1558,  # an epoch
         "optimizer.no_weight_decay": (".*/scale",), "schedule.learning_rate": 1e-5, "schedule.warmup_steps": 0,
-        "evaluation.every_steps": 500, "evaluation.samples": 10,
-        "generation": {"max_new_tokens": 200},
+        "evaluation.every_steps": 500, "evaluation.samples": 10, "generation": {"max_new_tokens": 200},
         "comparison": {"name": "instruct", "original": "before", "runs": (), "rows": (200, *range(10))},
         "published": {
             "original": shared.FLAN_T5,
@@ -62,8 +60,7 @@ get_config = recipe(
             "data.evaluation.limit": 100, "data.encoder_length": 320, "data.decoder_length": 112,
             "batch.size": 16, "train.steps": 250, "loss.chunk": 0,
             "schedule.learning_rate": 1e-3, "schedule.warmup_steps": 5, "checkpoint.every_steps": 50,
-            "evaluation.every_steps": 50, "comparison.rows": (40, *range(10)),
-            "published": {},
+            "evaluation.every_steps": 50, "comparison.rows": (40, *range(10)), "published": {},
         },
         "runlocal": {"schedule.learning_rate": 1e-3, "comparison.rows": (4, 0, 1)},
     },

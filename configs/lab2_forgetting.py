@@ -70,10 +70,7 @@ get_config = recipe(
     },
     words={
         "FOLDER": _folder,
-        "lora": {
-            "adapter": shared.LORA,
-            "train.trainable": "adapters", "schedule.learning_rate": 5e-3,
-        },
+        "lora": {"adapter": shared.LORA, "train.trainable": "adapters", "schedule.learning_rate": 5e-3},
         "runlocal": _bundled(),
     },
 )  # fmt: skip

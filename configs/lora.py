@@ -20,11 +20,9 @@ get_config = recipe(
     "finetune.py",
     {
         "model.param_dtype": "bfloat16",  # of the base; adapters are float32
-        "train.frozen_dtype": "bfloat16",
-        "adapter": shared.LORA,
+        "train.frozen_dtype": "bfloat16", "adapter": shared.LORA,
         "train.trainable": "adapters",  # first-match rules on parameter paths go here too
-        "optimizer": shared.ADAMW,
-        "schedule.learning_rate": 1e-3,
+        "optimizer": shared.ADAMW, "schedule.learning_rate": 1e-3,
     },
     words={
         "soft_prompt": {
@@ -33,4 +31,4 @@ get_config = recipe(
             "schedule.learning_rate": 0.1,
         }
     },
-)
+)  # fmt: skip

@@ -69,8 +69,7 @@ get_config = recipe(
     {},
     words={
         **{name: _size(*sizes) for name, sizes in _SIZES.items()},
-        "full": {"step": "train", "adapter": {"method": "none"}},
-        "lora": {"step": "train", **_LORA},
+        "full": {"step": "train", "adapter": {"method": "none"}}, "lora": {"step": "train", **_LORA},
         "reward": {"step": "reward", **_UNSCANNED},
         "generate": {"step": "generate", **_UNSCANNED, "model.param_dtype": "bfloat16"},
         **{step: {"step": step, **_UNSCANNED, **_LORA} for step in ("ppo_rollout", "ppo_update", "ppo")},

@@ -17,17 +17,13 @@ get_config = recipe(
     "finetune",
     {
         "model.source": "nano", "model.architecture": shared.TINY_T5, "model.dtype": "float32",
-        "model.remat": "none",
-        "tokenizer": {**shared.TOKENIZER, "user_defined_symbols": shared.TWO_SPEAKERS},
-        "data.train": shared.BUNDLED,
-        "data.evaluation": {**shared.BUNDLED, "split": "test", "limit": 100},
+        "model.remat": "none", "tokenizer": {**shared.TOKENIZER, "user_defined_symbols": shared.TWO_SPEAKERS},
+        "data.train": shared.BUNDLED, "data.evaluation": {**shared.BUNDLED, "split": "test", "limit": 100},
         "data.encoder_length": 320, "data.decoder_length": 112,
         "batch.size": 0, "batch.tokens": 4096, "batch.buckets": 3, "batch.multiple": 16, "train.steps": 100,
-        "loss.chunk": 0,
-        "optimizer": {**shared.ADAMW, "b2": 0.98},
+        "loss.chunk": 0, "optimizer": {**shared.ADAMW, "b2": 0.98},
         "schedule.name": "cosine", "schedule.learning_rate": 1e-3, "schedule.warmup_steps": 10,
-        "checkpoint.every_steps": 50, "evaluation.every_steps": 50,
-        "generation": {"max_new_tokens": 112},
+        "checkpoint.every_steps": 50, "evaluation.every_steps": 50, "generation": {"max_new_tokens": 112},
     },
     words={
         "lora": {

@@ -5,10 +5,8 @@ from t5x_lite.recipe import load_base
 shared = load_base("shared")
 
 _TOXICITY = {
-    **shared.BUNDLED,
-    "source": "bundled/toxicity",
-    "columns": {"text": "text", "label": "label"},
-}
+    **shared.BUNDLED, "source": "bundled/toxicity", "columns": {"text": "text", "label": "label"},
+}  # fmt: skip
 
 BASE = {
     "task": "classifier", "seed": 0,
@@ -37,18 +35,15 @@ BASE = {
         "labels": {"nothate": ("0",), "hate": ("1",)},  # of the logits, alphabetically
         "positive": "hate", "max_length": 96,
     },
-    "batch": {"size": 64, "buckets": 1},
-    "train": {"steps": 120},
+    "batch": {"size": 64, "buckets": 1}, "train": {"steps": 120},
     "loss": {"kind": "cross_entropy", "margin": 0.0, "center": 0.0},
     "optimizer": {
         **shared.ADAMW, "b2": 0.98, "weight_decay": 0.01,
         "rate_multipliers": (("token_embedder/embedding", 10.0),),
     },
     "schedule": {"name": "linear", "learning_rate": 2e-3, "warmup_steps": 40, "final_fraction": 0.0},
-    "mesh": shared.MESH,
-    "checkpoint": {"every_steps": 60, "keep": 1},
-    "evaluation": {"every_steps": 60, "samples": 5},
-    "logging": {"every_steps": 5, "tensorboard": True},
+    "mesh": shared.MESH, "checkpoint": {"every_steps": 60, "keep": 1},
+    "evaluation": {"every_steps": 60, "samples": 5}, "logging": {"every_steps": 5, "tensorboard": True},
 }  # fmt: skip
 WORDS = shared.runlocal(
     BASE,

@@ -15,17 +15,13 @@ BASE = {
         **shared.FLOAT32, "attention": "auto",
     },
     # {"method": "load", "source": "runs/lora/adapter"} scores the model with a saved adapter.
-    "adapter": {"method": "none"},
-    "tokenizer": shared.TOKENIZER,
+    "adapter": {"method": "none"}, "tokenizer": shared.TOKENIZER,
     "data": {
         "evaluation": {**shared.BUNDLED, "split": "test"},
         "template": "finetune",  # as the model was trained
         "target": "{summary}", "encoder_length": 320, "decoder_length": 112,
         "truncation": "oldest_turns", "cut_field": "dialogue",
     },
-    "mesh": shared.MESH,
-    "evaluation": _SCORED,
-    "generation": {"max_new_tokens": 112},
-    "published": {},
+    "mesh": shared.MESH, "evaluation": _SCORED, "generation": {"max_new_tokens": 112}, "published": {},
 }  # fmt: skip
 WORDS = shared.runlocal(BASE)

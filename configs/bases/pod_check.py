@@ -24,15 +24,12 @@ BASE = {
         "param_dtype": "float32",  # of weights that are not trained, train.frozen_dtype
         "attention": "auto", "remat": "full", "scan_layers": True,
     },
-    "adapter": {"method": "none"},
-    "train": {"steps": 1000, "trainable": "full", "frozen_dtype": "bfloat16"},
+    "adapter": {"method": "none"}, "train": {"steps": 1000, "trainable": "full", "frozen_dtype": "bfloat16"},
     # Lengths of the texts in tokens; of PPO, of prompts and responses, whose number is in the section ppo.
     "batch": {"size": 128, "accumulation": 1, "encoder_length": 512, "decoder_length": 128},
-    "loss": shared.LOSS,
-    "optimizer": {**shared.ADAMW, "weight_decay": 0.01},
+    "loss": shared.LOSS, "optimizer": {**shared.ADAMW, "weight_decay": 0.01},
     "schedule": {"name": "constant", "learning_rate": 1e-4, "warmup_steps": 0, "final_fraction": 1.0},
-    "generation": {"max_new_tokens": 128},
-    "critic": shared.CRITIC,
+    "generation": {"max_new_tokens": 128}, "critic": shared.CRITIC,
     "ppo": {**shared.PPO, "steps": 100, "prompts": 128, "minibatch_size": 64, "logprob_chunk": 0},
 }  # fmt: skip
 

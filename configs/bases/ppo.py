@@ -13,12 +13,10 @@ BASE = {
         "architecture": shared.TINY_T5,  # only of a random model
         **shared.FLOAT32, "attention": "auto",
     },
-    "tokenizer": {**shared.TOKENIZER, "user_defined_symbols": shared.TWO_SPEAKERS},
-    "adapter": shared.LORA,
+    "tokenizer": {**shared.TOKENIZER, "user_defined_symbols": shared.TWO_SPEAKERS}, "adapter": shared.LORA,
     "train": {"trainable": "adapters", "frozen_dtype": "float32"},
     # "policy": as it was before PPO. "base": the model below the adapter (the labs).
-    "reference": {"source": "policy"},
-    "critic": shared.CRITIC,
+    "reference": {"source": "policy"}, "critic": shared.CRITIC,
     "rewards": {
         "clean": {
             "kind": "classifier", "weight": 1.0, "source": "train:classifier.py",
@@ -48,20 +46,17 @@ BASE = {
         "target": "{summary}", "encoder_length": 320, "decoder_length": 112,
         "truncation": "oldest_turns", "cut_field": "dialogue",
     },
-    "rollout": {"length": 112, "length_range": (), "mask_first_token": False},
-    "ppo": shared.PPO,
+    "rollout": {"length": 112, "length_range": (), "mask_first_token": False}, "ppo": shared.PPO,
     "optimizer": shared.ADAMW,
     "schedule": {"name": "constant", "learning_rate": 1e-3, "warmup_steps": 0, "final_fraction": 1.0},
-    "mesh": shared.MESH,
-    "checkpoint": {"every_steps": 10, "keep": 1},
+    "mesh": shared.MESH, "checkpoint": {"every_steps": 10, "keep": 1},
     "evaluation": {
         "every_steps": 10, "rows_while_training": 32, "batch_size": 32,
         "draws": 2,  # responses to a row, before and after
         "best_of": 1, "bootstrap_samples": 2000, "samples": 3,
     },
     "generation": {"do_sample": True, "top_k": 0, "top_p": 1.0},  # the lab's
-    "logging": shared.LOGGING,
-    "published": {},
+    "logging": shared.LOGGING, "published": {},
 }  # fmt: skip
 WORDS = shared.runlocal(
     BASE,

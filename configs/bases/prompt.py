@@ -16,17 +16,14 @@ _DOCUMENTS = (
 )
 
 PROMPTS = {
-    "none": {"kind": "none"},
-    "instruction": {"kind": "zero_shot", "template": "instruction"},
+    "none": {"kind": "none"}, "instruction": {"kind": "zero_shot", "template": "instruction"},
     LAB: {"kind": "zero_shot", "template": LAB},
     "lab2": {"kind": "zero_shot", "template": "finetune"},
     **{f"flan_{i}": {"kind": "zero_shot", "template": f"flan_{i}"} for i in range(7)},
-    "one_shot": {**_FEW_SHOT, "shots": (40,)},
-    "few_shot": {**_FEW_SHOT, "shots": (40, 80, 120)},
-    "reasoning": {**_REASONING, "samples": 1},
-    "self_consistency": {**_REASONING, "samples": 5},
+    "one_shot": {**_FEW_SHOT, "shots": (40,)}, "few_shot": {**_FEW_SHOT, "shots": (40, 80, 120)},
+    "reasoning": {**_REASONING, "samples": 1}, "self_consistency": {**_REASONING, "samples": 5},
     "documents": {"kind": "retrieval", "template": _DOCUMENTS, "folder": "bundled", "passages": 2},
-}
+}  # fmt: skip
 
 
 def settings(tokens):
@@ -67,8 +64,7 @@ BASE = {
     "side_by_side": {
         "rows": (40, 200), "runs": side_by_side("few_shot", [("self_consistency", "temperature_05")]),
     },
-    "round_trip": "What time is it, Tom?",
-    "mesh": shared.MESH,
+    "round_trip": "What time is it, Tom?", "mesh": shared.MESH,
     "evaluation": {
         "batch_tokens": 16384,
         # Each output's log-probability (nats), its tokens and a beam's score, in predictions/.
@@ -84,8 +80,7 @@ WORDS = shared.runlocal(
     BASE,
     {
         "data.evaluation": {**shared.BUNDLED, "split": "test", "limit": 8},
-        "data.shots.source": "bundled", "data.encoder_length": 1024,
-        "settings": settings(8),
+        "data.shots.source": "bundled", "data.encoder_length": 1024, "settings": settings(8),
         "runs": tuple((name, "greedy") for name in ("none", "instruction", "few_shot")),
         "side_by_side.rows": (4, 7), "side_by_side.runs": (("few_shot", "greedy_10"),),
         "evaluation.batch_tokens": 1024, "evaluation.with_scores": True,

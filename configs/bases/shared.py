@@ -52,8 +52,7 @@ LORA = {
 }  # fmt: skip
 
 BUNDLED = {
-    "source": "bundled", "split": "train",
-    "columns": {"dialogue": "dialogue", "summary": "summary"},
+    "source": "bundled", "split": "train", "columns": {"dialogue": "dialogue", "summary": "summary"},
     "id_column": "id", "exclude": "", "limit": 0,
 }  # fmt: skip
 HUB = {**BUNDLED, "source": "knkarthick/dialogsum"}
@@ -101,8 +100,7 @@ RUNLOCAL = {
     "data.encoder_length": 64, "data.decoder_length": 16,
     "batch.size": 8, "batch.tokens": 0, "batch.buckets": 1, "batch.multiple": 16, "train.steps": 4,
     "loss.chunk": 0, "train.frozen_dtype": "float32", "schedule.warmup_steps": 1, "checkpoint.every_steps": 4,
-    "evaluation.every_steps": 4, "evaluation.bootstrap_samples": 200,
-    "published": {},
+    "evaluation.every_steps": 4, "evaluation.bootstrap_samples": 200, "published": {},
 }  # fmt: skip
 
 
