@@ -2,19 +2,15 @@
 
     t5x-lite --config configs/classifier.py --workdir runs/classifier
 
-Without an argument: the bundled texts, rude or not. Davidson's tweets (labeled_data.csv of
-github.com/t-davidson/hate-speech-and-offensive-language), a tenth of them held out:
+takes the bundled texts, rude or not. Davidson's tweets (labeled_data.csv of
+github.com/t-davidson/hate-speech-and-offensive-language), and Wikipedia's comments (wikidetox, columns comment and
+toxic) by a BERT with random weights, an independent judge of what was tuned against the tweets' classifier:
 
     t5x-lite --config configs/classifier.py:davidson --workdir runs/davidson --config.data.train.source=labeled_data.csv
-
-Wikipedia's comments (wikidetox, columns comment and toxic) by a model of another architecture, BERT's with random
-weights: an independent judge of what was tuned against the tweets' classifier.
-
     t5x-lite --config configs/classifier.py:wikidetox --workdir runs/judge --config.data.train.source=toxicity.csv
 
-A pretrained encoder in place of random weights: --config.model.source=roberta-base --config.tokenizer.source=model
-(BERT, DistilBERT, RoBERTa, T5; their head is new where the labels are). Any other CSV: data.train.columns says which
-columns hold the text and the label, data.labels which values mean which label.
+A pretrained encoder (BERT, RoBERTa, T5, ...): --config.model.source=roberta-base --config.tokenizer.source=model.
+Any other CSV: data.train.columns says which columns hold the text and the label, data.labels which values mean what.
 Hardware: any CPU. What comes out: model/, which a reward or a toxicity measurement can name as its source
 (`runs/classifier`), and report.md with accuracy and area under the curve on held-out texts.
 """
@@ -38,21 +34,17 @@ _BERT = {
     "attention_dropout_rate": 0.1, "classifier_dropout_rate": 0.1,
 }  # fmt: skip
 
-get_config = recipe(
-    "classifier",
-    {},
-    words={
-        "davidson": {
-            **_OF_A_FILE, "data.train": _TWEETS,
-            "data.evaluation": {**_TWEETS, "source": "holdout"}, "data.holdout": 0.1,
-            "tokenizer.vocab_size": 4096, "tokenizer.user_defined_symbols": (), "train.steps": 800,
-        },
-        "wikidetox": {
-            **_OF_A_FILE, "data.train": _COMMENTS,
-            "data.evaluation": {**_COMMENTS, "source": "holdout"}, "data.holdout": 0.2,
-            "tokenizer.vocab_size": 1500,
-            "tokenizer.user_defined_symbols": ("[CLS]",),  # BERT answers there
-            "model.architecture": _BERT, "train.steps": 250, "optimizer.rate_multipliers": (),
-        },
+get_config = recipe("classifier", {}, words={
+    "davidson": {
+        **_OF_A_FILE, "data.train": _TWEETS,
+        "data.evaluation": {**_TWEETS, "source": "holdout"}, "data.holdout": 0.1,
+        "tokenizer.vocab_size": 4096, "tokenizer.user_defined_symbols": (), "train.steps": 800,
     },
-)  # fmt: skip
+    "wikidetox": {
+        **_OF_A_FILE, "data.train": _COMMENTS,
+        "data.evaluation": {**_COMMENTS, "source": "holdout"}, "data.holdout": 0.2,
+        "tokenizer.vocab_size": 1500,
+        "tokenizer.user_defined_symbols": ("[CLS]",),  # BERT answers there
+        "model.architecture": _BERT, "train.steps": 250, "optimizer.rate_multipliers": (),
+    },
+})  # fmt: skip

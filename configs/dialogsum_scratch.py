@@ -24,41 +24,34 @@ def _folder(folder):
     }
 
 
-get_config = recipe(
-    "finetune",
-    {
-        "model.source": "random",
-        "model.architecture": {
-            **shared.SMALL_T5, "d_model": 192, "d_kv": 64, "d_ff": 768, "num_heads": 3, "dropout_rate": 0.1,
-        },
-        "model.dtype": "float32", "model.remat": "none",
-        "tokenizer": {
-            **shared.TOKENIZER, "source": "train", "vocab_size": 4096,
-            "user_defined_symbols": shared.THREE_SPEAKERS, "extra_ids": 100,
-        },
-        **_folder("data/dialogsum"), "data.denoising.steps": 300,
-        "data.denoising.encoder_length": 96, "data.denoising.noise_density": 0.3,
-        "data.denoising.target": "text", "data.template": "{dialogue}", "data.encoder_length": 384,
-        "data.decoder_length": 96, "data.truncation": "end",
-        "batch.size": 0, "batch.tokens": 4096, "batch.multiple": 16, "train.steps": 4200,
-        "loss.label_smoothing": 0.1, "loss.chunk": 0,
-        "optimizer": {
-            **shared.MUON,
-            "rate_multipliers": ((".*/query/kernel", 0.125), *shared.MUON["rate_multipliers"][1:]),
-        },
-        "schedule.name": "cosine", "schedule.learning_rate": 7e-3, "schedule.warmup_steps": 100,
-        "checkpoint.keep": 1, "evaluation.every_steps": 300, "evaluation.batch_tokens": 8192,
-        "evaluation.bootstrap_samples": 10_000, "evaluation.samples": 4,
-        "generation": {"max_new_tokens": 96, "num_beams": 4, "no_repeat_ngram_size": 3},
-        "published": {
-            "Transformer from scratch (Chen et al 2021, test)": shared.FROM_SCRATCH,
-            "BART-large (Chen et al 2021, test)": shared.BART,
-        },
+get_config = recipe("finetune", {
+    "model.source": "random",
+    "model.architecture": {
+        **shared.SMALL_T5, "d_model": 192, "d_kv": 64, "d_ff": 768, "num_heads": 3, "dropout_rate": 0.1,
     },
-    words={
-        "FOLDER": _folder,
-        "runlocal": {
-            "tokenizer.vocab_size": 512, "data.denoising.steps": 2, "data.denoising.encoder_length": 64,
-        },
+    "model.dtype": "float32", "model.remat": "none",
+    "tokenizer": {
+        **shared.TOKENIZER, "source": "train", "vocab_size": 4096,
+        "user_defined_symbols": shared.THREE_SPEAKERS, "extra_ids": 100,
     },
-)  # fmt: skip
+    **_folder("data/dialogsum"), "data.denoising.steps": 300,
+    "data.denoising.encoder_length": 96, "data.denoising.noise_density": 0.3,
+    "data.denoising.target": "text", "data.template": "{dialogue}", "data.encoder_length": 384,
+    "data.decoder_length": 96, "data.truncation": "end",
+    "batch.size": 0, "batch.tokens": 4096, "batch.multiple": 16, "train.steps": 4200,
+    "loss.label_smoothing": 0.1, "loss.chunk": 0,
+    "optimizer": {
+        **shared.MUON, "rate_multipliers": ((".*/query/kernel", 0.125), *shared.MUON["rate_multipliers"][1:]),
+    },
+    "schedule.name": "cosine", "schedule.learning_rate": 7e-3, "schedule.warmup_steps": 100,
+    "checkpoint.keep": 1, "evaluation.every_steps": 300, "evaluation.batch_tokens": 8192,
+    "evaluation.bootstrap_samples": 10_000, "evaluation.samples": 4,
+    "generation": {"max_new_tokens": 96, "num_beams": 4, "no_repeat_ngram_size": 3},
+    "published": {
+        "Transformer from scratch (Chen et al 2021, test)": shared.FROM_SCRATCH,
+        "BART-large (Chen et al 2021, test)": shared.BART,
+    },
+}, words={
+    "FOLDER": _folder,
+    "runlocal": {"tokenizer.vocab_size": 512, "data.denoising.steps": 2, "data.denoising.encoder_length": 64},
+})  # fmt: skip

@@ -17,60 +17,41 @@ from t5x_lite.recipe import load_base, recipe
 
 shared = load_base("shared")
 
-_TASK = {"templates": ("{dialogue}",), "cut_field": "dialogue", "shots": 0}
 
-
-def _tasks(notes, new_notes, summaries, new_summaries):
-    of_notes = {"train": notes, "evaluation": new_notes, "target": "{note}", "rate": 1.0}
-    # Only scored; a rate above 0 rehearses it.
-    of_summaries = {
-        "train": summaries,
-        "evaluation": new_summaries,
-        "target": "{summary}",
-        "rate": 0.0,
+def _tasks(notes, summaries):
+    """Of each, the rows to train on and those to score."""
+    task = {"templates": ("{dialogue}",), "cut_field": "dialogue", "shots": 0}
+    notes, summaries = (
+        {**task, "train": rows[0], "evaluation": rows[1]} for rows in (notes, summaries)
+    )
+    return {
+        "data.tasks": {
+            "doctor_notes": {**notes, "target": "{note}", "rate": 1.0},
+            # Only scored; a rate above 0 rehearses it.
+            "summaries": {**summaries, "target": "{summary}", "rate": 0.0},
+        }
     }
-    return {"data.tasks": {"doctor_notes": _TASK | of_notes, "summaries": _TASK | of_summaries}}
 
 
 def _folder(folder):
-    def notes(name):
-        columns = {"dialogue": "dialogue", "note": "section_text"}
-        file = f"{folder}/mts_dialog/MTS-Dialog-{name}Set.csv"
-        return {
-            **shared.BUNDLED,
-            "source": file,
-            "split": "",
-            "columns": columns,
-            "id_column": "ID",
-        }
-
-    dialogsum = f"{folder}/dialogsum"
-    return _tasks(
-        notes("Training"),
-        notes("Validation"),
-        shared.of_dialogsum(dialogsum, "train"),
-        shared.of_dialogsum(dialogsum, "dev", near_duplicates=True),
-    )
+    rows = shared.of_dialogsum(f"{folder}/dialogsum", "train")
+    dev = shared.of_dialogsum(f"{folder}/dialogsum", "dev", near_duplicates=True)
+    columns = {"columns": {"dialogue": "dialogue", "note": "section_text"}, "id_column": "ID"}
+    files = (f"{folder}/mts_dialog/MTS-Dialog-{name}Set.csv" for name in ("Training", "Validation"))
+    return _tasks([{**rows, **columns, "source": file} for file in files], (rows, dev))
 
 
-def _bundled():
-    columns = {"dialogue": "dialogue", "summary": "summary", "note": "topic"}
-    rows = {**shared.BUNDLED, "columns": columns, "limit": 32}
-    new = {**rows, "split": "test", "limit": 4}
-    return _tasks(rows, new, rows, new)
+_COLUMNS = {"dialogue": "dialogue", "summary": "summary", "note": "topic"}
+_ROWS = {**shared.BUNDLED, "columns": _COLUMNS, "limit": 32}
+_BOTH = (_ROWS, {**_ROWS, "split": "test", "limit": 4})
 
-
-get_config = recipe(
-    "mixture",
-    {
-        "model.source": "runs/dialogsum_scratch/model",
-        "model.architecture": shared.TINY_T5,  # only of a random model
-        **_folder("data"), "evaluation.task": "doctor_notes", "evaluation.samples": 2,
-        "generation": {"max_new_tokens": 128, "no_repeat_ngram_size": 3},
-    },
-    words={
-        "FOLDER": _folder,
-        "lora": {"adapter": shared.LORA, "train.trainable": "adapters", "schedule.learning_rate": 5e-3},
-        "runlocal": _bundled(),
-    },
-)  # fmt: skip
+get_config = recipe("mixture", {
+    "model.source": "runs/dialogsum_scratch/model",
+    "model.architecture": shared.TINY_T5,  # only of a random model
+    **_folder("data"), "evaluation.task": "doctor_notes", "evaluation.samples": 2,
+    "generation": {"max_new_tokens": 128, "no_repeat_ngram_size": 3},
+}, words={
+    "FOLDER": _folder,
+    "lora": {"adapter": shared.LORA, "train.trainable": "adapters", "schedule.learning_rate": 5e-3},
+    "runlocal": _tasks(_BOTH, _BOTH),
+})  # fmt: skip

@@ -16,19 +16,15 @@ from t5x_lite.recipe import load_base, recipe
 
 shared = load_base("shared")
 
-get_config = recipe(
-    "finetune.py",
-    {
-        "model.param_dtype": "bfloat16",  # of the base; adapters are float32
-        "train.frozen_dtype": "bfloat16", "adapter": shared.LORA,
-        "train.trainable": "adapters",  # first-match rules on parameter paths go here too
-        "optimizer": shared.ADAMW, "schedule.learning_rate": 1e-3,
-    },
-    words={
-        "soft_prompt": {
-            "adapter": {"method": "soft_prompt", "length": 20, "init_from": "vocabulary"},
-            # Prompts want large steps (Lester et al. 2021 took 0.3, with Adafactor).
-            "schedule.learning_rate": 0.1,
-        }
-    },
-)  # fmt: skip
+get_config = recipe("finetune.py", {
+    "model.param_dtype": "bfloat16",  # of the base; adapters are float32
+    "train.frozen_dtype": "bfloat16", "adapter": shared.LORA,
+    "train.trainable": "adapters",  # first-match rules on parameter paths go here too
+    "optimizer": shared.ADAMW, "schedule.learning_rate": 1e-3,
+}, words={
+    "soft_prompt": {
+        "adapter": {"method": "soft_prompt", "length": 20, "init_from": "vocabulary"},
+        # Prompts want large steps (Lester et al. 2021 took 0.3, with Adafactor).
+        "schedule.learning_rate": 0.1,
+    }
+})  # fmt: skip

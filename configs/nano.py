@@ -61,25 +61,21 @@ def _folder(folder):
     return {"data.tasks": _tasks(rows, {**rows, "split": "test", "limit": 100})}
 
 
-get_config = recipe(
-    "mixture",
-    {
-        "tokenizer.source": "train", "tokenizer.vocab_size": 2048,
-        "tokenizer.user_defined_symbols": shared.THREE_SPEAKERS, "tokenizer.extra_ids": 64,
-        "data.tasks": _tasks(_ROWS, {**_ROWS, "split": "test", "limit": 100}),
-        "data.denoising.rate": 0.24, "data.denoising.task": "summarize_in_detail",
-        "data.denoising.field": "dialogue", "data.encoder_length": 1024, "data.decoder_length": 112,
-        "data.truncation": "oldest_turns", "batch.buckets": 6, "train.steps": 4000, "optimizer": shared.MUON,
-        "schedule.name": "cosine", "schedule.learning_rate": 7e-3, "schedule.warmup_steps": 50,
-        "checkpoint.every_steps": 250, "evaluation.every_steps": 500, "evaluation.task": "summarize_in_detail",
-        "evaluation.batch_tokens": 8192, "generation.max_new_tokens": 112,
+get_config = recipe("mixture", {
+    "tokenizer.source": "train", "tokenizer.vocab_size": 2048,
+    "tokenizer.user_defined_symbols": shared.THREE_SPEAKERS, "tokenizer.extra_ids": 64,
+    "data.tasks": _tasks(_ROWS, {**_ROWS, "split": "test", "limit": 100}),
+    "data.denoising.rate": 0.24, "data.denoising.task": "summarize_in_detail",
+    "data.denoising.field": "dialogue", "data.encoder_length": 1024, "data.decoder_length": 112,
+    "data.truncation": "oldest_turns", "batch.buckets": 6, "train.steps": 4000, "optimizer": shared.MUON,
+    "schedule.name": "cosine", "schedule.learning_rate": 7e-3, "schedule.warmup_steps": 50,
+    "checkpoint.every_steps": 250, "evaluation.every_steps": 500, "evaluation.task": "summarize_in_detail",
+    "evaluation.batch_tokens": 8192, "generation.max_new_tokens": 112,
+}, words={
+    "FOLDER": _folder,
+    "runlocal": {
+        "tokenizer.vocab_size": 512,
+        "data.tasks": _tasks({**_ROWS, "limit": 32}, {**_ROWS, "split": "test", "limit": 4}),
+        "data.encoder_length": 1024,
     },
-    words={
-        "FOLDER": _folder,
-        "runlocal": {
-            "tokenizer.vocab_size": 512,
-            "data.tasks": _tasks({**_ROWS, "limit": 32}, {**_ROWS, "split": "test", "limit": 4}),
-            "data.encoder_length": 1024,
-        },
-    },
-)  # fmt: skip
+})  # fmt: skip

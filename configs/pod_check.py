@@ -64,16 +64,11 @@ def _launch(config, words):
     return {"topology": topology, "mesh": axes, of_batch: parts}
 
 
-get_config = recipe(
-    "pod_check",
-    {},
-    words={
-        **{name: _size(*sizes) for name, sizes in _SIZES.items()},
-        "full": {"step": "train", "adapter": {"method": "none"}}, "lora": {"step": "train", **_LORA},
-        "reward": {"step": "reward", **_UNSCANNED},
-        "generate": {"step": "generate", **_UNSCANNED, "model.param_dtype": "bfloat16"},
-        **{step: {"step": step, **_UNSCANNED, **_LORA} for step in ("ppo_rollout", "ppo_update", "ppo")},
-        "runlocal": _size(256, 512, 2, 4),
-    },
-    derived=_launch,
-)  # fmt: skip
+get_config = recipe("pod_check", {}, words={
+    **{name: _size(*sizes) for name, sizes in _SIZES.items()},
+    "full": {"step": "train", "adapter": {"method": "none"}}, "lora": {"step": "train", **_LORA},
+    "reward": {"step": "reward", **_UNSCANNED},
+    "generate": {"step": "generate", **_UNSCANNED, "model.param_dtype": "bfloat16"},
+    **{step: {"step": step, **_UNSCANNED, **_LORA} for step in ("ppo_rollout", "ppo_update", "ppo")},
+    "runlocal": _size(256, 512, 2, 4),
+}, derived=_launch)  # fmt: skip

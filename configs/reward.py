@@ -2,27 +2,22 @@
 
     t5x-lite --config configs/reward.py --workdir runs/reward
 
-Without an argument: nano on the bundled pairs of summaries. The dialogue is the encoder's, the summary the decoder's,
-and the score a head on the last decoder state beside the model's own log-likelihood of the summary
-(models/t5_scorer.py). ":encoder" is a small T5 encoder from random weights that reads summary and dialogue as one text.
-One's own pairs, columns dialogue, chosen and rejected:
+is nano on the bundled pairs of summaries: the score is a head on the last decoder state beside the model's own
+log-likelihood of the summary. ":encoder" is a small encoder from random weights that reads both as one text. One's own
+pairs, columns dialogue, chosen and rejected:
 
     t5x-lite --config configs/reward.py --workdir runs/mine --config.data.train.source=choices.jsonl \
         --config.data.train.split= --config.data.evaluation.source=holdout --config.data.holdout=0.2 \
         --config.data.train.columns="{'dialogue': 'dialogue', 'chosen': 'chosen', 'rejected': 'rejected'}"
 
 Another model: --config.model.source=google/flan-t5-base; a classifier or encoder (roberta-base) with
---config.model.kind=encoder. Pairs of the literature, a fifth of them held out, the encoder from random weights:
+--config.model.kind=encoder. Pairs of the literature (and :pandalm), a fifth of them held out, an encoder:
 
     python scripts/make_preference_pairs.py harmless-base.test.jsonl.gz runs/pairs/hh_rlhf.jsonl
     t5x-lite --config configs/reward.py:hh_rlhf --workdir runs/hh_rlhf
-    python scripts/make_preference_pairs.py testset-v1.json runs/pairs/pandalm.jsonl
-    t5x-lite --config configs/reward.py:pandalm --workdir runs/pandalm
 
-scripts/word_baseline.py and scripts/torch_reward_baseline.py put other models beside a run of an encoder.
-Hardware: any CPU; four minutes on 2 cores. What comes out: model/, which configs/lab3_ppo.py can name as the source of
-a reward (label "score", its template as the text), and report.md with held-out accuracy, by kind of pair, and
-calibration.
+Hardware: any CPU; four minutes on 2 cores. What comes out: model/, a reward's source in configs/lab3_ppo.py (label
+"score", its template as the text), and report.md with held-out accuracy and calibration.
 """
 
 from t5x_lite.recipe import recipe
@@ -44,11 +39,7 @@ _REAL = {
     "tokenizer.user_defined_symbols": (), "tokenizer.byte_fallback": True,
 }  # fmt: skip
 
-get_config = recipe(
-    "reward",
-    {},
-    words={
-        "encoder": _ENCODER, "hh_rlhf": {**_REAL, "data.train.source": "runs/pairs/hh_rlhf.jsonl"},
-        "pandalm": {**_REAL, "data.train.source": "runs/pairs/pandalm.jsonl"},
-    },
-)  # fmt: skip
+get_config = recipe("reward", {}, words={
+    "encoder": _ENCODER, "hh_rlhf": {**_REAL, "data.train.source": "runs/pairs/hh_rlhf.jsonl"},
+    "pandalm": {**_REAL, "data.train.source": "runs/pairs/pandalm.jsonl"},
+})  # fmt: skip

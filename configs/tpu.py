@@ -4,32 +4,21 @@
 
 The argument is a size (small, base, large, xl, xxl) and full, lora or ppo. The recipe is that of configs/finetune.py,
 configs/lora.py or configs/lab3_ppo.py; slice, mesh, remat, batch and lengths are those that
-configs/pod_check.py:SIZE,MODE compiles for (global batch 128, 512 / 128 tokens; a mesh is data, fsdp, model):
+configs/pod_check.py:SIZE,MODE compiles for (global batch 128, 512 / 128 tokens). Slice and mesh (data, fsdp, model),
+GiB a chip, FLOPs over the model's, seconds a step (an estimate):
 
-    size   mode  slice     mesh         GiB a chip  FLOPs over the model's  seconds a step (estimate)
-    small  full  v5e:1x1   (1, 1, 1)           2.1                    1.25                       0.13
-    base   full  v5e:2x4   (1, 8, 1)           1.3                    1.26                       0.05
-    large  full  v5e:2x4   (1, 8, 1)           2.7                    1.27                       0.21
-    xl     full  v5e:4x4   (1, 16, 1)          4.1                    1.27                       0.28
-    xxl    full  v5e:8x8   (1, 16, 4)          4.1                    1.27                       0.28
-    small  lora  v5e:1x1   (1, 1, 1)           0.9                    1.39                       0.12
-    base   lora  v5e:1x1   (1, 1, 1)           1.6                    1.41                       0.60
-    large  lora  v5e:2x4   (1, 8, 1)           1.3                    1.41                       0.21
-    xl     lora  v5e:2x4   (1, 8, 1)           2.9                    1.41                       0.53
-    xxl    lora  v5e:2x4   (1, 8, 1)           7.2                    1.41                       1.65
-    small  ppo   v5e:1x1   (1, 1, 1)           4.6                    1.05                       0.45
-    base   ppo   v5e:2x4   (1, 8, 1)           4.1                    1.02                       0.21
-    large  ppo   v5e:2x4   (1, 8, 1)           4.6                    1.01                       0.75
-    xl     ppo   v5e:2x4   (1, 4, 2)           6.1                    1.01                       2.00
-    xxl    ppo   v5e:4x4   (1, 4, 4)          11.9                    1.00                       3.78
+           full                                lora                                ppo
+    small  v5e:1x1 (1, 1, 1)   2.1  1.25  0.13  v5e:1x1 (1, 1, 1)  0.9  1.39  0.12  v5e:1x1 (1, 1, 1)   4.6  1.05  0.45
+    base   v5e:2x4 (1, 8, 1)   1.3  1.26  0.05  v5e:1x1 (1, 1, 1)  1.6  1.41  0.60  v5e:2x4 (1, 8, 1)   4.1  1.02  0.21
+    large  v5e:2x4 (1, 8, 1)   2.7  1.27  0.21  v5e:2x4 (1, 8, 1)  1.3  1.41  0.21  v5e:2x4 (1, 8, 1)   4.6  1.01  0.75
+    xl     v5e:4x4 (1, 16, 1)  4.1  1.27  0.28  v5e:2x4 (1, 8, 1)  2.9  1.41  0.53  v5e:2x4 (1, 4, 2)   6.1  1.01  2.00
+    xxl    v5e:8x8 (1, 16, 4)  4.1  1.27  0.28  v5e:2x4 (1, 8, 1)  7.2  1.41  1.65  v5e:4x4 (1, 4, 4)  11.9  1.00  3.78
 
 (of PPO, 128 prompts and as many responses: rollout, scores and two epochs; the most that one of its programs holds).
-Any row is had again by
+Any of them is had again by t5x-lite --config configs/pod_check.py:xl,ppo --workdir runs/pod_xl_ppo
 
-    t5x-lite --config configs/pod_check.py:xl,ppo --workdir runs/pod_xl_ppo
-
-Hardware: one slice as in the table; on several hosts, the same command on each.
-Checked by the compiler, not yet run on a TPU. What comes out: what the recipe says.
+Hardware: one slice as in the table; on several hosts, the same command on each. Checked by the compiler, not yet run on
+a TPU. What comes out: what the recipe says.
 """
 
 import operator

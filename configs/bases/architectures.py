@@ -30,12 +30,9 @@ BASE = {
     "evaluation": {"every_steps": 50, "batch_tokens": 4096, "bootstrap_samples": 2000, "samples": 5},
     "logging": shared.LOGGING,
 }  # fmt: skip
-WORDS = shared.runlocal(
-    BASE,
-    {
-        "model.architecture": {**_ARCHITECTURE, "d_model": 32, "d_kv": 16, "d_ff": 64, "num_heads": 2},
-        "tokenizer.vocab_size": 512,
-        "architectures.encoder_decoder.layers": 1, "architectures.encoder_only.layers": 1,
-        "architectures.decoder_only.layers": 1, "data.evaluation.limit": 16,
-    },
-)  # fmt: skip
+WORDS = shared.runlocal(BASE, {
+    "model.architecture": {**_ARCHITECTURE, "d_model": 32, "d_kv": 16, "d_ff": 64, "num_heads": 2},
+    "tokenizer.vocab_size": 512,
+    "architectures.encoder_decoder.layers": 1, "architectures.encoder_only.layers": 1,
+    "architectures.decoder_only.layers": 1, "data.evaluation.limit": 16,
+})  # fmt: skip

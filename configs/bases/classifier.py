@@ -45,11 +45,8 @@ BASE = {
     "mesh": shared.MESH, "checkpoint": {"every_steps": 60, "keep": 1},
     "evaluation": {"every_steps": 60, "samples": 5}, "logging": {"every_steps": 5, "tensorboard": True},
 }  # fmt: skip
-WORDS = shared.runlocal(
-    BASE,
-    {
-        "data.train.limit": 400, "data.evaluation.limit": 0, "tokenizer.vocab_size": 500,
-        "data.max_length": 192, "batch.size": 32, "train.steps": 60, "schedule.learning_rate": 5e-3,
-        "checkpoint.every_steps": 60, "evaluation.every_steps": 60,
-    },
-)  # fmt: skip
+WORDS = shared.runlocal(BASE, {
+    "data.train.limit": 400, "data.evaluation.limit": 0, "tokenizer.vocab_size": 500,
+    "data.max_length": 192, "batch.size": 32, "train.steps": 60, "schedule.learning_rate": 5e-3,
+    "checkpoint.every_steps": 60, "evaluation.every_steps": 60,
+})  # fmt: skip

@@ -34,10 +34,7 @@ BASE = {
     "comparison": {"name": "this run", "original": "none", "runs": (), "rows": ()}, "logging": shared.LOGGING,
     "published": {},
 }  # fmt: skip
-WORDS = shared.runlocal(
-    BASE,
-    {
-        "data.train": {**shared.BUNDLED, "limit": 64},
-        "data.evaluation": {**shared.BUNDLED, "split": "test", "limit": 8},
-    },
-)
+WORDS = shared.runlocal(BASE, {
+    "data.train": {**shared.BUNDLED, "limit": 64},
+    "data.evaluation": {**shared.BUNDLED, "split": "test", "limit": 8},
+})  # fmt: skip

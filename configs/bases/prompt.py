@@ -42,6 +42,10 @@ def settings(tokens):
     }
 
 
+def greedy(*prompts):
+    return tuple((name, "greedy") for name in prompts)
+
+
 def side_by_side(prompt, also=()):
     """Every setting but `greedy` on one prompt: the one that the model does best with."""
     return (*((prompt, name) for name in settings(0) if name != "greedy"), *also)
@@ -60,7 +64,7 @@ BASE = {
         "encoder_length": 512, "truncation": "oldest_turns", "cut_field": "dialogue",
     },
     "prompts": PROMPTS, "settings": settings(50),
-    "runs": tuple((name, "greedy") for name in PROMPTS if name != "self_consistency"),
+    "runs": greedy(*(name for name in PROMPTS if name != "self_consistency")),
     "side_by_side": {
         "rows": (40, 200), "runs": side_by_side("few_shot", [("self_consistency", "temperature_05")]),
     },
@@ -76,13 +80,10 @@ BASE = {
         "DialogSum test, BART-large fine-tuned (Chen and others, 2021)": shared.BART,
     },
 }  # fmt: skip
-WORDS = shared.runlocal(
-    BASE,
-    {
-        "data.evaluation": {**shared.BUNDLED, "split": "test", "limit": 8},
-        "data.shots.source": "bundled", "data.encoder_length": 1024, "settings": settings(8),
-        "runs": tuple((name, "greedy") for name in ("none", "instruction", "few_shot")),
-        "side_by_side.rows": (4, 7), "side_by_side.runs": (("few_shot", "greedy_10"),),
-        "evaluation.batch_tokens": 1024, "evaluation.with_scores": True,
-    },
-)  # fmt: skip
+WORDS = shared.runlocal(BASE, {
+    "data.evaluation": {**shared.BUNDLED, "split": "test", "limit": 8},
+    "data.shots.source": "bundled", "data.encoder_length": 1024, "settings": settings(8),
+    "runs": greedy("none", "instruction", "few_shot"),
+    "side_by_side.rows": (4, 7), "side_by_side.runs": (("few_shot", "greedy_10"),),
+    "evaluation.batch_tokens": 1024, "evaluation.with_scores": True,
+})  # fmt: skip

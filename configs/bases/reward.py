@@ -31,12 +31,9 @@ BASE = {
     "evaluation": {"every_steps": 50, "bootstrap_samples": 2000, "centred_rows": 500, "samples": 3},
     "logging": {"every_steps": 5, "tensorboard": True},
 }  # fmt: skip
-WORDS = shared.runlocal(
-    BASE,
-    {
-        "model.likelihood": 0.0,  # of a random model it says nothing
-        "tokenizer.vocab_size": 500, "data.template": BASE["data"]["template"], "data.max_length": 128,
-        "schedule.learning_rate": 2e-3, "data.train.limit": 200, "data.evaluation.limit": 40,
-        "evaluation.centred_rows": 100,
-    },
-)  # fmt: skip
+WORDS = shared.runlocal(BASE, {
+    "model.likelihood": 0.0,  # of a random model it says nothing
+    "tokenizer.vocab_size": 500, "data.template": BASE["data"]["template"], "data.max_length": 128,
+    "schedule.learning_rate": 2e-3, "data.train.limit": 200, "data.evaluation.limit": 40,
+    "evaluation.centred_rows": 100,
+})  # fmt: skip
