@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from t5x_lite.errors import InputError
 from t5x_lite.parallel.sections import MESHES
+from t5x_lite.recipe import origins
 from t5x_lite.sections import Config, Origin, describe, read
 
 _PACKAGE = pathlib.Path(__file__).resolve().parent
@@ -107,8 +108,8 @@ def explain_config(spec: str, overrides: Mapping[str, str]) -> str:
 
 
 def _set_by(values: ConfigDict, overrides: Mapping[str, str], field: str) -> str:
-    """What gave a field its value: "flag" or "file". Here belongs what `values` know of a recipe's base and words."""
-    return "flag" if _flags(overrides, field) else "file"
+    """What gave a field its value: a flag, else what its recipe says of it, else the file."""
+    return "flag" if _flags(overrides, field) else origins(values).get(field, "file")
 
 
 def _flags(overrides: Mapping[str, str], field: str) -> list[str]:

@@ -343,7 +343,7 @@ def test_a_config_is_printed_with_what_its_fields_mean_and_where_they_are_from()
         "train.steps = 7\n    a whole number >= 1; from the flag. Updates of the whole run.\n"
         in text
     )
-    assert "from the file. Which optimizer.\n" in text
+    assert "from the recipe quickstart.py. Which optimizer.\n" in text
     assert re.search(r"generation = \{.*'num_beams': 2.*\n    a mapping; from the flag", text)
     named = re.findall(r"^(\S+) = ", text, re.MULTILINE)
     assert named == [field.name for field in describe(config_of("finetune"), loaded("finetune"))]

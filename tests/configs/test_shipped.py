@@ -86,7 +86,9 @@ def test_runlocal_runs(file: pathlib.Path, tmp_path: pathlib.Path):
     if runlocal.data.denoising.steps:
         overrides["data.denoising.steps"] = "1"
     config = load_config(f"{file}:runlocal", overrides)
-    assert all(rows.source == "bundled" for rows in config.data.values() if hasattr(rows, "source"))
+    assert all(
+        rows.source == "bundled" for rows in vars(config.data).values() if hasattr(rows, "source")
+    )
     importlib.import_module(f"t5x_lite.tasks.{config.task}.run").run(config, str(tmp_path))
     for name in ("config.json", "report.md", "report.html", "samples.jsonl"):
         assert (tmp_path / name).stat().st_size
