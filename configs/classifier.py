@@ -151,7 +151,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "positive": "hate",
                 "max_length": 96,
             },
-            "batch": {"size": 64, "buckets": 1},
+            "batch": {"size": 64, "buckets": 1, "accumulation": 1},
             "train": {"steps": 120},
             "loss": {"kind": "cross_entropy", "margin": 0.0, "center": 0.0},
             "optimizer": {

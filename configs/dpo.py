@@ -90,7 +90,12 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "truncation": "oldest_turns",
                 "cut_field": "dialogue",
             },
-            "batch": {"size": 16 if tiny else 32, "buckets": 1 if tiny else 2, "multiple": 32},
+            "batch": {
+                "size": 16 if tiny else 32,
+                "buckets": 1 if tiny else 2,
+                "multiple": 32,
+                "accumulation": 1,
+            },
             "train": {
                 "steps": 20 if tiny else 150,
                 "trainable": "full" if full else "adapters",

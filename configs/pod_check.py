@@ -156,6 +156,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "final_fraction": 1.0,
             },
             "generation": sampled if adapted else {"max_new_tokens": 32 if tiny else 128},
+            "reference": {"source": "policy"},
             "critic": {"kind": "trunk", "dropout_rate": 0.1},
             "ppo": {
                 "steps": 100,

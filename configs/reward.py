@@ -151,7 +151,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "template": "Summarize the following conversation in detail.\n\n{dialogue}\n\nSummary: {response}",
                 "max_length": 400,  # of each text
             },
-            "batch": {"size": 32, "buckets": 2},
+            "batch": {"size": 32, "buckets": 2, "accumulation": 1},
             "train": {"steps": 100},
             "loss": {"kind": "preference", "margin": 0.0, "center": 0.0},
             "optimizer": {

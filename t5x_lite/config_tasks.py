@@ -182,7 +182,7 @@ MIXED_TASK: Mapping[str, Any] = {
 _JUDGED: Mapping[str, Any] = {
     "model": MODEL,
     "tokenizer": TOKENIZER,
-    "batch": {"size": whole(1), "buckets": whole(1)},
+    "batch": {"size": whole(1), "buckets": whole(1), "accumulation": whole(1)},
     "train": {"steps": whole(1)},
     "loss": {
         "kind": one_of("cross_entropy", "preference"),
@@ -311,7 +311,12 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
         "tokenizer": TOKENIZER,
         "adapter": SETTINGS,  # params/adapters.py knows the fields of each method
         "data": {"train": ROWS, "evaluation": ROWS, **_HOLDOUT, **TEXTS},
-        "batch": {"size": whole(1), "buckets": whole(1), "multiple": whole(1)},  # of pairs
+        "batch": {  # of pairs
+            "size": whole(1),
+            "buckets": whole(1),
+            "multiple": whole(1),
+            "accumulation": whole(1),
+        },
         "train": {"steps": whole(1), **TRAINED, "dropout": FLAG},
         "loss": {
             "kind": one_of("sigmoid", "ipo"),
@@ -497,6 +502,7 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
         "optimizer": OPTIMIZER,
         "schedule": SCHEDULE,
         "generation": SETTINGS,
+        "reference": {"source": one_of("policy", "base")},
         "critic": {"kind": one_of("trunk", "separate"), "dropout_rate": fraction()},
         "ppo": PPO,
     },
