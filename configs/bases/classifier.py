@@ -35,7 +35,7 @@ BASE = {
         "labels": {"nothate": ("0",), "hate": ("1",)},  # of the logits, alphabetically
         "positive": "hate", "max_length": 96,
     },
-    "batch": {"size": 64, "buckets": 1}, "train": {"steps": 120},
+    "batch": {"size": 64, "buckets": 1, "accumulation": 1}, "train": {"steps": 120},
     "loss": {"kind": "cross_entropy", "margin": 0.0, "center": 0.0},
     "optimizer": {
         **shared.ADAMW, "b2": 0.98, "weight_decay": 0.01,

@@ -19,7 +19,7 @@ BASE = {
         "target": "{chosen}",  # what ROUGE compares the policy's texts with
         "encoder_length": 320, "decoder_length": 160, "truncation": "oldest_turns", "cut_field": "dialogue",
     },
-    "batch": {"size": 32, "buckets": 2, "multiple": 32},
+    "batch": {"size": 32, "buckets": 2, "multiple": 32, "accumulation": 1},
     "train": {
         "steps": 150, "trainable": "adapters", "frozen_dtype": "float32",
         "dropout": False,  # the reference has none either

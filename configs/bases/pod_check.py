@@ -30,6 +30,7 @@ BASE = {
     "loss": shared.LOSS, "optimizer": {**shared.ADAMW, "weight_decay": 0.01},
     "schedule": {"name": "constant", "learning_rate": 1e-4, "warmup_steps": 0, "final_fraction": 1.0},
     "generation": {"max_new_tokens": 128}, "critic": shared.CRITIC,
+    "reference": {"source": "policy"},
     "ppo": {**shared.PPO, "steps": 100, "prompts": 128, "minibatch_size": 64, "logprob_chunk": 0},
 }  # fmt: skip
 

@@ -23,7 +23,7 @@ BASE = {
         "template": shared.IN_DETAIL + "{response}",
         "max_length": 400,  # of each text
     },
-    "batch": {"size": 32, "buckets": 2}, "train": {"steps": 100},
+    "batch": {"size": 32, "buckets": 2, "accumulation": 1}, "train": {"steps": 100},
     "loss": {"kind": "preference", "margin": 0.0, "center": 0.0},
     "optimizer": {**shared.ADAMW, "b2": 0.98, "weight_decay": 0.01},
     "schedule": {"name": "linear", "learning_rate": 3e-4, "warmup_steps": 20, "final_fraction": 0.0},

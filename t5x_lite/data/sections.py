@@ -173,6 +173,7 @@ class RowsOfBatchSettings(Section):
 
     size: Annotated[Count, "Rows (or pairs) of a batch."]
     buckets: Annotated[Count, "How many lengths batches have, fitted to the data."]
+    accumulation: Accumulation
 
 
 class PairsOfBatchSettings(RowsOfBatchSettings):

@@ -44,8 +44,10 @@ from t5x_lite.parallel.shardings import param_shardings, put_batch, row_multiple
 from t5x_lite.params.overview import count
 from t5x_lite.train.classifier_step import Judgement, judgement_sums, make_classifier_step
 from t5x_lite.train.state import TrainState
+from t5x_lite.train.update import TrainStep
 from t5x_lite.wiring.model import RANDOM, architecture_of, encoder_of, shardings_of
-from t5x_lite.wiring.sections import ClassifierConfig
+from t5x_lite.wiring.resume import States
+from t5x_lite.wiring.sections import ClassifierConfig, OptimizedConfig
 from t5x_lite.wiring.supervised import optimizer_of, place_state, run_supervised
 from t5x_lite.wiring.text import OF_THE_MODEL, get_vocabulary
 
@@ -144,24 +146,35 @@ def train_classifier(
     Raises:
       InputError, Stopped: as `supervised.run_supervised`.
     """
-    optimizer, schedule = optimizer_of(config)
     plan = make_plan(
         sides, loaded.module, rows=config.batch.size, buckets=config.batch.buckets,
-        seed=config.seed, multiple=row_multiple(mesh),
+        seed=config.seed, multiple=row_multiple(mesh, config.batch.accumulation),
     )  # fmt: skip
-    make_state, abstract = place_state(optimizer, loaded.abstract, {}, None, mesh)
+    step, make_state, abstract = step_of(config, loaded.module, loaded.abstract, config.loss, mesh)
     return run_supervised(
         config,
-        make_classifier_step(loaded.module, optimizer, schedule, config.loss),
-        lambda: make_state(loaded.make(), {}),
-        abstract,
+        step,
+        States(lambda: make_state(loaded.make(), {}), abstract),
         plan,
         lambda state, stopping: None if stopping() else evaluate(state.params),
         {"examples": "".join(map(fingerprint, sides))},
         f"{count(loaded.abstract):,} parameters",
-        mesh,
-        folder,
+        (mesh, folder),
     )
+
+
+def step_of(
+    config: OptimizedConfig, module: Classifier, abstract: Any, judgement: Judgement, mesh: Mesh
+) -> tuple[TrainStep, Callable[..., TrainState], TrainState]:
+    """The step, not jitted; how its first state is made of parameters; and that state by its shapes.
+
+    abstract: the parameters, a `jax.ShapeDtypeStruct` with its sharding a leaf.
+    """
+    optimizer, schedule = optimizer_of(config)
+    step = make_classifier_step(
+        module, optimizer, schedule, judgement, accumulation=config.batch.accumulation
+    )
+    return step, *place_state(optimizer, abstract, {}, None, mesh)
 
 
 def make_plan(

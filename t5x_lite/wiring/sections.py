@@ -11,7 +11,7 @@ from t5x_lite.models.sections import ModelSettings
 from t5x_lite.optim.sections import OptimizerSettings, ScheduleSettings
 from t5x_lite.parallel.sections import MeshSettings
 from t5x_lite.params.sections import AdapterSection, TrainedSettings
-from t5x_lite.rl.sections import CriticSettings, PPORunSettings
+from t5x_lite.rl.sections import CriticSettings, PPORunSettings, ReferenceSettings
 from t5x_lite.sections import Config, Expected, Published
 from t5x_lite.train.sections import CheckpointSettings, Judgement, LoggingSettings, StepsSettings
 
@@ -37,19 +37,19 @@ class TokenizedConfig(Config):
 
 
 class OptimizedConfig(Config):
-    """Anything with an optimizer. train: what it has beside `steps` is the task's own."""
+    """Anything with an optimizer. train, batch: what they have beside `steps` and `accumulation` is the task's own."""
 
     train: Any
+    batch: Any
     optimizer: OptimizerSettings
     schedule: ScheduleSettings
     mesh: MeshSettings
 
 
 class TrainingConfig(TokenizedConfig, OptimizedConfig):
-    """Supervised training. data, batch, evaluation: the task's own; `evaluation.every_steps` is read."""
+    """Supervised training. data, evaluation: the task's own; `evaluation.every_steps` is read."""
 
     data: Any
-    batch: Any
     checkpoint: CheckpointSettings
     evaluation: Any
     logging: LoggingSettings
@@ -62,10 +62,11 @@ class AdaptedConfig(Config):
     adapter: AdapterSection
 
 
-class AlgorithmConfig(Config):
-    """The numbers of PPO."""
+class AlgorithmConfig(AdaptedConfig):
+    """PPO: its numbers, and the policy with what stands beside it."""
 
     ppo: PPORunSettings
+    reference: ReferenceSettings
     critic: CriticSettings
     optimizer: OptimizerSettings
     schedule: ScheduleSettings

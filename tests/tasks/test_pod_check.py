@@ -4,7 +4,6 @@ accounts made by hand. tests/pods compiles for TPUs."""
 import dataclasses
 import functools
 import json
-import types
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,13 +20,12 @@ from t5x_lite.pods.hlo import Account, Collective
 from t5x_lite.pods.hlo_text import Array
 from t5x_lite.pods.model_flops import encode, forward
 from t5x_lite.pods.roofline import roofline
-from t5x_lite.rl.sections import ReferenceSettings
 from t5x_lite.tasks.pod_check import ppo as pod_check_ppo
 from t5x_lite.tasks.pod_check import run as pod_check
 from t5x_lite.tasks.pod_check import search as pod_check_search
 from t5x_lite.tasks.pod_check.compile import Check, check
 from t5x_lite.tasks.pod_check.report import advice, search_sections, verdict
-from t5x_lite.tasks.ppo.parts import make_parts
+from t5x_lite.tasks.ppo.parts import parts_of
 
 SMALLER = {
     "topology": "cpu:8",
@@ -279,19 +277,19 @@ def test_a_ppo_check_has_the_shapes_of_a_ppo_run(adapter: str, critic: str):
     config = smaller("ppo", adapter=adapter, train__trainable=trained, critic__kind=critic)
     with on_mesh(make_mesh(config.mesh.sizes())) as mesh:
         shapes = pod_check_ppo.shapes_of(config, mesh)
-        made = types.SimpleNamespace(**vars(config), reference=ReferenceSettings("policy"))
+        trees = shapes.parts.shapes
         loaded = dataclasses.replace(shapes.loaded, make=lambda: zeros(shapes.loaded.abstract))
-        parts = make_parts(made, loaded, shapes.algorithm, mesh)
+        parts = parts_of(config, loaded, shapes.algorithm, mesh)
+        held = parts.make()
+        state = parts.begin(held.initial)
 
     def described(tree: Any) -> Any:
         return jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype), leaf.sharding), tree)
 
-    for name in ("state", "frozen", "reference"):
-        assert described(getattr(shapes.parts, name)) == described(getattr(parts, name)), name
-    assert parts.state_shardings == shapes.parts.state_shardings
-    held = jax.tree.leaves((parts.initial["policy"], parts.frozen, parts.reference["params"]))
-    others = {id(leaf): leaf for leaf in held}.values()
-    beside = jax.tree.leaves((shapes.beside, shapes.parts.frozen))
+    assert described(trees) == described(held) and described(shapes.parts.state) == described(state)
+    arrays = jax.tree.leaves((held.initial["policy"], held.frozen, held.reference["params"]))
+    others = {id(leaf): leaf for leaf in arrays}.values()
+    beside = jax.tree.leaves((shapes.beside, trees.frozen))
     # What is held beside the state: the policy as it was, and the frozen weights, of which the reference is a part.
     assert sum(leaf.nbytes for leaf in others) == sum(
         leaf.size * leaf.dtype.itemsize for leaf in beside

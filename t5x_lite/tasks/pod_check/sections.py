@@ -9,7 +9,6 @@ from t5x_lite.optim.sections import LossSettings
 from t5x_lite.pods.sections import CandidatesSettings, CheckedBatchSettings, Step
 from t5x_lite.sections import Name
 from t5x_lite.wiring.sections import (
-    AdaptedConfig,
     AlgorithmConfig,
     Generation,
     OptimizedConfig,
@@ -17,7 +16,7 @@ from t5x_lite.wiring.sections import (
 )
 
 
-class Config(AlgorithmConfig, AdaptedConfig, OptimizedConfig):
+class Config(AlgorithmConfig, OptimizedConfig):
     """A step, compiled for a slice. The sections of steps that are not compiled are there, and not read."""
 
     topology: Annotated[Name, "The slice, e.g. 'v5e:4x4', or 'cpu:8'."]

@@ -18,7 +18,7 @@ from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.init import abstract_params, logical_axes
 from t5x_lite.models.t5 import T5
 from t5x_lite.models.t5_classifier import T5Classifier
-from t5x_lite.optim.trainable import partition_optimizer, trainable_part
+from t5x_lite.optim.trainable import trainable_part
 from t5x_lite.parallel.shardings import (
     batch_sharding,
     param_shardings,
@@ -29,12 +29,12 @@ from t5x_lite.parallel.shardings import (
 from t5x_lite.params.partition import join
 from t5x_lite.pods.model_flops import Forward, encode, forward
 from t5x_lite.tasks.pod_check.sections import Config
-from t5x_lite.train.classifier_step import Judgement, make_classifier_step
-from t5x_lite.train.step import make_train_step
+from t5x_lite.train.classifier_step import Judgement
+from t5x_lite.wiring import classifier_training
 from t5x_lite.wiring.adaptation import adaptation_of
-from t5x_lite.wiring.model import Loaded, shardings_of
-from t5x_lite.wiring.supervised import optimizer_of, place_state
-from t5x_lite.wiring.training import state_of
+from t5x_lite.wiring.model import Loaded
+from t5x_lite.wiring.supervised import jit_step
+from t5x_lite.wiring.training import state_of, step_of
 
 Tree = Any
 FSDP = "fsdp"
@@ -129,16 +129,8 @@ def train_programs(config: Config, mesh: Mesh) -> list[Program]:
     loaded = loaded_of(config, execution_of(config, scan_and_remat=True), mesh)
     adaptation = adaptation_of(config, loaded, mesh)
     _, state = state_of(config, loaded, mesh, adaptation)
-    optimizer, schedule = optimizer_of(config)
     labels = adaptation.labels
-    step = make_train_step(
-        loaded.model,
-        optimizer if labels is None else partition_optimizer(optimizer, labels),
-        schedule,
-        config.loss,
-        accumulation=batch.accumulation,
-        labels=labels,
-    )
+    step = step_of(config, loaded, labels)
     inputs = {
         "encoder_input_tokens": tokens(mesh, rows, batch.encoder_length),
         "decoder_input_tokens": tokens(mesh, rows, batch.decoder_length),
@@ -162,10 +154,9 @@ def reward_programs(config: Config, mesh: Mesh) -> list[Program]:
     module = T5Classifier(model, ("score",), execution_of(config, scan_and_remat=False))
     shapes, axes = abstract_module(module, token_example())
     abstract = with_shardings(shapes, param_shardings(shapes, axes, mesh), config.model.param_dtype)
-    optimizer, schedule = optimizer_of(config)
-    _, state = place_state(optimizer, abstract, {}, None, mesh)
     # The margin and the weight of the centre are numbers: no shape depends on them.
-    step = make_classifier_step(module, optimizer, schedule, Judgement("preference", 0.0, 0.0))
+    judgement = Judgement("preference", 0.0, 0.0)
+    step, _, state = classifier_training.step_of(config, module, abstract, judgement, mesh)
     inputs = {
         "encoder_input_tokens": tokens(mesh, rows, length),
         "decoder_target_tokens": tokens(mesh, rows, length),
@@ -208,7 +199,7 @@ def supervised_program(
     name: str, step: Any, state: Tree, inputs: Tree, mesh: Mesh, flops: int, rows: int
 ) -> Program:
     """A step as `supervised.run_supervised` jits it."""
-    jitted = jax.jit(step, donate_argnums=0, out_shardings=(shardings_of(state), replicated(mesh)))
+    jitted = jit_step(step, state, mesh)
     arguments = (state, inputs, key(mesh))
     return Program(
         name=name,

@@ -13,14 +13,13 @@ from t5x_lite.parallel.sections import MeshSettings
 from t5x_lite.params.sections import TrainedSettings
 from t5x_lite.rl.sections import (
     JudgeSettings,
-    ReferenceSettings,
     Rewards,
     RolloutSettings,
     ToxicitySettings,
 )
 from t5x_lite.sections import Count, CountOrNone, Expected, Range
 from t5x_lite.train.sections import CheckpointSettings, LoggingSettings
-from t5x_lite.wiring.sections import AdaptedConfig, AlgorithmConfig, Generation, TokenizedConfig
+from t5x_lite.wiring.sections import AlgorithmConfig, Generation, TokenizedConfig
 
 
 class DataSettings(TextsSettings, HeldOutSettings):
@@ -42,13 +41,12 @@ class EvaluationSettings(ComparedSettings, OftenSettings):
     ]
 
 
-class Config(AlgorithmConfig, TokenizedConfig, AdaptedConfig):
+class Config(AlgorithmConfig, TokenizedConfig):
     """PPO against a reward."""
 
     mode: Annotated[Literal["fixed", "parity"], "As it should be, or with the quirks of lab 3."]
     model: ModelSettings
     train: TrainedSettings
-    reference: ReferenceSettings
     rewards: Rewards
     data: DataSettings
     rollout: RolloutSettings
