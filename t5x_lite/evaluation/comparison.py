@@ -11,6 +11,7 @@ import numpy as np
 
 from t5x_lite.evaluation import baselines, rouge
 from t5x_lite.evaluation.intervals import Bootstrap, bootstrap_mean, paired_difference
+from t5x_lite.evaluation.rouge_tokens import NAME, WHAT_IT_DOES, has_other_letters
 from t5x_lite.parallel.sharing import share_out_columns
 
 Columns = dict[str, np.ndarray]  # rouge type -> float64 [rows]
@@ -34,7 +35,8 @@ def score_outputs(
     `constants`, the {rouge type: text} of `constants.best_constants`) and `shuffled`; None leaves one out.
 
     `result` is JSON-ready, scores between 0 and 1, an interval being {"mean", "low", "high"}:
-        rows, inputs: counts; use_stemmer; intervals: {confidence, resamples, seed}
+        rows, inputs: counts; use_stemmer; tokenizer: which (only where a text has letters that rouge_score drops);
+        intervals: {confidence, resamples, seed}
         rouge: {type: interval}, every (output, reference) pair counted once
         rouge_multi_reference: {type: interval}, the best reference of each row; only where an input has several
         baselines: {name: {type: mean}};  differences: {name: {type: interval of ours minus theirs}}
@@ -69,6 +71,7 @@ def score_outputs(
         "rows": len(predictions),
         "inputs": int(groups.max()) + 1,
         "use_stemmer": use_stemmer,
+        **rouge_tokenizer([*predictions, *references]),
         "intervals": dataclasses.asdict(bootstrap),
         "rouge": intervals(ours),
         "outputs": {
@@ -118,3 +121,8 @@ def score_outputs(
             kind: all(kinds[kind].low > 0 for kinds in differences.values()) for kind in ours
         }
     return result, ours
+
+
+def rouge_tokenizer(texts: Sequence[str]) -> dict[str, str]:
+    """{"tokenizer": which} for a report, where a text has letters that `rouge_score` drops; else {}."""
+    return {"tokenizer": f"{NAME}: {WHAT_IT_DOES}"} if has_other_letters(texts) else {}

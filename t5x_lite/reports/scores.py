@@ -40,6 +40,7 @@ def scores_blocks(name: str, result: Mapping[str, Any]) -> list[Block]:
             "of inputs). "
             f"Outputs: {outputs['distinct']:,} distinct, "
             f"{outputs['empty']:,} empty, {outputs['mean_words']:.1f} words on average."
+            + (f" Words by {result['tokenizer']}." if "tokenizer" in result else "")
         ),
         Table(("system", *(NAMES[kind] for kind in kinds)), rows),
     ]
