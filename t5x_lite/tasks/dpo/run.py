@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from t5x_lite.data.buckets import choose_lengths, make_shapes
 from t5x_lite.data.features import Examples, fingerprint, make_examples
 from t5x_lite.data.plan import Plan
-from t5x_lite.data.preferences import CHOSEN, REJECTED, PairPlan, check_pairs
+from t5x_lite.data.preferences import CHOSEN, REJECTED, PairPlan, check_pairs, warn_of_equal_pairs
 from t5x_lite.data.sources import Row
 from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.models.config import Execution, T5Config
@@ -199,6 +199,7 @@ def _sides(
         )
         for response in (CHOSEN, REJECTED)
     )
+    warn_of_equal_pairs(rows, chosen.decoder_target_tokens, rejected.decoder_target_tokens)
     return chosen, rejected
 
 
