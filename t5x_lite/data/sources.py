@@ -12,6 +12,7 @@ from typing import Any
 from t5x_lite.console import log
 from t5x_lite.data.excluded import read_ids
 from t5x_lite.data.folders import is_folder, is_pattern, is_table, read_folder
+from t5x_lite.data.groups import GROUP, group_keys
 from t5x_lite.data.hub import read_data_set
 from t5x_lite.data.tables import READERS, Records, read_table
 from t5x_lite.data.text_files import PACKED
@@ -127,25 +128,26 @@ def is_file(source: str) -> bool:
 
 
 def warn_of_shared_rows(
-    evaluation: Sequence[Row], training: Sequence[Row], field: str
+    evaluation: Sequence[Row], training: Sequence[Row], field: str | Sequence[str]
 ) -> list[str]:
-    """Warns, in one line, of evaluation rows whose `field` also occurs in training (case and white
-    space aside).
+    """Warns, in one line, of evaluation rows that were drawn with a training row (`groups.group_keys`): whose column
+    "group", or without one whose `field` (or fields), also occurs in training, case and white space aside.
 
     Returns their ids: scores on them are not held-out scores, and `data.exclude` leaves them out.
     """
-
-    def key(row: Row) -> str:
-        return " ".join(row[field].casefold().split())
-
-    seen = {key(row) for row in training}
-    shared = [row["id"] for row in evaluation if key(row) in seen]
+    fields = (field,) if isinstance(field, str) else tuple(field)
+    if not evaluation or not training or not (fields or GROUP in evaluation[0]):
+        return []
+    seen = set(group_keys(training, fields))
+    keys = group_keys(evaluation, fields)
+    shared = [row["id"] for row, key in zip(evaluation, keys, strict=True) if key in seen]
     if shared:
         some = ", ".join(shared[:5]) + (", …" if len(shared) > 5 else "")
+        name = GROUP if GROUP in evaluation[0] else " and ".join(fields)
         log.warning(
             "%d of %d evaluation rows have a %s that is also in the training rows (%s):"
             " their scores are not held out",
-            *(len(shared), len(evaluation), field, some),
+            *(len(shared), len(evaluation), name, some),
         )
     return shared
 

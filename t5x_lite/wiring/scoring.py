@@ -13,6 +13,7 @@ from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from t5x_lite.data.groups import group_numbers
 from t5x_lite.data.plan import Plan
 from t5x_lite.data.templates import render
 from t5x_lite.data.vocabulary import Vocabulary
@@ -142,6 +143,7 @@ def score_split(
         inputs,
         use_stemmer=True,
         bootstrap=Bootstrap(config.evaluation.bootstrap_samples, _CONFIDENCE, config.seed),
+        groups=group_numbers(split.rows, (config.data.cut_field,)),
         lead_count=_LEAD_TURNS,
         constants=constants,
         shuffle_seed=config.seed if len(set(inputs)) > 1 else None,  # needs another dialogue

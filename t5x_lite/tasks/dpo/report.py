@@ -26,6 +26,7 @@ from t5x_lite.reports.environment import environment
 from t5x_lite.reports.metrics import read_metrics
 from t5x_lite.reports.plots import Panel
 from t5x_lite.reports.report import write_report
+from t5x_lite.wiring.holdout import row_groups
 
 _CONFIDENCE = 0.95
 _PANELS = (
@@ -62,10 +63,11 @@ def report(
       sizes: trainable and all parameters.
     """
     bootstrap = Bootstrap(config.evaluation.bootstrap_samples, _CONFIDENCE, config.seed)
-    scores = preference_scores(rewards[:, 0], rewards[:, 1], bootstrap)
+    groups = row_groups(config.data, rows)
+    scores = preference_scores(rewards[:, 0], rewards[:, 1], bootstrap, groups)
     by_kind = {}
     if "kind" in rows[0]:
-        found = accuracy_by_kind(rewards[:, 0], rewards[:, 1], rows, bootstrap)
+        found = accuracy_by_kind(rewards[:, 0], rewards[:, 1], rows, bootstrap, groups)
         by_kind["accuracy by kind"] = found
     logprobs = reference + rewards / config.loss.beta
     for name, values in (("before", reference), ("after", logprobs)):
