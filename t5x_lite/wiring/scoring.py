@@ -33,7 +33,7 @@ from t5x_lite.models.t5 import T5
 from t5x_lite.parallel.own_rows import OwnRows
 from t5x_lite.parallel.sharing import share_out
 from t5x_lite.params.gather import whole
-from t5x_lite.train.step import Batch, make_eval_step
+from t5x_lite.train.step import EVALUATION_CHUNK, Batch, make_eval_step
 from t5x_lite.wiring.text import Split
 
 _CONFIDENCE = 0.95
@@ -69,11 +69,13 @@ def check_generation(
     return settings
 
 
-def make_loss(model: T5, plan: Plan, mesh: Mesh) -> Loss:
+def make_loss(model: T5, plan: Plan, mesh: Mesh, chunk: int = EVALUATION_CHUNK) -> Loss:
     """Makes `loss(params, stopping, adapters=None)`: {"evaluation/loss": ..., ...} of all rows of the plan (see
     `evaluation.teacher_forced`), or None if `stopping()` becomes true before the end.
+
+    chunk: decoder positions whose logits exist at a time (`loss.chunk`); 0 = all at once.
     """
-    eval_step, rows = jax.jit(make_eval_step(model)), OwnRows(mesh)
+    eval_step, rows = jax.jit(make_eval_step(model, chunk)), OwnRows(mesh)
 
     def loss(
         params: Any, stopping: Callable[[], bool], adapters: Any = None

@@ -74,7 +74,7 @@ def train(
 
     evaluation: what `evaluation.every_steps` computes the loss of.
     """
-    loss = make_loss(loaded.model, evaluation, mesh)
+    loss = make_loss(loaded.model, evaluation, mesh, config.loss.chunk)
     return train_by(
         lambda optimizer, schedule, labels: make_train_step(
             loaded.model,

@@ -32,7 +32,7 @@ from t5x_lite.tasks.mixture.scores import (
     task_samples,
     tasks_table,
 )
-from t5x_lite.wiring.adaptation import adaptation_of, check_adaptation
+from t5x_lite.wiring.adaptation import adaptation_of, check_adaptation, model_before
 from t5x_lite.wiring.adapter_guard import check_adapter
 from t5x_lite.wiring.model import RANDOM, load_model
 from t5x_lite.wiring.scoring import check_generation
@@ -107,10 +107,9 @@ def run(config: ConfigDict, workdir: str) -> None:
         before = None
         if config.model.source != RANDOM:
             del state
-            first = loaded.make()
-            first = unstack(first) if is_stacked(first) else first
+            first, begun = model_before(adaptation, loaded)
             before = score_tasks(
-                config, model, first, vocabulary, splits, plans, mesh, folder / BEFORE_FOLDER
+                config, model, first, vocabulary, splits, plans, mesh, folder / BEFORE_FOLDER, begun
             )
     table = tasks_table(config, before, after)
     report: dict[str, Any] = {
