@@ -10,7 +10,7 @@ import math
 import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -135,6 +135,9 @@ class GenerationSettings:
     stop_strings: str | Sequence[str] | None = None  # a row ends with the token that completes one
     decoder_start_token_id: int | None = None
 
+    # The section of a config that these come from, as it was given: config.json holds that.
+    given_values: ClassVar[Mapping[str, Any]] = {}
+
     def __post_init__(self) -> None:
         self._check_values()
         self._check_contradictions()
@@ -151,7 +154,9 @@ class GenerationSettings:
           InputError: an unknown field, a field of GenerationConfig that is not supported, or a bad value.
         """
         with _named(where):
-            return cls(**_known_fields(mapping, where))
+            settings = cls(**_known_fields(mapping, where))
+        object.__setattr__(settings, "given_values", dict(mapping))
+        return settings
 
     @classmethod
     def from_file(cls, path: str | pathlib.Path) -> GenerationSettings:

@@ -6,61 +6,30 @@ are computed once, ahead, and come with the batch (`data.preferences.PairPlan`):
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from t5x_lite.errors import InputError
 from t5x_lite.models.logprobs import token_logprobs
 from t5x_lite.models.masks import segment_ids_from_tokens
 from t5x_lite.models.t5 import T5, project
-from t5x_lite.optim.trainable import combine, trainable_part
 from t5x_lite.params.adapters import variables
-from t5x_lite.params.partition import join, separate
-from t5x_lite.train.state import Params, TrainState
-from t5x_lite.train.step import Batch, Metrics
+from t5x_lite.rl.sections import DPOSettings
+from t5x_lite.train.state import Params
+from t5x_lite.train.update import (
+    Batch,
+    Metrics,
+    Objective,
+    Sums,
+    TrainStep,
+    counted_rows,
+    make_update,
+)
 
 SIGMOID, IPO = "sigmoid", "ipo"
-Sums = dict[str, jax.Array]
-
-
-@dataclasses.dataclass(frozen=True)
-class DPOSettings:
-    """What is learned of h = log(pi(chosen) / ref(chosen)) - log(pi(rejected) / ref(rejected)), in nats a response.
-
-    kind: "sigmoid": -(1 - s) log sigmoid(beta h) - s log sigmoid(-beta h), s the label smoothing (Rafailov et al.;
-      Mitchell 2023, "A note on DPO with noisy preferences"); "ipo": (h - 1 / (2 beta))^2 (Azar et al. 2023,
-      arXiv:2310.12036).
-    beta: how dear it is to leave the reference; above 0.
-    label_smoothing: the share of labels that are taken to be wrong, below 0.5; 0 with "ipo".
-    chunk: decoder positions whose logits exist at a time; 0 = all.
-
-    Raises:
-      InputError: values that contradict this.
-    """
-
-    kind: str
-    beta: float
-    label_smoothing: float
-    chunk: int
-
-    def __post_init__(self) -> None:
-        if self.kind not in (SIGMOID, IPO):
-            raise InputError(f"loss.kind must be {SIGMOID!r} or {IPO!r}, got {self.kind!r}")
-        if self.beta <= 0:
-            raise InputError(f"loss.beta must be above 0, got {self.beta}")
-        if not 0 <= self.label_smoothing < 0.5:
-            raise InputError(
-                f"loss.label_smoothing must be >= 0 and < 0.5 (from there on the labels count as swapped), got"
-                f" {self.label_smoothing}"
-            )
-        if self.kind == IPO and self.label_smoothing:
-            raise InputError("loss.label_smoothing is of the kind 'sigmoid'; set it to 0 for 'ipo'")
 
 
 def dpo_losses(h: jax.Array, settings: DPOSettings) -> jax.Array:
@@ -123,7 +92,7 @@ def dpo_sums(
     chosen = chosen - batch["reference_chosen"]
     rejected = rejected - batch["reference_rejected"]
     h = chosen - rejected
-    weight = (batch["decoder_loss_weights"].sum(axis=1) > 0).astype(jnp.float32)
+    weight = counted_rows(batch).astype(jnp.float32)
     return {
         "loss": jnp.sum(dpo_losses(h, settings) * weight),
         "correct": jnp.sum((h > 0) * weight),
@@ -134,9 +103,12 @@ def dpo_sums(
     }
 
 
-def means(sums: Sums) -> Metrics:
-    """Of the sums of `dpo_sums`: loss, accuracy, margin, rewards/chosen, rewards/rejected, means over the pairs."""
-    rows = jnp.maximum(sums["weight"], 1.0)
+def means(sums: Sums, pairs: jax.Array | None = None) -> Metrics:
+    """Of the sums of `dpo_sums`: loss, accuracy, margin, rewards/chosen, rewards/rejected, means over the pairs.
+
+    pairs: how many there are; by default the sums' weight, at least 1.
+    """
+    rows = jnp.maximum(sums["weight"], 1.0) if pairs is None else pairs
     return {
         "loss": sums["loss"] / rows,
         "accuracy": sums["correct"] / rows,
@@ -144,6 +116,17 @@ def means(sums: Sums) -> Metrics:
         "rewards/chosen": sums["chosen"] / rows,
         "rewards/rejected": sums["rejected"] / rows,
     }
+
+
+def preference(model: T5, settings: DPOSettings, *, dropout: bool) -> Objective:
+    """The mean over the pairs. Metrics: those of `means`, and pairs. dropout: whether it acts."""
+    return Objective(
+        lambda params, adapters, batch, rng: dpo_sums(
+            model, params, adapters, batch, rng if dropout else None, settings
+        ),
+        lambda batch: counted_rows(batch).astype(jnp.float32).sum(),
+        lambda sums, pairs: means(sums, pairs) | {"pairs": sums["weight"]},
+    )
 
 
 def make_dpo_step(
@@ -154,45 +137,8 @@ def make_dpo_step(
     *,
     dropout: bool,
     labels: Params | None,
-) -> Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]:
-    """Makes `train_step(state, batch, base_rng) -> (state, metrics)`, to be jitted with the state donated.
-
-    As `train.step.make_train_step`, whose labels and optimizer these are: frozen leaves get no gradient, dropout, if it
-    acts, draws from `fold_in(base_rng, state.step)`, and a step that is not finite changes nothing but its number.
-
-    Metrics: those of `means`, and pairs, grad_norm, param_norm, learning_rate, skipped.
-    """
-
-    def train_step(
-        state: TrainState, batch: Batch, base_rng: jax.Array
-    ) -> tuple[TrainState, Metrics]:
-        rng = jax.random.fold_in(base_rng, state.step) if dropout else None
-        whole = join(state.params, state.adapters)
-        part = whole if labels is None else trainable_part(whole, labels)
-
-        def loss(part: Params) -> tuple[jax.Array, Sums]:
-            params, adapters = separate(combine(part, whole))
-            sums = dpo_sums(model, params, adapters, batch, rng, settings)
-            return means(sums)["loss"], sums
-
-        (value, sums), grads = jax.value_and_grad(loss, has_aux=True)(part)
-        norm = optax.tree.norm(grads)
-        updates, opt_state = optimizer.update(grads, state.opt_state, part)
-        finite = jnp.isfinite(norm) & jnp.isfinite(value)
-        part, opt_state = jax.tree.map(
-            lambda new, old: jnp.where(finite, new, old),
-            (optax.apply_updates(part, updates), opt_state),
-            (part, state.opt_state),
-        )
-        params, adapters = separate(combine(part, whole))
-        metrics = means(sums) | {
-            "pairs": sums["weight"],
-            "grad_norm": norm,
-            "param_norm": optax.tree.norm(part),
-            "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
-            "skipped": 1.0 - finite.astype(jnp.float32),
-        }
-        new = TrainState(step=state.step + 1, params=params, opt_state=opt_state, adapters=adapters)
-        return new, metrics
-
-    return train_step
+    accumulation: int = 1,
+) -> TrainStep:
+    """`train.update.make_update` of the `preference`."""
+    objective = preference(model, settings, dropout=dropout)
+    return make_update(objective, optimizer, schedule, labels=labels, accumulation=accumulation)

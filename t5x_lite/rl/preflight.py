@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from t5x_lite.console import log
 from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.errors import InputError
-from t5x_lite.params.gather import whole
+from t5x_lite.params.gather import whole as on_host
 from t5x_lite.params.paths import flatten
 
 # Nats a token by which two computations of one log-probability may differ: other shapes round otherwise.
@@ -40,38 +41,53 @@ class Preflight:
     remarks: tuple[str, ...]
 
 
+class Compared(NamedTuple):
+    """Log-probabilities of the same responses, [rows, length] each: the policy's and the reference's, teacher-forced;
+    what the sampler saw, before any processor; the policy's with the prompts' padding on the other side.
+    """
+
+    logprobs: np.ndarray
+    ref_logprobs: np.ndarray
+    sampler_logprobs: np.ndarray
+    left_padded_logprobs: np.ndarray
+    mask: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Checks:
+    """mode: "fixed" stops where something is found, "parity" warns. reference: what the config says of the reference.
+    dropout: whether it is on in the updates.
+    """
+
+    mode: str
+    reference: str
+    dropout: bool
+
+
 def inspect(
+    compared: Compared,
+    checks: Checks,
     *,
-    logprobs: np.ndarray,
-    ref_logprobs: np.ndarray,
-    sampler_logprobs: np.ndarray,
-    left_padded_logprobs: np.ndarray,
-    mask: np.ndarray,
     dtype: str,
-    same_weights: Callable[[], bool],
-    reference: str,
     settings: GenerationSettings,
-    dropout: bool,
+    same_weights: Callable[[], bool],
 ) -> Preflight:
     """Compares, token by token, and names the causes.
 
     Args:
-      logprobs, ref_logprobs, sampler_logprobs: [rows, length] of the same responses: the policy's and the reference's,
-        teacher-forced, and what the sampler saw, before any processor.
-      left_padded_logprobs: the policy's with the prompts' padding on the other side.
       dtype: the compute type.
       same_weights: whether the reference has the policy's weights; asked where the two differ (it reads them all).
-      reference: what the config says of the reference.
     """
-    counts = mask > 0
+    logprobs, ref_logprobs = compared.logprobs, compared.ref_logprobs
+    counts = compared.mask > 0
     tolerance = TOLERANCES[dtype]
 
     def gap(one: np.ndarray, other: np.ndarray) -> float:
         return float(np.max(np.abs(one - other)[counts], initial=0.0))
 
     to_reference = gap(logprobs, ref_logprobs)
-    to_sampler = gap(logprobs, sampler_logprobs)
-    to_padding = gap(logprobs, left_padded_logprobs)
+    to_sampler = gap(logprobs, compared.sampler_logprobs)
+    to_padding = gap(logprobs, compared.left_padded_logprobs)
     kl = float(np.where(counts, logprobs - ref_logprobs, 0.0).sum(axis=1).mean())
     problems, remarks = [], []
     if to_padding > tolerance:
@@ -83,7 +99,7 @@ def inspect(
         why = (
             "they have the same weights, so the two are computed differently (dropout on, or another compute type)"
             if same_weights()
-            else f"the reference has other weights than the policy (config.reference.source = {reference!r})"
+            else f"the reference has other weights than the policy (config.reference.source = {checks.reference!r})"
         )
         problems.append(
             f"KL of policy to reference is {kl:.3g} nats a sequence before step 1, up to {to_reference:.3g} a token"
@@ -100,7 +116,7 @@ def inspect(
             f"responses are drawn through a filter ({'; '.join(filters)}): they do not come from the distribution whose"
             " ratios PPO clips"
         )
-    if dropout:
+    if checks.dropout:
         remarks.append(
             "dropout is on in the updates: ratios start away from 1, and the first minibatch is clipped already"
         )
@@ -134,7 +150,7 @@ def same_leaves(one: object, other: object) -> bool:
     """Whether two trees hold the same arrays, bit for bit."""
     ours, theirs = flatten(one), flatten(other)
     return ours.keys() == theirs.keys() and all(
-        np.array_equal(whole(ours[path]), whole(theirs[path])) for path in ours
+        np.array_equal(on_host(ours[path]), on_host(theirs[path])) for path in ours
     )
 
 

@@ -6,6 +6,7 @@ one included. Responses are what the decoder wrote, without the start token, wit
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -43,75 +44,91 @@ class Scored(NamedTuple):
     values: jax.Array
 
 
+class Prompts(NamedTuple):
+    """The prompts of a step. rows: which rows of the data they are, -1 for one that only fills the batch."""
+
+    encoder_input_tokens: np.ndarray  # int32 [prompts, length]
+    rows: np.ndarray  # int [prompts]
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How responses become a batch.
+
+    length: what they are padded to, so that one program trains them all; every response ends by then.
+    mask_first_token: the labs' quirk: the first response token counts for nothing.
+    """
+
+    length: int
+    mask_first_token: bool
+    start_id: int
+    eos_id: int
+    pad_id: int
+
+
 def draw_lengths(bounds: tuple[int, int], rows: int, seed: int, step: int) -> np.ndarray:
     """The most new tokens of each prompt, uniform over bounds[0] .. bounds[1] - 1 as the labs' LengthSampler."""
     return np.random.default_rng((seed, step)).integers(*bounds, size=rows).astype(np.int32)
 
 
-def respond(
-    generator: Generator,
-    params: Tree,
-    encoder_input_tokens: jax.Array,
-    settings: GenerationSettings,
-    rng: jax.Array,
-    *,
-    length: int,
-    mask_first_token: bool,
-    start_id: int,
-    eos_id: int,
-    pad_id: int,
-) -> Responses:
-    """Generates a response (or several) to every prompt, and lays them out as a teacher-forced batch.
+@dataclasses.dataclass(frozen=True)
+class Roller:
+    """What does not change from rollout to rollout.
 
-    Args:
-      params: gathered for generation (`policy.make_resharding`).
-      encoder_input_tokens: int32 [prompts, encoder_length], on the devices.
-      settings: sampling, with `num_return_sequences` = samples_per_prompt.
-      length: what responses are padded to, so that one program trains them all.
-      mask_first_token: the labs' quirk: the first response token counts for nothing.
-
-    Raises:
-      InputError: settings that do not sample.
+    generation_params: (trainable, frozen) -> parameters laid out for generation (`policy.make_resharding`).
+    score: of `make_scorer`.
+    settings: sampling, with `num_return_sequences` = samples_per_prompt.
+    length_range: draws each prompt's own limit uniformly from length_range[0] .. length_range[1] - 1; None: no draw.
+    put: places rows on the devices.
     """
-    if not settings.do_sample or settings.num_beams > 1:
-        raise InputError("generation.do_sample: a rollout samples; set it to True, without beams")
-    output = generator.generate_with_logprobs(params, encoder_input_tokens, settings, rng)
-    return _lay_out(
-        encoder_input_tokens,
-        output.tokens,
-        output.logprobs,
-        output.lengths,
-        length=length,
-        mask_first_token=mask_first_token,
-        start_id=start_id,
-        eos_id=eos_id,
-        pad_id=pad_id,
-    )
+
+    generator: Generator
+    generation_params: Callable[[Tree, Tree], Tree]
+    score: Callable[[Tree, Tree, Tree, dict[str, jax.Array]], Scored]
+    settings: GenerationSettings
+    layout: Layout
+    length_range: tuple[int, ...] | None
+    put: Callable[[Any], jax.Array]
+    seed: int
+
+    def respond(self, trainable: Tree, frozen: Tree, prompts: Prompts, step: int) -> Responses:
+        """The responses of a step, a function of (seed, step, weights) alone.
+
+        Raises:
+          InputError: settings that do not sample.
+        """
+        settings = self.settings
+        if not settings.do_sample or settings.num_beams > 1:
+            raise InputError(
+                "generation.do_sample: a rollout samples; set it to True, without beams"
+            )
+        if self.length_range is not None:
+            drawn = draw_lengths(self.length_range, len(prompts.rows), self.seed, step)
+            settings = settings.updated({"max_new_tokens": drawn})
+        rng = jax.random.fold_in(jax.random.key(self.seed), step)
+        tokens = self.put(prompts.encoder_input_tokens)
+        output = self.generator.generate_with_logprobs(
+            self.generation_params(trainable, frozen), tokens, settings, jax.random.fold_in(rng, 0)
+        )
+        return _lay_out(tokens, output.tokens, output.logprobs, output.lengths, self.layout)
 
 
-@functools.partial(
-    jax.jit, static_argnames=("length", "mask_first_token", "start_id", "eos_id", "pad_id")
-)
+@functools.partial(jax.jit, static_argnames="layout")
 def _lay_out(
     prompts: jax.Array,
     tokens: jax.Array,
     logprobs: jax.Array,
     lengths: jax.Array,
-    *,
-    length: int,
-    mask_first_token: bool,
-    start_id: int,
-    eos_id: int,
-    pad_id: int,
+    layout: Layout,
 ) -> Responses:
     """On the devices: no process sees all rows."""
-    room = ((0, 0), (0, length - tokens.shape[1]))
-    tokens = jnp.pad(tokens, room, constant_values=pad_id)
-    counts = jnp.arange(length)[None] < lengths[:, None]
-    ended = ((tokens == eos_id) & counts).any(axis=1)
-    if mask_first_token:
+    room = ((0, 0), (0, layout.length - tokens.shape[1]))
+    tokens = jnp.pad(tokens, room, constant_values=layout.pad_id)
+    counts = jnp.arange(layout.length)[None] < lengths[:, None]
+    ended = ((tokens == layout.eos_id) & counts).any(axis=1)
+    if layout.mask_first_token:
         counts = counts.at[:, 0].set(False)
-    shifted = jnp.pad(tokens[:, :-1], ((0, 0), (1, 0)), constant_values=start_id)
+    shifted = jnp.pad(tokens[:, :-1], ((0, 0), (1, 0)), constant_values=layout.start_id)
     samples = len(tokens) // len(prompts)
     inputs = {
         "encoder_input_tokens": jnp.repeat(prompts, samples, axis=0),

@@ -14,6 +14,7 @@ from t5x_lite.rl.advantages import gae, group_advantages, token_rewards
 from t5x_lite.rl.kl import KLController, k1
 from t5x_lite.rl.losses import Forward, PPOSettings, Targets, ppo_loss
 from t5x_lite.rl.masked import whiten
+from t5x_lite.train.update import apply_gradients
 
 Tree = Any
 # (trainable, frozen, inputs, dropout rng or None) -> what the policy says of the responses in `inputs`
@@ -120,21 +121,20 @@ def make_ppo_step(
                 return ppo_loss(new, old, settings, state.kl_coef)
 
             grads, statistics = jax.grad(loss, has_aux=True)(trainable)
-            norm = optax.tree.norm(grads)
-            finite = jnp.isfinite(norm) & jnp.isfinite(statistics["ppo/loss/total"])
             visited = ~stopped
             if settings.target_kl:
                 far = statistics["ppo/policy/approxkl"] > _EARLY_STOP_FACTOR * settings.target_kl
                 stopped = stopped | far
-            applied = finite & ~stopped
-            changes, new_opt_state = optimizer.update(grads, opt_state, trainable)
-            trainable, opt_state = jax.tree.map(
-                lambda new, old: jnp.where(applied, new, old),
-                (optax.apply_updates(trainable, changes), new_opt_state),
-                (trainable, opt_state),
+            new = apply_gradients(
+                optimizer, grads, statistics["ppo/loss/total"], trainable, opt_state, ~stopped
             )
-            marks = {"visited": visited, "applied": applied, "skipped": visited & ~finite}
-            return (trainable, opt_state, stopped), statistics | {"ppo/grad_norm": norm} | marks
+            marks = {
+                "visited": visited,
+                "applied": new.finite & ~stopped,
+                "skipped": visited & ~new.finite,
+            }
+            statistics = statistics | {"ppo/grad_norm": new.norm} | marks
+            return (new.part, new.opt_state, stopped), statistics
 
         carry = (state.trainable, state.opt_state, jnp.zeros((), bool))
         (trainable, opt_state, stopped), history = jax.lax.scan(

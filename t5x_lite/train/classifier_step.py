@@ -8,43 +8,26 @@ without any loss weight only fills the batch.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from t5x_lite.errors import InputError
 from t5x_lite.models.masks import segment_ids_from_tokens
 from t5x_lite.models.t5_scorer import T5Scorer
-from t5x_lite.train.state import TrainState
-from t5x_lite.train.step import Batch, Metrics
+from t5x_lite.train.sections import Judgement
+from t5x_lite.train.update import (
+    Batch,
+    Metrics,
+    Objective,
+    Sums,
+    TrainStep,
+    counted_rows,
+    make_update,
+)
 
 CROSS_ENTROPY, PREFERENCE = "cross_entropy", "preference"
-Sums = dict[str, jax.Array]
-
-
-@dataclasses.dataclass(frozen=True)
-class Judgement:
-    """What is learned.
-
-    kind: "cross_entropy" of labels; "preference": -log sigmoid(r_chosen - r_rejected - margin), Bradley-Terry.
-    margin: by how much the chosen response should be better at least (Touvron et al. 2023, arXiv:2307.09288).
-    center: weight of (r_chosen + r_rejected)^2, which keeps rewards around 0 (Eisenstein et al. 2023,
-      arXiv:2312.09244).
-    """
-
-    kind: str
-    margin: float
-    center: float
-
-    def __post_init__(self) -> None:
-        if self.kind not in (CROSS_ENTROPY, PREFERENCE):
-            raise InputError(
-                f"loss.kind must be {CROSS_ENTROPY!r} or {PREFERENCE!r}, got {self.kind!r}"
-            )
 
 
 def judgement_sums(
@@ -59,7 +42,7 @@ def judgement_sums(
     def logits(*inputs: jax.Array, method: str = "__call__") -> jax.Array:
         return module.apply({"params": params}, *inputs, rngs=rngs, method=method)
 
-    weight = (batch["decoder_loss_weights"].sum(axis=1) > 0).astype(jnp.float32)
+    weight = counted_rows(batch).astype(jnp.float32)
     if judgement.kind == CROSS_ENTROPY:
         labels = batch["decoder_target_tokens"][:, 0]
         logs = jax.nn.log_softmax(logits(batch["encoder_input_tokens"]), axis=-1)
@@ -90,48 +73,32 @@ def judgement_sums(
     }
 
 
+def judging(module: Any, judgement: Judgement) -> Objective:
+    """The mean over the rows. Metrics: loss, nll, accuracy (means), rows."""
+
+    def metrics(sums: Sums, total: jax.Array) -> Metrics:
+        return {
+            "loss": sums["loss"] / total,
+            "nll": sums["nll"] / total,
+            "accuracy": sums["correct"] / total,
+            "rows": sums["weight"],
+        }
+
+    return Objective(
+        lambda params, _, batch, rng: judgement_sums(module, params, batch, rng, judgement),
+        lambda batch: counted_rows(batch).astype(jnp.float32).sum(),
+        metrics,
+    )
+
+
 def make_classifier_step(
     module: Any,
     optimizer: optax.GradientTransformation,
     schedule: optax.Schedule,
     judgement: Judgement,
-) -> Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]:
-    """Makes `train_step(state, batch, base_rng) -> (state, metrics)`, to be jitted with the state donated.
-
-    As the sequence-to-sequence step: the loss is the mean over the rows, dropout draws from
-    `fold_in(base_rng, state.step)`, and a step that is not finite changes nothing but its number.
-    """
-
-    def train_step(
-        state: TrainState, batch: Batch, base_rng: jax.Array
-    ) -> tuple[TrainState, Metrics]:
-        rng = jax.random.fold_in(base_rng, state.step)
-
-        def loss(params: Any) -> tuple[jax.Array, Sums]:
-            sums = judgement_sums(module, params, batch, rng, judgement)
-            return sums["loss"] / jnp.maximum(sums["weight"], 1.0), sums
-
-        (value, sums), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
-        norm = optax.tree.norm(grads)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        finite = jnp.isfinite(norm) & jnp.isfinite(value)
-        params, opt_state = jax.tree.map(
-            lambda new, old: jnp.where(finite, new, old),
-            (optax.apply_updates(state.params, updates), opt_state),
-            (state.params, state.opt_state),
-        )
-        rows = jnp.maximum(sums["weight"], 1.0)
-        metrics = {
-            "loss": value,
-            "nll": sums["nll"] / rows,
-            "accuracy": sums["correct"] / rows,
-            "rows": sums["weight"],
-            "grad_norm": norm,
-            "param_norm": optax.tree.norm(params),
-            "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
-            "skipped": 1.0 - finite.astype(jnp.float32),
-        }
-        new = dataclasses.replace(state, step=state.step + 1, params=params, opt_state=opt_state)
-        return new, metrics
-
-    return train_step
+    *,
+    accumulation: int = 1,
+) -> TrainStep:
+    """`train.update.make_update` of `judging`: every parameter is trained."""
+    objective = judging(module, judgement)
+    return make_update(objective, optimizer, schedule, accumulation=accumulation)

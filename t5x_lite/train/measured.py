@@ -11,7 +11,7 @@ from etils import epath
 
 from t5x_lite.train.loop import shape_of
 from t5x_lite.train.state import TrainState
-from t5x_lite.train.step import Batch, Metrics
+from t5x_lite.train.update import Batch, Metrics
 
 MEMORY_FILE = "memory.json"
 

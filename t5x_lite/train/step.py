@@ -1,4 +1,4 @@
-"""One pure train step: gradients of a weighted mean loss, accumulated, guarded, applied."""
+"""The train step of an encoder-decoder by teacher forcing, and its evaluation."""
 
 from __future__ import annotations
 
@@ -7,18 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from t5x_lite.models.t5 import T5, project
 from t5x_lite.optim.losses import LossSettings, Sums, cross_entropy_sums
-from t5x_lite.optim.trainable import combine, trainable_part
 from t5x_lite.params.adapters import variables
-from t5x_lite.params.partition import join, separate
-from t5x_lite.train.state import Params, TrainState
+from t5x_lite.train.state import Params
+from t5x_lite.train.update import Batch, Metrics, Objective, TrainStep, make_update
 
-Batch = dict[str, jax.Array]
-Metrics = dict[str, jax.Array]
 # Decoder positions whose logits an evaluation holds at a time where no `loss.chunk` says it: of mT5's vocabulary
 # those of a batch of 4,096 tokens would take 4 GB.
 EVALUATION_CHUNK = 32
@@ -58,6 +54,29 @@ def loss_sums(
     )
 
 
+def cross_entropy(model: T5, settings: LossSettings) -> Objective:
+    """Teacher forcing: the mean over the weighted tokens.
+
+    Metrics: loss, nll, accuracy (weighted means), tokens (sum of weights).
+    """
+
+    def metrics(sums: Sums, total: jax.Array) -> Metrics:
+        return {
+            "loss": sums["loss"] / total,
+            "nll": sums["nll"] / total,
+            "accuracy": sums["correct"] / total,
+            "tokens": sums["weight"],
+        }
+
+    return Objective(
+        lambda params, adapters, batch, rng: loss_sums(
+            model, params, batch, rng, settings, adapters
+        ),
+        lambda batch: batch["decoder_loss_weights"].sum(),
+        metrics,
+    )
+
+
 def make_train_step(
     model: T5,
     optimizer: optax.GradientTransformation,
@@ -66,97 +85,10 @@ def make_train_step(
     *,
     accumulation: int = 1,
     labels: Params | None = None,
-) -> Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]:
-    """Makes `train_step(state, batch, base_rng) -> (state, metrics)`, to be jitted with the state donated.
-
-    The loss is the mean over the weighted tokens of the whole batch, also when it is accumulated over
-    `accumulation` slices of it. Dropout draws from `fold_in(base_rng, state.step)`. A step whose loss or gradient
-    is not finite leaves parameters and optimizer as they were (the old buffers are donated, so this has to
-    happen inside) and says so in metrics["skipped"].
-
-    labels: of `params.partition.label` for the joined tree of parameters and adapters; the optimizer must then come
-    from `optim.trainable.partition_optimizer`. Frozen leaves get no gradient, no clipping, no norm, and leave as they
-    came. None: every parameter is trained.
-
-    Metrics, float32 scalars: loss, nll, accuracy (weighted means), tokens (sum of weights), grad_norm (before
-    clipping), param_norm, learning_rate, skipped.
-    """
-
-    def micro_loss(
-        part: Params, whole: Params, batch: Batch, rng: jax.Array, total: jax.Array
-    ) -> tuple[jax.Array, Sums]:
-        params, adapters = separate(combine(part, whole))
-        sums = loss_sums(model, params, batch, rng, settings, adapters)
-        return sums["loss"] / total, sums
-
-    gradient = jax.grad(micro_loss, has_aux=True)
-
-    def train_step(
-        state: TrainState, batch: Batch, base_rng: jax.Array
-    ) -> tuple[TrainState, Metrics]:
-        rng = jax.random.fold_in(base_rng, state.step)
-        total = jnp.maximum(batch["decoder_loss_weights"].sum(), 1.0)
-        whole = join(state.params, state.adapters)
-        part = whole if labels is None else trainable_part(whole, labels)
-        if accumulation == 1:
-            grads, sums = gradient(part, whole, batch, rng, total)
-        else:
-            grads, sums = _accumulate(gradient, part, whole, batch, rng, total, accumulation)
-        grad_norm = optax.tree.norm(grads)
-        updates, opt_state = optimizer.update(grads, state.opt_state, part)
-        new_part = optax.apply_updates(part, updates)
-        finite = jnp.isfinite(grad_norm) & jnp.isfinite(sums["loss"])
-        new_part, opt_state = jax.tree.map(
-            lambda new, old: jnp.where(finite, new, old),
-            (new_part, opt_state),
-            (part, state.opt_state),
-        )
-        params, adapters = separate(combine(new_part, whole))
-        metrics = {
-            "loss": sums["loss"] / total,
-            "nll": sums["nll"] / total,
-            "accuracy": sums["correct"] / total,
-            "tokens": sums["weight"],
-            "grad_norm": grad_norm,
-            "param_norm": optax.tree.norm(new_part),
-            "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
-            "skipped": 1.0 - finite.astype(jnp.float32),
-        }
-        new_state = TrainState(
-            step=state.step + 1, params=params, opt_state=opt_state, adapters=adapters
-        )
-        return new_state, metrics
-
-    return train_step
-
-
-def _accumulate(
-    gradient: Callable,
-    part: Params,
-    whole: Params,
-    batch: Batch,
-    rng: jax.Array,
-    total: jax.Array,
-    accumulation: int,
-) -> tuple[Params, Sums]:
-    """Sums gradients over slices of the batch; a slice takes every `accumulation`-th row, so that each device keeps
-    a share of every slice and no row moves between devices."""
-    slices = {
-        key: jnp.moveaxis(x.reshape(-1, accumulation, *x.shape[1:]), 1, 0)
-        for key, x in batch.items()
-    }
-
-    def body(carry: tuple, inputs: tuple) -> tuple:
-        index, piece = inputs
-        new = gradient(part, whole, piece, jax.random.fold_in(rng, index), total)
-        return jax.tree.map(lambda a, b: a + b.astype(a.dtype), carry, new), None
-
-    zeros = jax.tree.map(
-        lambda x: jnp.zeros(x.shape, jnp.float32),
-        jax.eval_shape(gradient, part, whole, jax.tree.map(lambda x: x[0], slices), rng, total),
-    )
-    (grads, sums), _ = jax.lax.scan(body, zeros, (jnp.arange(accumulation), slices))
-    return grads, sums
+) -> TrainStep:
+    """`train.update.make_update` of the `cross_entropy`."""
+    objective = cross_entropy(model, settings)
+    return make_update(objective, optimizer, schedule, labels=labels, accumulation=accumulation)
 
 
 def make_eval_step(model: T5, chunk: int = EVALUATION_CHUNK) -> Callable[..., Sums]:

@@ -12,7 +12,6 @@ import jax
 import numpy as np
 from etils import epath
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from t5x_lite.data.buckets import choose_lengths, make_shapes
 from t5x_lite.data.classifier_text import (
@@ -35,8 +34,9 @@ from t5x_lite.models.classifier_init import (
     init_module,
     text_examples,
 )
-from t5x_lite.models.config import Execution, T5Config
+from t5x_lite.models.config import T5Config
 from t5x_lite.models.encoder_classifier import EncoderClassifier
+from t5x_lite.models.sections import RewardModelSettings
 from t5x_lite.models.t5_classifier import T5Classifier
 from t5x_lite.models.t5_scorer import T5Scorer
 from t5x_lite.parallel.own_rows import OwnRows
@@ -44,7 +44,10 @@ from t5x_lite.parallel.shardings import param_shardings, put_batch, row_multiple
 from t5x_lite.params.overview import count
 from t5x_lite.train.classifier_step import Judgement, judgement_sums, make_classifier_step
 from t5x_lite.train.state import TrainState
+from t5x_lite.train.update import TrainStep
 from t5x_lite.wiring.model import RANDOM, architecture_of, encoder_of, shardings_of
+from t5x_lite.wiring.resume import States
+from t5x_lite.wiring.sections import ClassifierConfig, OptimizedConfig
 from t5x_lite.wiring.supervised import optimizer_of, place_state, run_supervised
 from t5x_lite.wiring.text import OF_THE_MODEL, get_vocabulary
 
@@ -65,7 +68,11 @@ class LoadedClassifier:
 
 
 def load_classifier(
-    config: ConfigDict, labels: tuple[str, ...], rows: list[Row], mesh: Mesh, folder: epath.Path
+    config: ClassifierConfig,
+    labels: tuple[str, ...],
+    rows: list[Row],
+    mesh: Mesh,
+    folder: epath.Path,
 ) -> LoadedClassifier:
     """The classifier of `model.source`: "random", a T5 (or its encoder) with a new head, or a classifier.
 
@@ -87,11 +94,11 @@ def load_classifier(
         if "family" in section.architecture:
             tokenizer = with_first_token(vocabulary, data.max_length)
             module = EncoderClassifier(
-                encoder_of(section.architecture.to_dict(), vocabulary, data.max_length, labels),
+                encoder_of(section.architecture, vocabulary, data.max_length, labels),
                 section.dtype,
             )
         else:
-            module = _t5_module(config, architecture_of(section, vocabulary), labels)
+            module = _t5_module(config, architecture_of(section.architecture, vocabulary), labels)
         read: Callable[[Any], Any] = functools.partial(_random, module, config.seed)
         return _placed(module, tokenizer, read, section.param_dtype, mesh)
     directory = model_directory(section.source)
@@ -124,7 +131,7 @@ def load_classifier(
 
 
 def train_classifier(
-    config: ConfigDict,
+    config: ClassifierConfig,
     loaded: LoadedClassifier,
     sides: Sides,
     evaluate: Callable[[Any], Mapping[str, float]],
@@ -139,24 +146,35 @@ def train_classifier(
     Raises:
       InputError, Stopped: as `supervised.run_supervised`.
     """
-    optimizer, schedule = optimizer_of(config)
     plan = make_plan(
         sides, loaded.module, rows=config.batch.size, buckets=config.batch.buckets,
-        seed=config.seed, multiple=row_multiple(mesh),
+        seed=config.seed, multiple=row_multiple(mesh, config.batch.accumulation),
     )  # fmt: skip
-    make_state, abstract = place_state(optimizer, loaded.abstract, {}, None, mesh)
+    step, make_state, abstract = step_of(config, loaded.module, loaded.abstract, config.loss, mesh)
     return run_supervised(
         config,
-        make_classifier_step(loaded.module, optimizer, schedule, Judgement(**config.loss)),
-        lambda: make_state(loaded.make(), {}),
-        abstract,
+        step,
+        States(lambda: make_state(loaded.make(), {}), abstract),
         plan,
         lambda state, stopping: None if stopping() else evaluate(state.params),
         {"examples": "".join(map(fingerprint, sides))},
         f"{count(loaded.abstract):,} parameters",
-        mesh,
-        folder,
+        (mesh, folder),
     )
+
+
+def step_of(
+    config: OptimizedConfig, module: Classifier, abstract: Any, judgement: Judgement, mesh: Mesh
+) -> tuple[TrainStep, Callable[..., TrainState], TrainState]:
+    """The step, not jitted; how its first state is made of parameters; and that state by its shapes.
+
+    abstract: the parameters, a `jax.ShapeDtypeStruct` with its sharding a leaf.
+    """
+    optimizer, schedule = optimizer_of(config)
+    step = make_classifier_step(
+        module, optimizer, schedule, judgement, accumulation=config.batch.accumulation
+    )
+    return step, *place_state(optimizer, abstract, {}, None, mesh)
 
 
 def make_plan(
@@ -189,7 +207,7 @@ def make_plan(
 
 
 def make_evaluate(
-    config: ConfigDict, module: Classifier, sides: Sides, mesh: Mesh
+    config: ClassifierConfig, module: Classifier, sides: Sides, mesh: Mesh
 ) -> Callable[[Any], dict[str, float]]:
     """Makes `evaluate(params) -> {"evaluation/loss", "evaluation/accuracy"}`, means over all examples."""
     plain = Judgement(config.loss.kind, 0.0, 0.0)
@@ -239,14 +257,14 @@ def _random(module: Classifier, seed: int, shardings: Any) -> Any:
     return jax.jit(make, out_shardings=shardings)(jax.random.key(seed))
 
 
-def _kind(config: ConfigDict) -> str:
+def _kind(config: ClassifierConfig) -> str:
     """`model.kind` of a reward model; a classifier reads one text."""
-    return config.model.kind if "kind" in config.model else ENCODER
+    return config.model.kind if isinstance(config.model, RewardModelSettings) else ENCODER
 
 
-def _t5_module(config: ConfigDict, t5: T5Config, labels: tuple[str, ...]) -> Classifier:
-    execution = Execution(dtype=config.model.dtype, attention=config.model.attention)
-    if _kind(config) == SCORER:
+def _t5_module(config: ClassifierConfig, t5: T5Config, labels: tuple[str, ...]) -> Classifier:
+    execution = config.model.execution
+    if isinstance(config.model, RewardModelSettings) and config.model.kind == SCORER:
         return T5Scorer(t5, execution, labels, config.model.likelihood)
     return T5Classifier(t5, labels, execution)
 

@@ -8,9 +8,9 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from t5x_lite.data.groups import group_numbers, prompt_fields
+from t5x_lite.data.sections import HeldOutSettings
 from t5x_lite.data.sources import Row, warn_of_shared_rows
 from t5x_lite.errors import InputError
 from t5x_lite.wiring.text import read_rows
@@ -19,7 +19,7 @@ HOLDOUT = "holdout"
 
 
 def read_with_holdout(
-    data: ConfigDict, seed: int, keep: Callable[[list[Row]], list[Row]] = list
+    data: HeldOutSettings, seed: int, keep: Callable[[list[Row]], list[Row]] = list
 ) -> tuple[list[Row], list[Row]]:
     """Training and evaluation rows; `keep` chooses among those that were read, before any is set aside.
 
@@ -31,9 +31,9 @@ def read_with_holdout(
     Raises:
       InputError: as `read_rows`, or a share that leaves nothing on one side.
     """
-    rows = keep(read_rows(data, "train"))
+    rows = keep(read_rows(data.train))
     if data.evaluation.source != HOLDOUT:
-        evaluation_rows = keep(read_rows(data, "evaluation"))
+        evaluation_rows = keep(read_rows(data.evaluation))
         warn_of_shared_rows(evaluation_rows, rows, group_fields(data))
         return rows, evaluation_rows
     share = data.holdout * len(rows)
@@ -55,18 +55,18 @@ def read_with_holdout(
     return train_rows, evaluation_rows
 
 
-def group_fields(data: ConfigDict) -> Sequence[str]:
+def group_fields(data: HeldOutSettings) -> Sequence[str]:
     """The fields that say which rows belong together, where no column "group" does: the text that may be cut, or the
     prompt of a reward model's template, or a classifier's text.
     """
-    if "cut_field" in data:
+    if hasattr(data, "cut_field"):
         return (data.cut_field,)
-    if "template" in data:
+    if hasattr(data, "template"):
         return prompt_fields(data.template)
     return ("text",)
 
 
-def row_groups(data: ConfigDict, rows: Sequence[Row]) -> np.ndarray:
+def row_groups(data: HeldOutSettings, rows: Sequence[Row]) -> np.ndarray:
     """int64 [rows]: equal for rows that were drawn together (`group_fields`)."""
     return group_numbers(rows, group_fields(data))
 

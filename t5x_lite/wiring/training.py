@@ -10,40 +10,34 @@ import jax
 import optax
 from etils import epath
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from t5x_lite.data.plan import Plan
-from t5x_lite.optim.losses import LossSettings
 from t5x_lite.optim.trainable import combine, partition_optimizer, trainable_part
 from t5x_lite.parallel.shardings import row_multiple
-from t5x_lite.params.gather import whole
+from t5x_lite.params.gather import whole as on_host
 from t5x_lite.params.overview import count
 from t5x_lite.params.partition import join, separate
 from t5x_lite.train.loop import Evaluate
 from t5x_lite.train.state import TrainState
-from t5x_lite.train.step import make_train_step
+from t5x_lite.train.step import cross_entropy
+from t5x_lite.train.update import Objective, TrainStep, make_update
 from t5x_lite.wiring.adaptation import Adaptation
 from t5x_lite.wiring.model import Loaded
+from t5x_lite.wiring.resume import States
 from t5x_lite.wiring.scoring import make_loss
-from t5x_lite.wiring.supervised import (
-    Batches,
-    StateMap,
-    optimizer_of,
-    place_state,
-    run_supervised,
-    same,
-)
+from t5x_lite.wiring.sections import OptimizedConfig, TrainingConfig
+from t5x_lite.wiring.supervised import Batches, optimizer_of, place_state, run_supervised
 from t5x_lite.wiring.text import check_batch
 
 
-def check_training(config: ConfigDict, mesh: Mesh) -> None:
+def check_training(config: TrainingConfig, mesh: Mesh) -> None:
     """Refuses settings that contradict each other, before any data is read."""
     optimizer_of(config)
     check_batch(config.batch, row_multiple(mesh, config.batch.accumulation))
 
 
 def state_of(
-    config: ConfigDict, loaded: Loaded, mesh: Mesh, adaptation: Adaptation | None = None
+    config: OptimizedConfig, loaded: Loaded, mesh: Mesh, adaptation: Adaptation | None = None
 ) -> tuple[Callable[..., Any], Any]:
     """`supervised.place_state` of the model, or of what `adaptation` makes of it.
 
@@ -60,8 +54,13 @@ def state_of(
     )
 
 
+def step_of(config: Any, loaded: Loaded, labels: Any) -> TrainStep:
+    """The step of teacher forcing, not jitted: the sections `loss`, `optimizer`, `schedule` and `batch`."""
+    return _step_by(config, cross_entropy(loaded.model, config.loss), labels)
+
+
 def train(
-    config: ConfigDict,
+    config: Any,
     loaded: Loaded,
     batches: Batches,
     evaluation: Plan,
@@ -72,47 +71,38 @@ def train(
 ) -> TrainState:
     """`train_by` the cross-entropy of the `loss` section.
 
+    config: a `TrainingConfig` whose `loss` is an `optim.sections.LossSettings`.
     evaluation: what `evaluation.every_steps` computes the loss of.
     """
     loss = make_loss(loaded.model, evaluation, mesh, config.loss.chunk)
     return train_by(
-        lambda optimizer, schedule, labels: make_train_step(
-            loaded.model,
-            optimizer,
-            schedule,
-            LossSettings(**config.loss),
-            accumulation=config.batch.accumulation,
-            labels=labels,
-        ),
+        cross_entropy(loaded.model, config.loss),
         lambda state, stopping: loss(state.params, stopping, state.adapters),
         config,
         loaded,
-        batches,
-        examples,
-        mesh,
-        workdir,
+        (batches, examples),
+        (mesh, workdir),
         adaptation,
     )
 
 
 def train_by(
-    make_step: Callable[[optax.GradientTransformation, optax.Schedule, Any], Any],
+    objective: Objective,
     evaluate: Evaluate,
-    config: ConfigDict,
+    config: TrainingConfig,
     loaded: Loaded,
-    batches: Batches,
-    examples: str,
-    mesh: Mesh,
-    workdir: epath.Path,
+    data: tuple[Batches, str],
+    place: tuple[Mesh, epath.Path],
     adaptation: Adaptation | None,
 ) -> TrainState:
     """Trains for `train.steps` steps, from the workdir's last checkpoint where there is one.
 
     Args:
-      make_step: (optimizer of the trained part, schedule, labels) -> step, not jitted.
+      objective: what is learned.
       evaluate: as `train.loop.run_loop` has it.
-      batches: what each step trains on.
-      examples: identifies the training examples; a run goes on only with those it began with.
+      data: what each step trains on, and what identifies the training examples: a run goes on only with those it began
+        with.
+      place: the mesh, and the workdir.
       adaptation: what is trained of the model, and its adapters; None: every parameter. Checkpoints hold the trainable
         part alone; a run that goes on makes the rest again, and sees that it is what it was.
 
@@ -122,43 +112,50 @@ def train_by(
     Raises:
       InputError, Stopped: as `supervised.run_supervised`.
     """
-    optimizer, schedule = optimizer_of(config)
+    mesh, _ = place
+    batches, examples = data
     labels = adaptation.labels if adaptation else None
     make_state, abstract = state_of(config, loaded, mesh, adaptation)
-    step = make_step(_partitioned(optimizer, labels), schedule, labels)
     metadata = {"examples": examples}
-    begun: tuple[Any, Any] | None = None
-    saved_part: StateMap = same
-    whole_state: StateMap = same
-    if adaptation and labels is not None:
+    if adaptation is None or labels is None:
+        states = States(lambda: make_state(loaded.make(), {}), abstract)
+    else:
         begun = params, adapters = adaptation.make()
         adaptation.frozen_fingerprint = adaptation.fingerprint_frozen(params)
-        adaptation.begin = jax.tree.map(whole, adapters)
+        adaptation.begin = jax.tree.map(on_host, adapters)
         metadata["frozen"] = adaptation.frozen_fingerprint
+        states = _states_of_a_part(lambda: make_state(*begun), abstract, begun, labels)
+    step = _step_by(config, objective, labels)
+    described = _described(loaded, adaptation)
+    return run_supervised(config, step, states, batches, evaluate, metadata, described, place)
 
-        def saved_part(state: TrainState) -> TrainState:
-            params, adapters = separate(trainable_part(join(state.params, state.adapters), labels))
-            return dataclasses.replace(state, params=params, adapters=adapters)
 
-        def whole_state(part: TrainState) -> TrainState:
-            trained = join(part.params, part.adapters)
-            params, adapters = separate(combine(trained, join(*begun)))
-            return dataclasses.replace(part, params=params, adapters=adapters)
-
-    return run_supervised(
-        config,
-        step,
-        lambda: make_state(*(begun or (loaded.make(), {}))),
-        abstract,
-        batches,
-        evaluate,
-        metadata,
-        _described(loaded, adaptation),
-        mesh,
-        workdir,
-        saved_part=saved_part,
-        whole=whole_state,
+def _step_by(config: TrainingConfig, objective: Objective, labels: Any) -> TrainStep:
+    optimizer, schedule = optimizer_of(config)
+    return make_update(
+        objective,
+        _partitioned(optimizer, labels),
+        schedule,
+        labels=labels,
+        accumulation=config.batch.accumulation,
     )
+
+
+def _states_of_a_part(
+    begin: Callable[[], TrainState], abstract: TrainState, begun: tuple[Any, Any], labels: Any
+) -> States:
+    """States whose frozen parameters and constants no checkpoint holds. begun: the parameters and adapters anew."""
+
+    def saved_part(state: TrainState) -> TrainState:
+        params, adapters = separate(trainable_part(join(state.params, state.adapters), labels))
+        return dataclasses.replace(state, params=params, adapters=adapters)
+
+    def completed(part: TrainState) -> TrainState:
+        trained = join(part.params, part.adapters)
+        params, adapters = separate(combine(trained, join(*begun)))
+        return dataclasses.replace(part, params=params, adapters=adapters)
+
+    return States(begin, abstract, saved_part, completed)
 
 
 def _described(loaded: Loaded, adaptation: Adaptation | None) -> str:

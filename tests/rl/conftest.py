@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -12,20 +13,21 @@ import numpy as np
 import optax
 import pytest
 
-from t5x_lite.decoding.generate import Generator
 from t5x_lite.decoding.settings import GenerationSettings
-from t5x_lite.models.classifier_init import hidden_example, init_module
 from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.init import init_params
 from t5x_lite.models.t5 import T5
-from t5x_lite.models.value_head import ValueHead
+from t5x_lite.parallel.mesh import make_mesh
+from t5x_lite.parallel.shardings import replicated, with_shardings
 from t5x_lite.rl.kl import KLController
-from t5x_lite.rl.loop import Prompts, Roller, run_ppo
 from t5x_lite.rl.losses import PPOSettings
-from t5x_lite.rl.policy import Policy
-from t5x_lite.rl.rollout import make_scorer
+from t5x_lite.rl.preflight import Checks
+from t5x_lite.rl.rollout import Prompts
 from t5x_lite.rl.scores import ScoreSettings
-from t5x_lite.rl.step import init_ppo_state, make_ppo_step
+from t5x_lite.rl.turns import Learner, PPOTurns, Scoring
+from t5x_lite.tasks.ppo.parts import Algorithm, assemble, jit_ppo_step, make_roller
+from t5x_lite.train.loop import Cadence, Files, run_loop
+from t5x_lite.wiring.adaptation import Adaptation
 
 CONFIG = T5Config(
     vocab_size=12, d_model=16, d_kv=8, d_ff=32, num_encoder_layers=1, num_decoder_layers=1,
@@ -79,46 +81,42 @@ class Run:
     put: Callable = jnp.asarray
     start: int = 0
     state: Any = None
+    mesh: Any = None
 
     def __post_init__(self) -> None:
         settings = PPOSettings(**(SETTINGS | self.changes))
         self.model = T5(self.config, Execution())
-        head = ValueHead(self.config.d_model, 0.0) if settings.advantage == "gae" else None
-        self.policy = Policy(self.model, head, chunk=0)
+        self.mesh = self.mesh or make_mesh({"data": 1, "fsdp": 1, "model": 1}, jax.devices()[:1])
         params = init_params(self.model, jax.random.key(self.seed))
         # Near the uniform distribution, so that nothing is lost before the first step.
         kernel = params["decoder"]["logits_dense"]["kernel"]
         params["decoder"]["logits_dense"]["kernel"] = 0.3 * kernel
-        self.params = params
-        self.trainable = {"policy": params}
-        if head is not None:
-            self.trainable["value_head"] = init_module(
-                head, jax.random.key(1), hidden_example(self.config.d_model)
-            )
-        self.optimizer = optax.adam(self.learning_rate)
-        self.step = jax.jit(
-            make_ppo_step(
-                self.policy.forward,
-                self.optimizer,
-                optax.constant_schedule(self.learning_rate),
-                settings,
-                self.controller,
-            ),
-            donate_argnums=0,
+        everywhere = replicated(self.mesh)
+        self.params = jax.device_put(params, everywhere)
+        abstract = with_shardings(params, jax.tree.map(lambda _: everywhere, params))
+        self.algorithm = Algorithm(
+            settings, self.controller, self.scores, optax.adam(self.learning_rate),
+            optax.constant_schedule(self.learning_rate), self.kl_coef, 0,
+        )  # fmt: skip
+        self.parts = assemble(
+            self.model,
+            Adaptation(None, None, abstract, {}, lambda: (self.params, {})),
+            SimpleNamespace(kind="trunk", dropout_rate=0.0),
+            "policy",
+            self.algorithm,
+            self.seed,
+            self.mesh,
         )
+        self.held = self.parts.make()
         sampling = {"do_sample": True, "top_k": 0, "max_new_tokens": self.length}
         samples = {"num_return_sequences": settings.samples_per_prompt}
-        self.roller = Roller(
-            Generator(self.config, Execution()),
-            self.config,
-            lambda trainable, frozen: trainable["policy"],
-            make_scorer(self.policy),
+        self.roller = make_roller(
+            self.parts,
             GenerationSettings(**(sampling | samples | self.generation)),
-            length=self.length,
-            length_range=None,
-            mask_first_token=False,
-            put=self.put,
-            seed=self.seed,
+            SimpleNamespace(length=self.length, length_range=(), mask_first_token=False),
+            abstract,
+            self.put,
+            self.seed,
         )
         self.settings = settings
 
@@ -129,17 +127,21 @@ class Run:
 
     def train(self) -> tuple[Any, Kept]:
         kept = Kept()
-        state = self.state
-        if state is None:
-            copy = jax.tree.map(jnp.array, self.trainable)  # the step donates its state
-            state = init_ppo_state(copy, self.optimizer, self.kl_coef)
-        reference = {"params": self.params} if self.reference is None else self.reference
-        state = run_ppo(
-            self.policy, self.roller, self.step, state, {}, reference, self.prompts, self.rate,
-            self.scores, jax.random.key(self.seed),
-            start=self.start, steps=self.steps, mode=self.mode, reference_name="policy",
-            dropout=self.settings.dropout, writer=kept, recorder=kept, evaluate=lambda s, n: {},
-            evaluate_every=1000, saver=kept, save_every=1000, metadata={},
+        state = self.parts.begin(self.held.initial) if self.state is None else self.state
+        learner = Learner(
+            self.parts.policy,
+            self.held.frozen,
+            self.held.reference if self.reference is None else self.reference,
+            jit_ppo_step(self.parts, self.algorithm, self.mesh),
+            jax.random.key(self.seed),
+        )
+        turns = PPOTurns(
+            learner, self.roller, self.prompts, Scoring(self.rate, self.scores),
+            Checks(self.mode, "policy", self.settings.dropout), kept,
+        )  # fmt: skip
+        state = run_loop(
+            turns, state, Cadence(self.steps, 1, 1000, 1000), Files(kept, kept, {}),
+            lambda state, stopping: {}, start=self.start, evaluation_owed=False,
         )  # fmt: skip
         return state, kept
 

@@ -223,6 +223,33 @@ def test_it_learns_tiny_pairs_and_leaves_the_base_alone(params, lora, adapted, d
     assert all(jax.tree.leaves(same)) == adapted
 
 
+@pytest.mark.parametrize("accumulation", [2, 4])
+def test_slices_of_a_batch_learn_what_the_whole_does(params, accumulation):
+    """Its references are a number a row, not a token."""
+    batch = on_device(make_pairs(rows=4).batch(0))
+    batch |= {
+        "reference_chosen": -jnp.arange(4.0),
+        "reference_rejected": -jnp.array([3.0, 1.0, 1, 2]),
+    }
+    optimizer = optax.sgd(0.1)
+    (one, of_one), (several, of_several) = (
+        jax.jit(
+            make_dpo_step(
+                MODEL, optimizer, lambda step: 0.1, SIGMOID, dropout=False, labels=None,
+                accumulation=slices,
+            )
+        )(init_state(params, optimizer), batch, jax.random.key(0))
+        for slices in (1, accumulation)
+    )  # fmt: skip
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+        one.params,
+        several.params,
+    )
+    for name, value in of_one.items():
+        assert of_several[name] == pytest.approx(float(value), rel=1e-4, abs=1e-6), name
+
+
 def test_a_step_that_is_not_finite_changes_nothing(params):
     batch = on_device(make_pairs(rows=4).batch(0))
     batch["reference_chosen"] = batch["reference_chosen"].at[1].set(jnp.nan)
@@ -237,9 +264,9 @@ def test_a_step_that_is_not_finite_changes_nothing(params):
 @pytest.mark.parametrize(
     "values, message",
     [
-        (("hinge", 0.1, 0.0, 0), "loss.kind must be 'sigmoid' or 'ipo'"),
-        (("sigmoid", 0.0, 0.0, 0), "loss.beta must be above 0"),
-        (("sigmoid", 0.1, 0.5, 0), "loss.label_smoothing must be >= 0 and < 0.5"),
+        (("hinge", 0.1, 0.0, 0), "loss.kind must be one of 'sigmoid', 'ipo'"),
+        (("sigmoid", 0.0, 0.0, 0), "loss.beta must be a number > 0"),
+        (("sigmoid", 0.1, 0.5, 0), "loss.label_smoothing must be a number >= 0 and < 0.5"),
         (("ipo", 0.1, 0.1, 0), "set it to 0 for 'ipo'"),
     ],
 )

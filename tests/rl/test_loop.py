@@ -53,7 +53,7 @@ def test_one_and_eight_devices_agree(ppo_run):
     _, alone = ppo_run(share_of_four, steps=2).train()
     mesh = make_mesh({"data": 8, "fsdp": 1, "model": 1})
     rows = NamedSharding(mesh, PartitionSpec(("slice", "data", "fsdp")))
-    run = ppo_run(share_of_four, steps=2, put=lambda x: jax.device_put(x, rows))
+    run = ppo_run(share_of_four, steps=2, put=lambda x: jax.device_put(x, rows), mesh=mesh)
     with on_mesh(mesh):
         _, sharded = run.train()
     for one, eight in zip(alone.records, sharded.records, strict=True):

@@ -25,7 +25,7 @@ from t5x_lite.tasks.pod_check import run as pod_check
 from t5x_lite.tasks.pod_check import search as pod_check_search
 from t5x_lite.tasks.pod_check.compile import Check, check
 from t5x_lite.tasks.pod_check.report import advice, search_sections, verdict
-from t5x_lite.tasks.ppo.parts import make_parts
+from t5x_lite.tasks.ppo.parts import parts_of
 
 SMALLER = {
     "topology": "cpu:8",
@@ -48,7 +48,7 @@ def smaller(step: str, **flags: str):
 @functools.cache
 def checked(step: str, **flags: str) -> Check:
     config = smaller(step, **flags)
-    return check(config, topology_of(config.topology), config.mesh.to_dict())
+    return check(config, topology_of(config.topology), config.mesh.sizes())
 
 
 # For the CPU
@@ -275,22 +275,21 @@ def test_the_search_takes_the_most_rows_a_second_of_what_fits(monkeypatch):
 def test_a_ppo_check_has_the_shapes_of_a_ppo_run(adapter: str, critic: str):
     trained = "adapters" if adapter == LORA else "full"
     config = smaller("ppo", adapter=adapter, train__trainable=trained, critic__kind=critic)
-    with on_mesh(make_mesh(config.mesh.to_dict())) as mesh:
+    with on_mesh(make_mesh(config.mesh.sizes())) as mesh:
         shapes = pod_check_ppo.shapes_of(config, mesh)
-        made = config.copy_and_resolve_references().unlock()
-        made.reference = {"source": "policy"}
+        trees = shapes.parts.shapes
         loaded = dataclasses.replace(shapes.loaded, make=lambda: zeros(shapes.loaded.abstract))
-        parts = make_parts(made, loaded, shapes.algorithm, mesh)
+        parts = parts_of(config, loaded, shapes.algorithm, mesh)
+        held = parts.make()
+        state = parts.begin(held.initial)
 
     def described(tree: Any) -> Any:
         return jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype), leaf.sharding), tree)
 
-    for name in ("state", "frozen", "reference"):
-        assert described(getattr(shapes.parts, name)) == described(getattr(parts, name)), name
-    assert parts.state_shardings == shapes.parts.state_shardings
-    held = jax.tree.leaves((parts.initial["policy"], parts.frozen, parts.reference["params"]))
-    others = {id(leaf): leaf for leaf in held}.values()
-    beside = jax.tree.leaves((shapes.beside, shapes.parts.frozen))
+    assert described(trees) == described(held) and described(shapes.parts.state) == described(state)
+    arrays = jax.tree.leaves((held.initial["policy"], held.frozen, held.reference["params"]))
+    others = {id(leaf): leaf for leaf in arrays}.values()
+    beside = jax.tree.leaves((shapes.beside, trees.frozen))
     # What is held beside the state: the policy as it was, and the frozen weights, of which the reference is a part.
     assert sum(leaf.nbytes for leaf in others) == sum(
         leaf.size * leaf.dtype.itemsize for leaf in beside

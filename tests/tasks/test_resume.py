@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from t5x_lite.checkpoints import Checkpoints
 from t5x_lite.errors import InputError, Stopped
 from t5x_lite.tasks.finetune import run as finetune
-from t5x_lite.wiring import scoring, supervised
+from t5x_lite.wiring import resume, scoring, supervised
 
 SHARED_FILES = ("samples.jsonl", "model/model.safetensors", "model/tokenizer.json")
 
@@ -104,7 +104,7 @@ def test_stopped_amid_an_evaluation(finished, tiny_config, tmp_path, monkeypatch
 
     # Made up for by the next run, which is killed before its next checkpoint ...
     killed = pathlib.Path(f"{tmp_path}_killed")
-    write = supervised.MetricsWriter.write
+    write = resume.MetricsWriter.write
 
     def copying(self, step, metrics):
         if step == 4 and not killed.exists():
@@ -112,7 +112,7 @@ def test_stopped_amid_an_evaluation(finished, tiny_config, tmp_path, monkeypatch
         write(self, step, metrics)
 
     with monkeypatch.context() as patch:
-        patch.setattr(supervised.MetricsWriter, "write", copying)
+        patch.setattr(resume.MetricsWriter, "write", copying)
         finetune.run(tiny_config(), str(tmp_path))
     assert [r["step"] for r in metrics_of(killed) if "evaluation/loss" in r] == [3]
     assert_same_run(tmp_path, finished.folder)
@@ -127,7 +127,7 @@ def test_a_finished_run_is_only_scored_again(finished, tiny_config, tmp_path, mo
     for name in ("report.json", "samples.jsonl"):
         (folder / name).unlink()
     metrics = (folder / "metrics.jsonl").read_bytes()
-    monkeypatch.setattr(supervised, "run_loop", lambda *_, **__: pytest.fail("trains"))
+    monkeypatch.setattr(resume, "run_loop", lambda *_, **__: pytest.fail("trains"))
     finetune.run(tiny_config(), str(folder))
     assert (folder / "metrics.jsonl").read_bytes() == metrics
     assert_same_run(folder, finished.folder)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from t5x_lite.errors import Stopped
-from t5x_lite.train.loop import run_loop
+from t5x_lite.train.loop import Cadence, Files, StepTurns, run_loop
 
 BATCH = {"encoder_input_tokens": np.zeros((2, 3)), "decoder_input_tokens": np.zeros((2, 4))}
 
@@ -67,19 +67,12 @@ class Recorder:
 
 def run(recorder, *, start=0, steps=5, log_every=1, evaluate_every=2, save_every=3, owed=False):
     return run_loop(
-        recorder.train_step,
+        StepTurns(recorder.train_step, iter([BATCH] * (steps - start)), None),
         SimpleNamespace(step=start),
-        iter([BATCH] * (steps - start)),
-        None,
+        Cadence(steps, log_every, evaluate_every, save_every),
+        Files(recorder, recorder, {"seed": 7}),
+        recorder.evaluate,
         start=start,
-        steps=steps,
-        writer=recorder,
-        log_every=log_every,
-        evaluate=recorder.evaluate,
-        evaluate_every=evaluate_every,
-        saver=recorder,
-        save_every=save_every,
-        metadata={"seed": 7},
         evaluation_owed=owed,
     )
 

@@ -15,7 +15,7 @@ from t5x_lite.models.init import init_params
 from t5x_lite.models.t5 import T5
 from t5x_lite.optim.losses import LossSettings
 from t5x_lite.params.paths import flatten
-from t5x_lite.train.loop import run_loop
+from t5x_lite.train.loop import Cadence, Files, StepTurns, run_loop
 from t5x_lite.train.state import init_state
 from t5x_lite.train.step import make_train_step
 
@@ -68,20 +68,14 @@ class Storage:
 def train(dropping, train_step, make_state, make_batch):
     def run(seed=0, start=0, steps=STEPS, state=None):
         storage = Storage()
+        batches = (make_batch(dropping, seed=100 + step) for step in range(start, steps))
         run_loop(
-            train_step,
+            StepTurns(train_step, batches, jax.random.key(seed)),
             make_state(seed) if state is None else jax.tree.map(jax.numpy.array, state),
-            (make_batch(dropping, seed=100 + step) for step in range(start, steps)),
-            jax.random.key(seed),
+            Cadence(steps, log_every=1, evaluate_every=100, save_every=1),
+            Files(storage, storage, {}),
+            lambda state, stopping: {},
             start=start,
-            steps=steps,
-            writer=storage,
-            log_every=1,
-            evaluate=lambda state, stopping: {},
-            evaluate_every=100,
-            saver=storage,
-            save_every=1,
-            metadata={},
             evaluation_owed=False,
         )
         return storage

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 from etils import epath
-from ml_collections import ConfigDict
 
 from t5x_lite.console import log
-from t5x_lite.data.preferences import CHOSEN, REJECTED, PairPlan
+from t5x_lite.data.preferences import CHOSEN, REJECTED
 from t5x_lite.data.sources import Row
 from t5x_lite.evaluation.intervals import Bootstrap
 from t5x_lite.evaluation.preferences import (
@@ -20,12 +19,13 @@ from t5x_lite.evaluation.preferences import (
     preference_calibration,
     preference_scores,
 )
-from t5x_lite.params.overview import count
 from t5x_lite.reports.calibration_plot import plot_calibration
 from t5x_lite.reports.environment import environment
 from t5x_lite.reports.metrics import read_metrics
 from t5x_lite.reports.plots import Panel
 from t5x_lite.reports.report import write_report
+from t5x_lite.sections import to_dict
+from t5x_lite.tasks.dpo.sections import Config
 from t5x_lite.wiring.holdout import row_groups
 
 _CONFIDENCE = 0.95
@@ -40,28 +40,24 @@ Texts = tuple[dict[str, Any], list[dict[str, Any]]]
 
 
 def report(
-    config: ConfigDict,
+    config: Config,
     folder: epath.Path,
-    params: Any,
     rows: Sequence[Row],
-    reference: np.ndarray,
-    rewards: np.ndarray,
+    measured: tuple[np.ndarray, np.ndarray],
     before: Texts,
     after: Texts,
     sizes: Mapping[str, Any],
-    train_pairs: int,
-    plan: PairPlan,
 ) -> None:
     """Writes it, and logs the accuracy.
 
     Args:
-      params: the policy's, adapters aside.
       rows: the held-out pairs.
-      reference: float64 [pairs, 2], log-probabilities of chosen and rejected under the reference.
-      rewards: float64 [pairs, 2], the implicit rewards.
+      measured: float64 [pairs, 2] each, log-probabilities of chosen and rejected, by the reference and by the policy.
       before, after: scores and samples of the policy's texts.
-      sizes: trainable and all parameters.
+      sizes: of the table of training: steps, pairs, parameters.
     """
+    reference, logprobs = measured
+    rewards = config.loss.beta * (logprobs - reference)
     bootstrap = Bootstrap(config.evaluation.bootstrap_samples, _CONFIDENCE, config.seed)
     groups = row_groups(config.data, rows)
     scores = preference_scores(rewards[:, 0], rewards[:, 1], bootstrap, groups)
@@ -69,7 +65,6 @@ def report(
     if "kind" in rows[0]:
         found = accuracy_by_kind(rewards[:, 0], rewards[:, 1], rows, bootstrap, groups)
         by_kind["accuracy by kind"] = found
-    logprobs = reference + rewards / config.loss.beta
     for name, values in (("before", reference), ("after", logprobs)):
         scores[f"chosen is likelier, {name}"] = float(np.mean(values[:, 0] > values[:, 1]))
         scores[f"log-probability of the chosen, {name}"] = float(np.mean(values[:, 0]))
@@ -93,31 +88,36 @@ def report(
             "scores": {"before": before[0], "after": after[0]},
             "training": {
                 **sizes,
-                "steps": config.train.steps,
-                "train pairs": train_pairs,
-                "epochs": config.train.steps / plan.steps_per_epoch,
                 "first loss": steps[0]["loss"],
                 "last loss": steps[-1]["loss"],
-                "parameters without adapters": count(params),
             },
-            "samples": [
-                {
-                    **{name: row[name] for name in ("id", CHOSEN, REJECTED)},
-                    "input": new["input"],
-                    "text before": old["output"],
-                    "text after": new["output"],
-                    "implicit reward of chosen": float(pair[0]),
-                    "implicit reward of rejected": float(pair[1]),
-                }
-                for row, old, new, pair in zip(rows, before[1], after[1], rewards, strict=False)
-            ],
+            "samples": _samples(rows, before[1], after[1], rewards),
             "environment": environment(),
-            "config": config.to_dict(),
+            "config": to_dict(config),
         },
         _PANELS,
         {"calibration": plot_calibration(calibration, PREDICTED, OBSERVED)},
     )
     log.info("report: %s", folder / "report.md")
+
+
+def _samples(
+    rows: Sequence[Row],
+    before: Sequence[Mapping[str, Any]],
+    after: Sequence[Mapping[str, Any]],
+    rewards: np.ndarray,
+) -> list[dict[str, Any]]:
+    return [
+        {
+            **{name: row[name] for name in ("id", CHOSEN, REJECTED)},
+            "input": new["input"],
+            "text before": old["output"],
+            "text after": new["output"],
+            "implicit reward of chosen": float(pair[0]),
+            "implicit reward of rejected": float(pair[1]),
+        }
+        for row, old, new, pair in zip(rows, before, after, rewards, strict=False)
+    ]
 
 
 def _summary(before: float, after: float) -> str:

@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from t5x_lite.data.buckets import choose_lengths, make_shapes
 from t5x_lite.data.features import Examples, fingerprint, make_examples
 from t5x_lite.data.plan import Plan
 from t5x_lite.data.preferences import CHOSEN, REJECTED, PairPlan, check_pairs, warn_of_equal_pairs
+from t5x_lite.data.sections import PairsOfBatchSettings
 from t5x_lite.data.sources import Row
 from t5x_lite.data.vocabulary import Vocabulary
-from t5x_lite.models.config import Execution, T5Config
+from t5x_lite.models.config import T5Config
 from t5x_lite.models.t5 import T5
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.parallel.own_rows import OwnRows
 from t5x_lite.parallel.shardings import row_multiple
 from t5x_lite.params.adapters import unstack_adapters
-from t5x_lite.params.gather import whole
+from t5x_lite.params.gather import whole as on_host
+from t5x_lite.params.overview import count
 from t5x_lite.params.stacking import is_stacked, unstack
-from t5x_lite.rl.dpo import DPOSettings, dpo_losses, make_dpo_step, pair_logprobs
+from t5x_lite.rl.dpo import DPOSettings, dpo_losses, pair_logprobs, preference
 from t5x_lite.tasks.dpo.report import report
+from t5x_lite.tasks.dpo.sections import Config, DataSettings
 from t5x_lite.train.state import TrainState
-from t5x_lite.wiring.adaptation import adaptation_of, check_adaptation
+from t5x_lite.wiring.adaptation import Adaptation, adaptation_of, check_adaptation
 from t5x_lite.wiring.holdout import read_with_holdout
-from t5x_lite.wiring.model import load_model
+from t5x_lite.wiring.model import Loaded, load_model
 from t5x_lite.wiring.scoring import check_generation, score_split
 from t5x_lite.wiring.supervised import optimizer_of
 from t5x_lite.wiring.text import Split, check_texts, evaluation_plan, get_vocabulary, make_split
@@ -42,14 +46,23 @@ from t5x_lite.wiring.workdir import claim_workdir, open_workdir
 PairScorer = Callable[..., np.ndarray | None]
 
 
-def run(config: ConfigDict, workdir: str) -> None:
+@dataclasses.dataclass(frozen=True)
+class _Pairs:
+    """The pairs with what the reference gives their responses. examples: identifies those of the training."""
+
+    train: PairPlan
+    held_out: PairPlan
+    examples: str
+
+
+def run(config: Config, workdir: str) -> None:
     """Runs the task, or goes on with it where the workdir's last checkpoint is; a finished run is scored again.
 
     Before the first step the policy, which is its own reference then, gives the log-probabilities of all responses,
     and its texts for the held-out prompts are scored (folder `before`).
     """
-    mesh = make_mesh(config.mesh.to_dict())
-    settings = DPOSettings(**config.loss)
+    mesh = make_mesh(config.mesh.sizes())
+    settings = config.loss
     optimizer_of(config)
     check_generation(config)
     check_adaptation(config)
@@ -59,77 +72,74 @@ def run(config: ConfigDict, workdir: str) -> None:
     folder = open_workdir(workdir, config)
     with on_mesh(mesh):
         vocabulary = get_vocabulary(config, train_rows, folder)
-        train_sides = _sides(config.data, train_rows, vocabulary, "train")
-        held_out_sides = _sides(config.data, evaluation_rows, vocabulary, "evaluation")
+        sides = [
+            _sides(config.data, rows, vocabulary, name)
+            for rows, name in ((train_rows, "train"), (evaluation_rows, "evaluation"))
+        ]
         prompts = make_split(config.data, evaluation_rows, vocabulary, "evaluation")
-        execution = Execution(
-            dtype=config.model.dtype,
-            remat=config.model.remat,
-            scan_layers=config.model.scan_layers,
-            attention=config.model.attention,
-        )
+        execution = config.model.execution
         loaded = load_model(config.model, execution, vocabulary, mesh, config.seed)
         model = loaded.model
         check_generation(config, model.config, vocabulary)
         adaptation = adaptation_of(config, loaded, mesh)
         state_of(config, loaded, mesh, adaptation)
-        plan_of = functools.partial(make_plan, config.batch, model.config, row_multiple(mesh))
         claim_workdir(folder, config)
         score = make_scorer(model, settings.chunk, mesh)
-        params, adapters = adaptation.make()
-
-        plan, evaluation = (
-            _with_reference(
-                sides, seed, plan_of, functools.partial(score, params, adapters, stopping=_go)
-            )
-            for sides, seed in ((train_sides, config.seed), (held_out_sides, None))
-        )
         texts = functools.partial(_score_texts, config, model, vocabulary, prompts, mesh)
-        before = texts(params, adapters, folder / "before")
-        del params, adapters
-
-        def rewards(params: Any, adapters: Any, stopping: Callable[[], bool]) -> np.ndarray | None:
-            logprobs = score(params, adapters, evaluation, stopping)
-            return None if logprobs is None else settings.beta * (logprobs - evaluation.reference)
-
-        def evaluate(state: TrainState, stopping: Callable[[], bool]) -> dict[str, float] | None:
-            found = rewards(state.params, state.adapters, stopping)
-            return None if found is None else evaluation_metrics(found, settings)
-
-        state = train_by(
-            lambda optimizer, schedule, labels: make_dpo_step(
-                model, optimizer, schedule, settings, dropout=config.train.dropout, labels=labels
-            ),
-            evaluate,
-            config,
-            loaded,
-            plan,
-            "".join(map(fingerprint, train_sides)),
-            mesh,
-            folder,
-            adaptation,
+        first = adaptation.make()
+        pairs = _with_references(
+            config, model.config, sides, functools.partial(score, *first), mesh
         )
-        found = rewards(state.params, state.adapters, _go)
-        assert found is not None
+        before = texts(*first, folder / "before")
+        del first
+        state = _train(config, loaded, adaptation, pairs, score, (mesh, folder))
+        logprobs = score(state.params, state.adapters, pairs.held_out, _go)
+        assert logprobs is not None
         params = unstack(state.params) if is_stacked(state.params) else state.params
         save_trained(
-            folder,
-            config.model.source,
-            model.config,
-            params,
-            state.adapters,
-            adaptation,
+            folder, config.model.source, model.config, params, state.adapters, adaptation,
             vocabulary,
-        )
+        )  # fmt: skip
         after = texts(state.params, state.adapters, folder)
-    report(
-        config, folder, params, evaluation_rows, evaluation.reference, found, before, after,
-        adaptation.sizes(), len(train_rows), plan,
-    )  # fmt: skip
+    sizes = {
+        **adaptation.sizes(),
+        "steps": config.train.steps,
+        "train pairs": len(train_rows),
+        "epochs": config.train.steps / pairs.train.steps_per_epoch,
+        "parameters without adapters": count(params),
+    }
+    reference = pairs.held_out.reference
+    report(config, folder, evaluation_rows, (reference, logprobs), before, after, sizes)
+
+
+def _train(
+    config: Config,
+    loaded: Loaded,
+    adaptation: Adaptation,
+    pairs: _Pairs,
+    score: PairScorer,
+    place: tuple[Mesh, epath.Path],
+) -> TrainState:
+    settings = config.loss
+
+    def evaluate(state: TrainState, stopping: Callable[[], bool]) -> dict[str, float] | None:
+        logprobs = score(state.params, state.adapters, pairs.held_out, stopping)
+        if logprobs is None:
+            return None
+        rewards = settings.beta * (logprobs - pairs.held_out.reference)
+        return evaluation_metrics(rewards, settings)
+
+    objective = preference(loaded.model, settings, dropout=config.train.dropout)
+    data = pairs.train, pairs.examples
+    return train_by(objective, evaluate, config, loaded, data, place, adaptation)
 
 
 def make_plan(
-    batch: ConfigDict, model: T5Config, multiple: int, seed: int | None, examples: Examples
+    batch: PairsOfBatchSettings,
+    model: T5Config,
+    multiple: int,
+    seed: int | None,
+    examples: Examples,
 ) -> Plan:
     """Batches of `batch.size` pairs (rounded up to what the mesh divides), in a few lengths."""
     lengths = choose_lengths(
@@ -161,7 +171,7 @@ def make_scorer(model: T5, chunk: int, mesh: Mesh) -> PairScorer:
                 return None
             sums = of_batch(params, adapters, own.read(pairs, step))
             rows = pairs.indices(step)
-            values = np.stack([whole(one) for one in sums], axis=1)
+            values = np.stack([on_host(one) for one in sums], axis=1)
             result[rows[rows >= 0]] = values[rows >= 0]
         return result
 
@@ -182,7 +192,7 @@ def evaluation_metrics(rewards: np.ndarray, settings: DPOSettings) -> dict[str, 
 
 
 def _sides(
-    data: ConfigDict, rows: Sequence[Row], vocabulary: Vocabulary, name: str
+    data: DataSettings, rows: Sequence[Row], vocabulary: Vocabulary, name: str
 ) -> tuple[Examples, Examples]:
     """The prompts with the chosen responses, and with the rejected ones."""
     chosen, rejected = (
@@ -203,21 +213,31 @@ def _sides(
     return chosen, rejected
 
 
-def _with_reference(
-    sides: tuple[Examples, Examples],
-    seed: int | None,
-    plan_of: Callable[[int | None, Examples], Plan],
-    score: Callable[[PairPlan], np.ndarray | None],
-) -> PairPlan:
-    """The pairs' batches with what the policy gives the responses now; in the order of the rows where seed is None."""
-    none_yet = np.zeros((len(sides[0]), 2))
-    reference = score(PairPlan(*sides, functools.partial(plan_of, None), none_yet))
-    assert reference is not None
-    return PairPlan(*sides, functools.partial(plan_of, seed), reference)
+def _with_references(
+    config: Config,
+    model: T5Config,
+    sides: Sequence[tuple[Examples, Examples]],
+    score: Callable[[PairPlan, Callable[[], bool]], np.ndarray | None],
+    mesh: Mesh,
+) -> _Pairs:
+    """The pairs' batches with what the policy gives the responses now.
+
+    sides: of the training pairs, whose batches are shuffled, and of the held-out ones, which stay in their order.
+    """
+    multiple = row_multiple(mesh, config.batch.accumulation)
+    plan_of = functools.partial(make_plan, config.batch, model, multiple)
+    plans = []
+    for both, seed in zip(sides, (config.seed, None), strict=True):
+        none_yet = np.zeros((len(both[0]), 2))
+        reference = score(PairPlan(*both, functools.partial(plan_of, None), none_yet), _go)
+        assert reference is not None
+        plans.append(PairPlan(*both, functools.partial(plan_of, seed), reference))
+    train, held_out = plans
+    return _Pairs(train, held_out, "".join(map(fingerprint, sides[0])))
 
 
 def _score_texts(
-    config: ConfigDict,
+    config: Config,
     model: T5,
     vocabulary: Vocabulary,
     split: Split,

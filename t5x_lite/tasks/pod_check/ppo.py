@@ -7,30 +7,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from t5x_lite.decoding.generate import Generator
-from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.errors import InputError
-from t5x_lite.models.classifier_init import hidden_example, init_module
-from t5x_lite.models.config import Execution
-from t5x_lite.models.value_head import ValueHead
-from t5x_lite.optim.trainable import trainable_part
 from t5x_lite.parallel.shardings import (
     batch_sharding,
-    optimizer_shardings,
-    replicated,
-    with_shardings,
 )
-from t5x_lite.params.adapters import variables
 from t5x_lite.params.lora import merge
-from t5x_lite.params.partition import TRAINABLE, join
 from t5x_lite.pods.model_flops import forward
-from t5x_lite.rl.policy import Policy, make_resharding
+from t5x_lite.rl.policy import make_resharding
 from t5x_lite.rl.rollout import make_scorer
-from t5x_lite.rl.step import Experience, PPOState, init_ppo_state
+from t5x_lite.rl.step import Experience
+from t5x_lite.tasks.pod_check.sections import Config
 from t5x_lite.tasks.pod_check.steps import (
     Program,
     decoding_flops,
@@ -40,8 +29,7 @@ from t5x_lite.tasks.pod_check.steps import (
     tokens,
     weights,
 )
-from t5x_lite.tasks.ppo.parts import Algorithm, Parts, jit_ppo_step, read_algorithm
-from t5x_lite.wiring.adaptation import adaptation_of
+from t5x_lite.tasks.ppo.parts import Algorithm, Parts, jit_ppo_step, parts_of, read_algorithm
 from t5x_lite.wiring.model import Loaded, shardings_of
 
 Tree = Any
@@ -49,14 +37,18 @@ Tree = Any
 
 @dataclasses.dataclass(frozen=True)
 class Shapes:
-    """All that a run of `ppo` holds. beside: what lies there during an update and is no argument of it."""
+    """All that a run of `ppo` holds."""
 
     loaded: Loaded
-    execution: Execution
     algorithm: Algorithm
     parts: Parts
-    beside: Tree
     prompts: int
+
+    @property
+    def beside(self) -> Tree:
+        """The policy before PPO: of an adapter, the adapter; of a full fine-tune, all weights, which may be the
+        reference, too."""
+        return self.parts.shapes.initial["policy"]
 
     @property
     def rows(self) -> int:
@@ -64,28 +56,26 @@ class Shapes:
         return self.prompts * self.algorithm.settings.samples_per_prompt
 
 
-def rollout_programs(config: ConfigDict, mesh: Mesh) -> list[Program]:
+def rollout_programs(config: Config, mesh: Mesh) -> list[Program]:
     """The weights gathered for generation, the responses, and their scores by policy, critic and reference."""
     shapes = shapes_of(config, mesh)
     parts, loaded, rows = shapes.parts, shapes.loaded, shapes.rows
-    state, length = parts.abstract_state, config.batch.decoder_length
+    state, trees, length = parts.state, parts.shapes, config.batch.decoder_length
     model = loaded.model.config
-    settings = GenerationSettings.from_mapping(
-        config.generation.to_dict(), where="config.generation"
-    )
+    settings = config.generation
     if not settings.do_sample or settings.num_beams > 1:
         raise InputError(
             "config.generation: a rollout samples; set do_sample to True, without num_beams"
         )
     samples = shapes.algorithm.settings.samples_per_prompt
     settings = settings.updated({"max_new_tokens": length, "num_return_sequences": samples})
-    generator = Generator(model, shapes.execution)
+    generator = Generator(model, loaded.model.execution)
     prompts = tokens(mesh, shapes.prompts, config.batch.encoder_length)
     reshard = make_resharding(merge, shardings_of(loaded.abstract))
-    trained = (state.trainable, parts.frozen)
+    trained = (state.trainable, trees.frozen)
     gathered = jax.eval_shape(reshard, *trained)  # with its shardings
     score = make_scorer(parts.policy)
-    scored = (*trained, parts.reference, _inputs(config, mesh, rows))
+    scored = (*trained, trees.reference, _inputs(config, mesh, rows))
     once = forward(model, rows, config.batch.encoder_length, length)
     rest = (state.opt_state, shapes.beside)
     critics = 2 if config.critic.kind == "separate" and parts.policy.head else 1
@@ -122,7 +112,7 @@ def rollout_programs(config: ConfigDict, mesh: Mesh) -> list[Program]:
     ]
 
 
-def update_programs(config: ConfigDict, mesh: Mesh) -> list[Program]:
+def update_programs(config: Config, mesh: Mesh) -> list[Program]:
     """The step that trains on a batch of scored responses, all its epochs and minibatches."""
     shapes = shapes_of(config, mesh)
     rows, length = shapes.rows, config.batch.decoder_length
@@ -137,7 +127,7 @@ def update_programs(config: ConfigDict, mesh: Mesh) -> list[Program]:
         values=of_tokens,
         scores=of_rows,
     )
-    arguments = (parts.abstract_state, parts.frozen, experience, key(mesh))
+    arguments = (parts.state, parts.shapes.frozen, experience, key(mesh))
     step = jit_ppo_step(parts, shapes.algorithm, mesh)
     cost = forward(shapes.loaded.model.config, rows, config.batch.encoder_length, length)
     flops = cost.training() if parts.adaptation.labels is None else cost.adapter_training()
@@ -156,59 +146,15 @@ def update_programs(config: ConfigDict, mesh: Mesh) -> list[Program]:
     ]
 
 
-def shapes_of(config: ConfigDict, mesh: Mesh) -> Shapes:
-    """`ppo_wiring.make_parts` without arrays."""
+def shapes_of(config: Config, mesh: Mesh) -> Shapes:
+    """All of a run without arrays."""
     algorithm = read_algorithm(config, mesh)
-    execution = execution_of(config, scan_and_remat=False)
-    loaded = loaded_of(config, execution, mesh)
-    adaptation = adaptation_of(config, loaded, mesh)
-    model, everywhere = loaded.model, replicated(mesh)
-    head = None
-    if algorithm.settings.advantage == "gae":
-        head = ValueHead(model.config.d_model, config.critic.dropout_rate)
-    policy, frozen = join(adaptation.params, adaptation.adapters), {}
-    reference = variables(adaptation.params, adaptation.adapters)
-    # The policy before PPO is kept: of an adapter, the adapter; of a full fine-tune, all weights, which are the
-    # reference, too.
-    before = policy
-    if (labels := adaptation.labels) is not None:
-        frozen = jax.tree.map(
-            lambda label, leaf: optax.MaskedNode() if label == TRAINABLE else leaf, labels, policy
-        )
-        policy = before = trainable_part(policy, labels)
-    trainable: dict[str, Tree] = {"policy": policy}
-    if head is not None:
-        fresh = jax.eval_shape(
-            lambda: init_module(head, jax.random.key(0), hidden_example(model.config.d_model))
-        )
-        trainable["value_head"] = with_shardings(fresh, jax.tree.map(lambda _: everywhere, fresh))
-        if config.critic.kind == "separate":
-            trainable["critic"] = adaptation.params
-    places = shardings_of(trainable)
-    shardings = PPOState(
-        step=everywhere,  # type: ignore[arg-type]
-        trainable=places,
-        opt_state=optimizer_shardings(algorithm.optimizer, trainable, places, mesh),
-        kl_coef=everywhere,  # type: ignore[arg-type]
-    )
-    state = jax.eval_shape(
-        lambda tree: init_ppo_state(tree, algorithm.optimizer, config.ppo.init_kl_coef), trainable
-    )
-    state = with_shardings(state, shardings)
-    parts = Parts(
-        policy=Policy(model, head, chunk=config.ppo.logprob_chunk),
-        adaptation=adaptation,
-        state=state,
-        abstract_state=state,
-        state_shardings=shardings,
-        frozen=frozen,
-        reference=reference,
-        initial=before,
-    )
-    return Shapes(loaded, execution, algorithm, parts, before, config.ppo.prompts)
+    loaded = loaded_of(config, execution_of(config, scan_and_remat=False), mesh)
+    parts = parts_of(config, loaded, algorithm, mesh)
+    return Shapes(loaded, algorithm, parts, config.ppo.prompts)
 
 
-def _inputs(config: ConfigDict, mesh: Mesh, rows: int) -> dict[str, Any]:
+def _inputs(config: Config, mesh: Mesh, rows: int) -> dict[str, Any]:
     length = config.batch.decoder_length
     return {
         "encoder_input_tokens": tokens(mesh, rows, config.batch.encoder_length),

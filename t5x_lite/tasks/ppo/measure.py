@@ -9,19 +9,19 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from t5x_lite.data.groups import group_numbers
 from t5x_lite.data.plan import Plan
 from t5x_lite.data.sources import Row
 from t5x_lite.data.templates import render
 from t5x_lite.data.vocabulary import Vocabulary
-from t5x_lite.params.gather import whole
-from t5x_lite.rl.loop import Roller
+from t5x_lite.params.gather import whole as on_host
 from t5x_lite.rl.rewards import WeightedSum
+from t5x_lite.rl.rollout import Roller
 from t5x_lite.tasks.ppo import report as ppo_report
-from t5x_lite.tasks.ppo.parts import Parts, prompts_of, sum_rows
+from t5x_lite.tasks.ppo.parts import Trees, prompts_of, sum_rows
 from t5x_lite.tasks.ppo.rewards import Judge
+from t5x_lite.tasks.ppo.sections import Config
 from t5x_lite.tasks.ppo.texts import Texts
 
 _EVALUATION_SEED = 1_000_003  # added to the seed: responses that are measured are no rollouts
@@ -30,24 +30,22 @@ _EVALUATION_SEED = 1_000_003  # added to the seed: responses that are measured a
 class Measure:
     """Answers the evaluation rows with given weights, and scores the answers.
 
-    plan: of the rows, unshuffled. roller: of the training, whose programs are used again.
+    plan: of the rows, unshuffled. policy: what the run holds, and the roller of the training, whose programs are used
+    again. scorers: the reward, the judge of toxicity, and the judges that no reward reads.
     """
 
     def __init__(
         self,
-        config: ConfigDict,
+        config: Config,
         vocabulary: Vocabulary,
         rows: Sequence[Row],
         plan: Plan,
-        parts: Parts,
-        roller: Roller,
-        reward: WeightedSum,
-        toxicity: Judge,
-        judges: Mapping[str, Judge],
+        policy: tuple[Trees, Roller],
+        scorers: tuple[WeightedSum, Judge, Mapping[str, Judge]],
     ):
         self._rows, self._plan = list(rows), plan
-        self._parts, self._reward = parts, reward
-        self._toxicity, self._judges = toxicity, judges
+        self._held, roller = policy
+        self._reward, self._toxicity, self._judges = scorers
         settings = roller.settings.updated({"num_return_sequences": 1})
         self._roller = dataclasses.replace(
             roller, settings=settings, seed=config.seed + _EVALUATION_SEED
@@ -88,12 +86,12 @@ class Measure:
                 break
             batch = prompts(step)
             number = draw * self._plan.steps_per_epoch + step
-            responses = self._roller.respond(trainable, self._parts.frozen, batch, number)
+            responses = self._roller.respond(trainable, self._held.frozen, batch, number)
             scored = self._roller.score(
-                trainable, self._parts.frozen, self._parts.reference, responses.inputs
+                trainable, self._held.frozen, self._held.reference, responses.inputs
             )
-            tokens = whole(responses.inputs["decoder_target_tokens"])
-            lengths = whole(responses.lengths)
+            tokens = on_host(responses.inputs["decoder_target_tokens"])
+            lengths = on_host(responses.lengths)
             real = np.flatnonzero(batch.rows >= 0)[: limit - len(rows)]
             of_batch, written = self._texts.of(
                 batch.rows[real], [tokens[i, : lengths[i]] for i in real]

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 from etils import epath
-from ml_collections import ConfigDict
 
 from t5x_lite.console import log
 from t5x_lite.data.sources import Row
@@ -22,9 +21,11 @@ from t5x_lite.reports.environment import environment
 from t5x_lite.reports.metrics import read_metrics
 from t5x_lite.reports.report import write_report
 from t5x_lite.rl.policy import parts_of
+from t5x_lite.sections import to_dict
 from t5x_lite.tasks.ppo import report as ppo_report
-from t5x_lite.tasks.ppo.parts import Parts
-from t5x_lite.wiring.adaptation import unrolled_adapter
+from t5x_lite.tasks.ppo.parts import Trees
+from t5x_lite.tasks.ppo.sections import Config
+from t5x_lite.wiring.adaptation import Adaptation, unrolled_adapter
 from t5x_lite.wiring.model import RANDOM
 from t5x_lite.wiring.workdir import local_copy
 
@@ -35,7 +36,8 @@ def save_policy(
     folder: epath.Path,
     base: str,
     model: T5Config,
-    parts: Parts,
+    adaptation: Adaptation,
+    held: Trees,
     trainable: Any,
     merged: Any,
     vocabulary: Vocabulary,
@@ -47,8 +49,7 @@ def save_policy(
 
     base: where the model came from (`model.source`).
     """
-    params, adapters = parts_of(trainable, parts.frozen)
-    adaptation = parts.adaptation
+    params, adapters = parts_of(trainable, held.frozen)
     labels = jax.tree.leaves(separate(adaptation.labels)[0]) if adaptation.labels else [TRAINABLE]
     if TRAINABLE in labels or base == RANDOM:
         with local_copy(folder / "model", with_files=False) as directory:
@@ -64,21 +65,19 @@ def save_policy(
 
 
 def report(
-    config: ConfigDict,
+    config: Config,
     folder: epath.Path,
     rows: Sequence[Row],
-    before: ppo_report.Measured,
-    after: ppo_report.Measured,
-    others: Mapping[str, ppo_report.Measured],
-    probes: list[dict[str, Any]],
-    found: Sequence[str],
+    measured: tuple[ppo_report.Measured, ppo_report.Measured, Mapping[str, ppo_report.Measured]],
+    probed: tuple[list[dict[str, Any]], list[str]],
     sizes: Mapping[str, Any],
 ) -> None:
     """Writes samples.jsonl and the report, and logs the comparison.
 
-    others: further systems (best of n). probes: of `ppo_rewards.probe`, with what it `found`.
+    measured: before, after, and further systems (best of n). probed: of `ppo.rewards.probe`.
     """
-    before, after, left_out = ppo_report.finite_ones(before, after)
+    others, (probes, found) = measured[2], probed
+    before, after, left_out = ppo_report.finite_ones(*measured[:2])
     bootstrap = Bootstrap(config.evaluation.bootstrap_samples, _CONFIDENCE, config.seed)
     table = ppo_report.comparison(before, after, others, bootstrap)
     found = [*found, *left_out, *ppo_report.warnings(before, after, bootstrap)]
@@ -101,18 +100,7 @@ def report(
         "judges": ppo_report.agreement_of_judges(before, after),
         "rewards of a clean and a toxic text": probes,
         "responses by change of reward": ppo_report.largest_changes(rows, before, after),
-        "training": {
-            "steps": config.ppo.steps,
-            **sizes,
-            "KL at step 1": steps[0]["objective/kl"],
-            "KL at the last step": steps[-1]["objective/kl"],
-            "largest KL": max(step["objective/kl"] for step in steps),
-            "KL target": config.ppo.kl_target,
-            "mean score at step 1": steps[0]["ppo/mean_scores"],
-            "mean score at the last step": steps[-1]["ppo/mean_scores"],
-            "responses without an end": steps[-1]["ppo/missing_eos"],
-            "minutes in steps": sum(step["time/ppo/total"] for step in steps) / 60,
-        },
+        "training": _training(config, steps, sizes),
         "seconds a step": ppo_report.seconds_a_step(steps),
         "evaluation": {"rows": len(set(before.rows.tolist())), "responses": len(before.rows)},
         "samples": [
@@ -125,12 +113,29 @@ def report(
             for i, number in enumerate(before.rows[: config.evaluation.samples].tolist())
         ],
         "environment": environment(),
-        "config": config.to_dict(),
+        "config": to_dict(config),
     }
     if config.published:
-        content["published"] = ppo_report.beside_published(toxicity, config.published.to_dict())
+        content["published"] = ppo_report.beside_published(toxicity, config.published)
     write_report(folder, content, ppo_report.PANELS)
     log.info("report: %s", folder / "report.md")
+
+
+def _training(
+    config: Config, steps: Sequence[Mapping[str, Any]], sizes: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {
+        "steps": config.ppo.steps,
+        **sizes,
+        "KL at step 1": steps[0]["objective/kl"],
+        "KL at the last step": steps[-1]["objective/kl"],
+        "largest KL": max(step["objective/kl"] for step in steps),
+        "KL target": config.ppo.kl_target,
+        "mean score at step 1": steps[0]["ppo/mean_scores"],
+        "mean score at the last step": steps[-1]["ppo/mean_scores"],
+        "responses without an end": steps[-1]["ppo/missing_eos"],
+        "minutes in steps": sum(step["time/ppo/total"] for step in steps) / 60,
+    }
 
 
 def _write_samples(

@@ -11,15 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from t5x_lite.data.buckets import make_shapes
 from t5x_lite.data.features import Examples
 from t5x_lite.data.plan import Plan
+from t5x_lite.decoding.generate import Generator
 from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.errors import InputError
 from t5x_lite.models.classifier_init import hidden_example, init_module
 from t5x_lite.models.config import T5Config
+from t5x_lite.models.t5 import T5
 from t5x_lite.models.value_head import ValueHead
 from t5x_lite.optim.optimizers import make_optimizer
 from t5x_lite.optim.schedules import make_schedule
@@ -30,18 +31,22 @@ from t5x_lite.parallel.shardings import (
     row_multiple,
     with_shardings,
 )
-from t5x_lite.params.adapters import request_of, variables
-from t5x_lite.params.gather import whole
+from t5x_lite.params.adapters import variables
+from t5x_lite.params.gather import whole as on_host
+from t5x_lite.params.lora import merge
 from t5x_lite.params.partition import TRAINABLE, join
-from t5x_lite.params.soft_prompts import SoftPromptSettings
+from t5x_lite.params.sections import NoAdapter, SoftPrompt
 from t5x_lite.rl.kl import KLController
-from t5x_lite.rl.loop import Prompts
 from t5x_lite.rl.losses import PPOSettings
-from t5x_lite.rl.policy import Policy
+from t5x_lite.rl.policy import Policy, make_resharding
+from t5x_lite.rl.rollout import Layout, Prompts, Roller, make_scorer
 from t5x_lite.rl.scores import ScoreSettings
+from t5x_lite.rl.sections import CriticSettings, RolloutSettings
 from t5x_lite.rl.step import PPOState, init_ppo_state, make_ppo_step
+from t5x_lite.tasks.ppo.sections import Config
 from t5x_lite.wiring.adaptation import Adaptation, adaptation_of, check_adaptation
 from t5x_lite.wiring.model import Loaded, shardings_of
+from t5x_lite.wiring.sections import AlgorithmConfig
 
 Tree = Any
 _LENGTH_MULTIPLE = 16
@@ -56,63 +61,78 @@ class Algorithm:
     scores: ScoreSettings
     optimizer: optax.GradientTransformation
     schedule: optax.Schedule
+    init_kl_coef: float
+    logprob_chunk: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Trees:
+    """What a run holds beside its state, as arrays or by shapes.
+
+    initial: the policy before PPO, in the layout of `state.trainable`; frozen: the other leaves of the policy;
+    reference: what `model.apply` takes for the reference policy.
+    """
+
+    initial: Tree
+    frozen: Tree
+    reference: Tree
 
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-    """The trees of a run. initial: the policy before PPO, in the layout of `state.trainable`."""
+    """A run by its shapes, and how the arrays are made.
+
+    shapes: `jax.ShapeDtypeStruct` with shardings. state: of the first state, likewise. make: the arrays.
+    begin: `Trees.initial` -> the first state; what it is made of stays.
+    """
 
     policy: Policy
     adaptation: Adaptation
+    shapes: Trees
     state: PPOState
-    abstract_state: Any  # jax.ShapeDtypeStruct with shardings
-    state_shardings: Any
-    frozen: Tree
-    reference: Tree
-    initial: Tree
+    make: Callable[[], Trees]
+    begin: Callable[[Tree], PPOState]
 
 
-def read_algorithm(config: ConfigDict, mesh: Mesh) -> Algorithm:
+def read_algorithm(config: AlgorithmConfig, mesh: Mesh) -> Algorithm:
     """The `ppo`, `optimizer` and `schedule` sections.
 
     Raises:
       InputError: settings that contradict each other, or do not fit the mesh.
     """
     section = config.ppo
-    names = [field.name for field in dataclasses.fields(PPOSettings)]
-    settings = PPOSettings(**{name: section[name] for name in names})
     responses = section.prompts * section.samples_per_prompt
-    if responses % settings.minibatch_size:
+    if responses % section.minibatch_size:
         raise InputError(
-            f"config.ppo.minibatch_size = {settings.minibatch_size} does not divide the {responses} responses of a"
+            f"config.ppo.minibatch_size = {section.minibatch_size} does not divide the {responses} responses of a"
             " step (prompts x samples_per_prompt)"
         )
     multiple = row_multiple(mesh)
-    for name, rows in (("prompts", section.prompts), ("minibatch_size", settings.minibatch_size)):
+    for name, rows in (("prompts", section.prompts), ("minibatch_size", section.minibatch_size)):
         if rows % multiple:
             raise InputError(
                 f"config.ppo.{name} = {rows} is no multiple of the {multiple} devices that share a batch"
             )
-    updates = section.steps * settings.epochs * responses // settings.minibatch_size
-    schedule = make_schedule(total_steps=updates, **config.schedule)
+    updates = section.steps * section.epochs * responses // section.minibatch_size
+    schedule = make_schedule(config.schedule, updates)
     return Algorithm(
-        settings,
+        section,
         KLController(section.kl_controller, section.kl_target, section.kl_horizon),
-        ScoreSettings(section.score_scale, section.score_clip, section.missing_eos_penalty),
-        make_optimizer(schedule=schedule, **config.optimizer),
+        section,
+        make_optimizer(config.optimizer, schedule),
         schedule,
+        section.init_kl_coef,
+        section.logprob_chunk,
     )
 
 
-def check_rollout(config: ConfigDict) -> GenerationSettings:
+def check_rollout(config: Config) -> GenerationSettings:
     """The `generation` section for rollouts.
 
     Raises:
       InputError: it does not sample, or lengths that contradict each other.
     """
-    settings = GenerationSettings.from_mapping(
-        config.generation.to_dict(), where="config.generation"
-    )
+    settings = config.generation
     if not settings.do_sample or settings.num_beams > 1 or settings.num_return_sequences > 1:
         raise InputError(
             "config.generation: a rollout samples one response at a time; set do_sample to True, without num_beams or"
@@ -131,95 +151,153 @@ def check_rollout(config: ConfigDict) -> GenerationSettings:
     )
 
 
-def check_policy(config: ConfigDict) -> None:
+def check_policy(config: Config) -> None:
     """What is trained of the policy, by `train` and `adapter`, and the reference.
 
     Raises:
       InputError: rules or an adapter that are malformed, a soft prompt, or a reference below an adapter that there is
         not.
     """
-    request = request_of(config.adapter.to_dict(), "config.adapter")
-    _refuse_soft_prompt(request.settings)
+    _refuse_soft_prompt(config.adapter)
     check_adaptation(config)
-    if not request.source and request.settings is None and config.reference.source == "base":
+    if isinstance(config.adapter, NoAdapter) and config.reference.source == "base":
         raise InputError(
             "config.reference.source 'base' is the model below an adapter; without one, say 'policy'"
         )
 
 
 def _refuse_soft_prompt(settings: Any) -> None:
-    if isinstance(settings, SoftPromptSettings):
+    if isinstance(settings, SoftPrompt):
         raise InputError(
             "config.adapter: must be LoRA ('lora', or 'load' of one) or 'none' here: PPO generates with merged weights,"
             " and a soft prompt is no part of them"
         )
 
 
-def make_parts(config: ConfigDict, loaded: Loaded, algorithm: Algorithm, mesh: Mesh) -> Parts:
-    """The policy with its weights, the reference, and the first state, each where it belongs on the mesh.
+def parts_of(config: AlgorithmConfig, loaded: Loaded, algorithm: Algorithm, mesh: Mesh) -> Parts:
+    """The parts by the sections `adapter`, `train`, `critic` and `reference`. No array is made yet.
 
     Raises:
       InputError: as `adaptation.adaptation_of`, or a saved adapter that is a soft prompt.
     """
     adaptation = adaptation_of(config, loaded, mesh)
     _refuse_soft_prompt(adaptation.settings)
-    model, critic = loaded.model, algorithm.settings.advantage == "gae"
-    head = ValueHead(model.config.d_model, config.critic.dropout_rate) if critic else None
-    params, adapters = adaptation.make()
-    policy = join(params, adapters)
-    places: dict[str, Any] = {"policy": shardings_of(join(adaptation.params, adaptation.adapters))}
-    frozen: Tree = {}
-    if (labels := adaptation.labels) is not None:
-        adaptation.frozen_fingerprint = adaptation.fingerprint_frozen(params)
-        frozen = jax.tree.map(
-            lambda label, leaf: optax.MaskedNode() if label == TRAINABLE else leaf, labels, policy
-        )
-        policy, places = (
-            trainable_part(policy, labels),
-            {"policy": trainable_part(places["policy"], labels)},
-        )
-    initial: dict[str, Any] = {"policy": policy}
-    if head is not None:
-        everywhere = replicated(mesh)
-        rng = jax.random.fold_in(jax.random.key(config.seed), 3)
-        fresh = init_module(head, rng, hidden_example(model.config.d_model))
-        initial["value_head"] = jax.device_put(fresh, everywhere)
-        places["value_head"] = jax.tree.map(lambda _: everywhere, fresh)
-        if config.critic.kind == "separate":
+    reference = config.reference.source
+    return assemble(
+        loaded.model, adaptation, config.critic, reference, algorithm, config.seed, mesh
+    )
+
+
+def assemble(
+    model: T5,
+    adaptation: Adaptation,
+    critic: CriticSettings,
+    reference: str,
+    algorithm: Algorithm,
+    seed: int,
+    mesh: Mesh,
+) -> Parts:
+    """`parts_of` what has been read.
+
+    critic: kind ("trunk" or "separate") and dropout_rate; without an effect where there is none (RLOO, GRPO).
+    reference: "policy", as it was before PPO, or "base", the model below the adapter. seed: of the value head.
+    """
+    everywhere: Any = replicated(mesh)
+    head = None
+    if algorithm.settings.advantage == "gae":
+        head = ValueHead(model.config.d_model, critic.dropout_rate)
+    separate = head is not None and critic.kind == "separate"
+
+    def fresh_head() -> Tree:
+        rng = jax.random.fold_in(jax.random.key(seed), 3)
+        return init_module(head, rng, hidden_example(model.config.d_model)) if head else {}
+
+    def arrange(params: Tree, adapters: Tree, value_head: Tree) -> Trees:
+        policy, frozen = join(params, adapters), {}
+        if (labels := adaptation.labels) is not None:
+            policy, frozen = trainable_part(policy, labels), _frozen_part(policy, labels)
+        initial: dict[str, Tree] = {"policy": policy}
+        if head is not None:
+            initial["value_head"] = value_head
+        if separate:
             # What the critic starts from: the model that the policy is an adapted one of.
-            initial["critic"], places["critic"] = params, shardings_of(adaptation.params)
-    state, shardings = _first_state(initial, places, algorithm, config.ppo.init_kl_coef, mesh)
-    return Parts(
-        policy=Policy(model, head, chunk=config.ppo.logprob_chunk),
-        adaptation=adaptation,
-        state=state,
-        abstract_state=with_shardings(state, shardings),
-        state_shardings=shardings,
-        frozen=frozen,
-        reference=variables(params, adapters if config.reference.source == "policy" else None),
-        initial=initial,
+            initial["critic"] = params
+        return Trees(
+            initial, frozen, variables(params, adapters if reference == "policy" else None)
+        )
+
+    def make() -> Trees:
+        params, adapters = adaptation.make()
+        if adaptation.labels is not None:
+            adaptation.frozen_fingerprint = adaptation.fingerprint_frozen(params)
+        return arrange(params, adapters, jax.device_put(fresh_head(), everywhere))
+
+    abstract_head = jax.eval_shape(fresh_head)
+    abstract_head = with_shardings(abstract_head, jax.tree.map(lambda _: everywhere, abstract_head))
+    shapes = arrange(adaptation.params, adaptation.adapters, abstract_head)
+    state, begin = _first_state(shapes.initial, algorithm, mesh)
+    policy = Policy(model, head, chunk=algorithm.logprob_chunk)
+    return Parts(policy, adaptation, shapes, state, make, begin)
+
+
+def _frozen_part(policy: Tree, labels: Tree) -> Tree:
+    return jax.tree.map(
+        lambda label, leaf: optax.MaskedNode() if label == TRAINABLE else leaf, labels, policy
     )
 
 
 def _first_state(
-    initial: Tree, places: Tree, algorithm: Algorithm, kl_coef: float, mesh: Mesh
-) -> tuple[PPOState, PPOState]:
-    """The state before the first step, and the sharding of each of its leaves."""
+    trainable: Tree, algorithm: Algorithm, mesh: Mesh
+) -> tuple[PPOState, Callable[[Tree], PPOState]]:
+    """The state before the first step by its shapes, and how it is made of the arrays of `trainable`."""
     everywhere: Any = replicated(mesh)
-    abstract = with_shardings(initial, places)
+    places = shardings_of(trainable)
     shardings = PPOState(
         step=everywhere,
         trainable=places,
-        opt_state=optimizer_shardings(algorithm.optimizer, abstract, places, mesh),
+        opt_state=optimizer_shardings(algorithm.optimizer, trainable, places, mesh),
         kl_coef=everywhere,
     )
 
     def make(trainable: Tree) -> PPOState:
-        # The state's buffers are donated; `initial` and the reference keep their own.
+        # The state's buffers are donated; the policy as it was and the reference keep their own.
         copied = jax.tree.map(jnp.copy, trainable)
-        return init_ppo_state(copied, algorithm.optimizer, kl_coef)
+        return init_ppo_state(copied, algorithm.optimizer, algorithm.init_kl_coef)
 
-    return jax.jit(make, out_shardings=shardings)(initial), shardings
+    shapes = with_shardings(jax.eval_shape(make, trainable), shardings)
+    return shapes, jax.jit(make, out_shardings=shardings)
+
+
+def make_roller(
+    parts: Parts,
+    settings: GenerationSettings,
+    rollout: RolloutSettings,
+    params: Tree,
+    put: Callable[[Any], jax.Array],
+    seed: int,
+) -> Roller:
+    """How responses are drawn and scored.
+
+    rollout: length, length_range, mask_first_token. params: of the model, by shape and sharding.
+    """
+    model = parts.policy.model
+    ids = model.config
+    return Roller(
+        Generator(model.config, model.execution),
+        make_resharding(merge, shardings_of(params)),
+        make_scorer(parts.policy),
+        settings,
+        Layout(
+            rollout.length,
+            rollout.mask_first_token,
+            ids.decoder_start_token_id,
+            ids.eos_token_id,
+            ids.pad_token_id,
+        ),
+        tuple(rollout.length_range) or None,
+        put,
+        seed,
+    )
 
 
 def jit_ppo_step(parts: Parts, algorithm: Algorithm, mesh: Mesh) -> Callable[..., Any]:
@@ -233,7 +311,7 @@ def jit_ppo_step(parts: Parts, algorithm: Algorithm, mesh: Mesh) -> Callable[...
     )
     everywhere = replicated(mesh)
     return jax.jit(
-        step, donate_argnums=0, out_shardings=(parts.state_shardings, everywhere, everywhere)
+        step, donate_argnums=0, out_shardings=(shardings_of(parts.state), everywhere, everywhere)
     )
 
 
@@ -281,4 +359,4 @@ def in_range(rows: Sequence[dict[str, str]], field: str, bounds: Sequence[int]) 
 
 def sum_rows(values: Any, mask: Any) -> np.ndarray:
     """Sums over the tokens that count, float64 [rows]."""
-    return np.where(whole(mask) > 0, whole(values), 0.0).sum(axis=1, dtype=np.float64)
+    return np.where(on_host(mask) > 0, on_host(values), 0.0).sum(axis=1, dtype=np.float64)
