@@ -50,7 +50,7 @@ def run(config: Config, workdir: str) -> None:
     check_generation(config)
     check_training(config, mesh)
     check_adaptation(config)
-    check_tasks(config.data)
+    check_tasks(config.data, config.evaluation.task)
     tasks = read_tasks(config.data)
     folder = open_workdir(workdir, config)
     with on_mesh(mesh):
