@@ -24,27 +24,35 @@ class ClassifierTokenizer:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int):
         self.tokenizer = tokenizer
         self.max_length = max_length
-        self._told = False
+        self._told: set[str] = set()
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of every text. What is too long loses its end, and the log says so once."""
         if not texts:
             return []
-        whole = self.tokenizer(list(texts), add_special_tokens=True, truncation=False)["input_ids"]
+        whole = self.encode_whole(texts)
         long = sum(len(ids) > self.max_length for ids in whole)
         if not long:
             return whole
-        if not self._told:
-            log.warning(
-                "classifier: %d of %d texts have more than %d tokens and lose their end",
-                long,
-                len(texts),
-                self.max_length,
-            )
-            self._told = True
+        self.warn_once(
+            "%d of %d texts have more than %d tokens and lose their end",
+            *(long, len(texts), self.max_length),
+        )
         return self.tokenizer(
             list(texts), add_special_tokens=True, truncation=True, max_length=self.max_length
         )["input_ids"]
+
+    def encode_whole(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of every text, however long."""
+        if not texts:
+            return []
+        return self.tokenizer(list(texts), add_special_tokens=True, truncation=False)["input_ids"]
+
+    def warn_once(self, message: str, *values: object) -> None:
+        """Warns of what is cut, the first time that this is said."""
+        if message not in self._told:
+            self._told.add(message)
+            log.warning("classifier: " + message, *values)
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Writes the tokenizer's files."""

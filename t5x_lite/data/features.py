@@ -127,7 +127,8 @@ def make_examples(
       encoder_length: most tokens of an input, eos included.
       decoder_length: most tokens of a target, eos included.
       truncation: "error", or how `cut_field` is shortened until the input fits: "end" drops its
-        end, "middle" its middle, "oldest_turns" whole lines from its start. The template's own
+        end, "middle" its middle, "oldest_turns" whole lines from its start (of a text without turns
+        its end: the lead stays). The template's own
         words are never cut. Targets that are too long lose their end (with "error": are an error)
         and keep their eos.
       cut_field: the template field that may be shortened, e.g. "dialogue".

@@ -12,8 +12,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from t5x_lite.data.classifier_text import ClassifierTokenizer, load_classifier_tokenizer
+from t5x_lite.data.kept_responses import render_kept
 from t5x_lite.data.preferences import prompt_template
-from t5x_lite.data.templates import find_template
 from t5x_lite.errors import InputError
 from t5x_lite.interop.classifiers import Classifier, open_classifier
 from t5x_lite.models.classifier_init import abstract_module, text_examples
@@ -51,14 +51,14 @@ class TextClassifier:
         self._apply = jax.jit(lambda params, *tokens: module.apply({"params": params}, *tokens))
 
     def render(self, template: str, rows: Sequence[Mapping[str, str]]) -> list[Any]:
-        """What `logits` reads of each row: the template filled, or of a `T5Scorer` (prompt, response).
+        """What `logits` reads of each row: the template filled (so that its response stays, `data.kept_responses`), or
+        of a `T5Scorer` (prompt, response).
 
         Raises:
           InputError: a template that does not fit the rows, or this model.
         """
         if not self._apart:
-            parsed = find_template(template)
-            return [parsed.render(row) for row in rows]
+            return render_kept(template, rows, self.tokenizer)
         prompt = prompt_template(template)
         return [(prompt.render(row), row["response"]) for row in rows]
 

@@ -160,6 +160,43 @@ def test_a_saved_adapter_is_the_loaded_one(lora_run, tmp_path):
     assert all(np.array_equal(ours[key], theirs[key]) for key in ours)
 
 
+@pytest.mark.parametrize("rate", ["0.0", "0.02"])
+def test_a_loaded_adapter_is_compared_with_itself_as_it_was(lora_run, tiny_config, tmp_path, rate):
+    """A rate of 0 moves nothing, though B is far from zero; and "original" is the base with the loaded adapter."""
+    source = {
+        "model.source": str(lora_run / "model"), "model.architecture": "{}", "tokenizer.source": "model",
+        "adapter": str({"method": "load", "source": str(lora_run / "adapter")}),
+        "schedule.learning_rate": rate, "train.steps": "2", "evaluation.every_steps": "2",
+        "comparison.original": "before",
+    }  # fmt: skip
+    changes = {k: v for k, v in LORA.items() if not k.startswith("adapter.")} | source
+    finetune.run(tiny_config(changes), str(tmp_path / "run"))
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    check, ended = (
+        report["adapter_check"],
+        json.loads((lora_run / "report.json").read_text())["adapter_check"],
+    )
+    before = check["evaluation loss before training"]
+    assert before == pytest.approx(ended["evaluation loss with the adapter"], abs=1e-5)
+    texts = [
+        [
+            json.loads(line)["output"]
+            for line in (folder / "samples.jsonl").read_text().split("\n")
+            if line
+        ]
+        for folder in (tmp_path / "run" / "original", lora_run, tmp_path / "run")
+    ]
+    assert texts[0] == texts[1]
+    if rate == "0.0":
+        assert check["largest norm"] == 0 == check["largest logit difference"]
+        assert not check["learned"] and texts[2] == texts[0]
+        assert re.search(
+            "trained parts did not move.*those of the loaded adapter as it was", report["adapter"]
+        )
+    else:
+        assert check["smallest norm"] > 0 and check["largest logit difference"] > 0
+
+
 def test_evaluation_of_an_adapter(lora_run, tmp_path):
     changes = {
         "model.source": str(lora_run),
