@@ -157,12 +157,12 @@ class Vocabulary:
         `tokenizers` gives up the whole run.
         """
         names: list[str] = []
-        run = bytearray()
+        run: list[int] = []
         for token in [*ids, None]:
             if token in self._bytes:
                 run.append(self._bytes[token])
                 continue
-            names += [_characters(bytes(run))] if run else []
+            names += _byte_names(bytes(run))
             run.clear()
             name = None if token is None else self._backend.id_to_token(token)
             if name is not None and token not in self._special_ids:
@@ -245,16 +245,19 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, directory: str | os.PathL
     file.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _characters(data: bytes) -> str:
-    """The characters of UTF-8, and U+FFFD for each byte that is part of none."""
-    text = ""
+def _byte_names(data: bytes) -> list[str]:
+    """The names of byte tokens, U+FFFD for each byte that is part of no character."""
+    names: list[str] = []
     while data:
         try:
-            return text + data.decode()
+            data.decode()
+            good = len(data)
         except UnicodeDecodeError as error:
-            text += data[: error.start].decode() + _REPLACEMENT
-            data = data[error.start + 1 :]
-    return text
+            good = error.start
+        names += [f"<0x{byte:02X}>" for byte in data[:good]]
+        names += [_REPLACEMENT] if good < len(data) else []
+        data = data[good + 1 :]
+    return names
 
 
 @functools.cache
