@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 
+from t5x_lite.console import log
 from t5x_lite.data.byte_vocabulary import ByteVocabulary
 from t5x_lite.data.fast_vocabulary import Vocabulary
 from t5x_lite.data.tokenizer_files import BYT5, read_tokenizer
 from t5x_lite.data.tokenizer_source import first_line, tokenizer_directory
 from t5x_lite.errors import InputError
 
-__all__ = ["Vocabulary", "load_vocabulary"]
+__all__ = ["Vocabulary", "load_vocabulary", "tell_differing_ids"]
 
 
 def load_vocabulary(source: str | os.PathLike[str], revision: str | None = None) -> Vocabulary:
@@ -43,3 +44,27 @@ def load_vocabulary(source: str | os.PathLike[str], revision: str | None = None)
     if type(tokenizer).__name__ == BYT5:
         return ByteVocabulary(tokenizer, str(folder))
     return Vocabulary(tokenizer, str(folder))
+
+
+def tell_differing_ids(
+    vocabulary: Vocabulary, *, pad_token_id: int, eos_token_id: int, model: str
+) -> None:
+    """A warning for each special token that a model's config and its tokenizer give other ids, with what is done.
+
+    Args:
+      vocabulary: the model's.
+      pad_token_id, eos_token_id: of the model's config.
+      model: what the log calls the model.
+    """
+    used = {
+        "eos": (eos_token_id, vocabulary.eos_id, "texts and targets end in the tokenizer's, generation at the model's"),
+        "pad": (pad_token_id, vocabulary.pad_id, "rows are filled with the model's, which it does not see"),
+    }  # fmt: skip
+    for name, (theirs, ours, what) in used.items():
+        if theirs != ours:
+            shown = vocabulary.tokenizer.convert_ids_to_tokens([theirs, ours])
+            log.warning(
+                "%s: its %s_token_id is %d (%r), its tokenizer's %d (%r): %s. If one is wrong, mend config.json or"
+                " tokenizer_config.json",
+                model, name, theirs, shown[0], ours, shown[1], what,
+            )  # fmt: skip

@@ -11,7 +11,8 @@ import sentencepiece
 import tokenizers
 import transformers
 
-from t5x_lite.data.vocabulary import Vocabulary, load_vocabulary
+from t5x_lite.data.tokenizer_json import read_backend
+from t5x_lite.data.vocabulary import Vocabulary, load_vocabulary, tell_differing_ids
 from t5x_lite.errors import InputError
 from t5x_lite.interop.hub import BUNDLED
 
@@ -211,6 +212,8 @@ def test_a_tokenizer_json_with_a_newline_that_normalization_takes_away(tmp_path)
     for token in file["added_tokens"]:
         token["normalized"] = not token["special"]
     (tmp_path / "tokenizer.json").write_text(json.dumps(file))
+    added = read_backend(tmp_path / "tokenizer.json").get_added_tokens_decoder()
+    assert not added[len(pieces) + 100].normalized
     expected = [*pieces.encode("hello my"), len(pieces) + 100, *pieces.encode("cat")]
     assert load_vocabulary(tmp_path).encode(["hello my\ncat"], add_eos=False) == [expected]
 
@@ -375,3 +378,15 @@ def test_half_a_surrogate_pair_is_the_replacement_character(tmp_path, shared_dat
         assert vocabulary.boundaries(LONE[0]) == vocabulary.boundaries(replaced[0])
         with pytest.raises(InputError, match="texts: expected strings, got NoneType"):
             vocabulary.encode(["a", None], add_eos=True)  # type: ignore[list-item]
+
+
+def test_other_ids_in_the_config_are_told_with_what_is_done(tmp_path, caplog):
+    train(tmp_path, **LAYOUTS["unk 0, eos 2, pad 1"])
+    say(tmp_path, **T5 | {"pad_token": "<s>", "extra_ids": 0})
+    vocabulary = load_vocabulary(tmp_path)
+    tell_differing_ids(vocabulary, pad_token_id=1, eos_token_id=2, model="mine")
+    assert not caplog.records
+    tell_differing_ids(vocabulary, pad_token_id=0, eos_token_id=1, model="mine")
+    end, pad = (record.getMessage() for record in caplog.records)
+    assert "mine: its eos_token_id is 1 ('<s>'), its tokenizer's 2 ('</s>'): texts and" in end
+    assert "mine: its pad_token_id is 0 ('<unk>'), its tokenizer's 1 ('<s>'): rows are" in pad
