@@ -21,7 +21,8 @@ _LISTS = ("additional_special_tokens", "extra_special_tokens")
 class TokenizerSettings:
     """The files' content.
 
-    fields: of tokenizer_config.json, over those of special_tokens_map.json.
+    fields: of tokenizer_config.json; those of special_tokens_map.json go over them where there is no
+      `added_tokens_decoder`, as in transformers.
     added: of tokenizer_config.json's `added_tokens_decoder`, or else of added_tokens.json: id to flags, with "content".
     """
 
@@ -65,14 +66,13 @@ def read_settings(folder: pathlib.Path) -> TokenizerSettings:
     Raises:
       ValueError: a file that is not JSON, or not the JSON that it should be.
     """
-    fields = {
-        **_read(folder / "special_tokens_map.json"),
-        **_read(folder / "tokenizer_config.json"),
-    }
-    decoder = fields.get("added_tokens_decoder")
-    if decoder:
+    fields = _read(folder / "tokenizer_config.json")
+    if decoder := fields.get("added_tokens_decoder"):
         added = {int(id): _flags(token) for id, token in decoder.items()}
     else:
+        older = _read(folder / "special_tokens_map.json")
+        united = {key: [*_listed(fields.get(key)), *_listed(older.get(key))] for key in _LISTS}
+        fields = {**fields, **older, **{key: tokens for key, tokens in united.items() if tokens}}
         tokens = _read(folder / "added_tokens.json")
         added = {int(id): {"content": name} for name, id in tokens.items()}
     return TokenizerSettings(fields, added)

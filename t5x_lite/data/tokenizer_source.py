@@ -68,8 +68,11 @@ def _within(folder: pathlib.Path) -> pathlib.Path:
         return found
     for adapter in (folder, folder / "adapter"):
         file = adapter / "adapter_config.json"
-        base = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-        if name := base.get("base_model_name_or_path"):
+        try:
+            config = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+        except ValueError as error:
+            raise InputError(f"{file}: not to be read ({first_line(error)})") from error
+        if name := config.get("base_model_name_or_path"):
             return tokenizer_directory(name)
     return folder
 

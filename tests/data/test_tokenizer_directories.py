@@ -324,6 +324,17 @@ def test_what_is_unknown_is_never_the_end_or_padding(tmp_path):
         load_vocabulary(tmp_path)
 
 
+@pytest.mark.parametrize("newer", [False, True])
+def test_the_older_file_of_special_tokens_counts_unless_a_newer_one_lists_them(newer, tmp_path):
+    pieces = train(tmp_path, user_defined_symbols=["<end>"])
+    special = {"content": "</s>", "special": True}
+    say(tmp_path, **T5, **({"added_tokens_decoder": {"1": special}} if newer else {}))
+    say(tmp_path, "special_tokens_map.json", eos_token={"content": "<end>"})
+    vocabulary = load_vocabulary(tmp_path)
+    assert vocabulary.eos_id == (1 if newer else pieces.piece_to_id("<end>"))
+    assert vocabulary.encode([""], add_eos=True) == [[vocabulary.eos_id]]
+
+
 def test_models_of_characters_are_refused(tmp_path):
     train(tmp_path, model_type="char")
     with pytest.raises(InputError, match="a SentencePiece model of words or characters"):
