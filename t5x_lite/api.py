@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from t5x_lite.data.vocabulary import Vocabulary, load_vocabulary
+from t5x_lite.data.vocabulary import Vocabulary, load_vocabulary, tell_differing_ids
 from t5x_lite.decoding.call_shapes import LENGTH_STEP, bucket, pad_call
 from t5x_lite.decoding.generate import GenerationOutput, Generator
 from t5x_lite.decoding.scored import ScoredText, scored_texts
@@ -312,6 +312,12 @@ def load_pretrained(
         file = directory / "generation_config.json"
         settings = GenerationSettings.from_file(file) if file.is_file() else settings
     vocabulary = load_vocabulary(tokenizer)
+    tell_differing_ids(
+        vocabulary,
+        pad_token_id=config.pad_token_id,
+        eos_token_id=config.eos_token_id,
+        model=os.fspath(source),
+    )
     t5 = Pretrained(config, params, vocabulary, Execution(dtype=dtype), settings, os.fspath(source))
     if adapter is not None:
         t5.load_adapter(adapter)

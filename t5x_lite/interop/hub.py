@@ -7,11 +7,10 @@ import pathlib
 
 import huggingface_hub
 
+from t5x_lite.data.tokenizer_source import BUNDLED
 from t5x_lite.errors import InputError
 from t5x_lite.interop.weight_files import FORMATS
 
-# Models that come with the package, by name. A directory of the same name is called ./nano.
-BUNDLED = {"nano": pathlib.Path(__file__).parents[1] / "data" / "nano"}
 # Configs, indices and tokenizers: small, and wanted whatever the format of the weights.
 _SMALL_FILES = ["*.json", "*.model", "*.txt"]
 
