@@ -27,6 +27,7 @@ from t5x_lite.interop.tensors import (
     write_safetensors,
 )
 from t5x_lite.interop.weight_files import FORMATS, open_weights
+from t5x_lite.interop.wrapped_names import IN_FRONT_OF_A_T5, pass_over, unwrapped
 from t5x_lite.models.config import T5Config
 from t5x_lite.params.gather import whole
 
@@ -51,7 +52,8 @@ def open_hf(source: str | os.PathLike[str], revision: str | None = None) -> Open
     """
     directory = model_directory(source, revision)
     fields = hf_config.read_config(directory)
-    tensors = _without_copies(directory, open_weights(directory))
+    tensors = unwrapped(open_weights(directory), directory, IN_FRONT_OF_A_T5)
+    tensors = _without_copies(directory, tensors)
     config = hf_config.config_from_hf(
         fields,
         separate_head=_has_separate_head(fields, tensors),
@@ -60,7 +62,7 @@ def open_hf(source: str | os.PathLike[str], revision: str | None = None) -> Open
     if config.tie_word_embeddings:
         tensors.pop(HEAD, None)
     table = name_table(config)
-    _check(directory, table, tensors)
+    tensors = _checked(directory, table, tensors)
     return OpenedModel(
         config,
         directory,
@@ -179,13 +181,15 @@ def _equal(one: Tensor, other: Tensor) -> bool:
     return one.read().tobytes() == other.read().tobytes()
 
 
-def _check(
+def _checked(
     directory: pathlib.Path, table: tuple[Entry, ...], tensors: Mapping[str, Tensor]
-) -> None:
+) -> dict[str, Tensor]:
+    """The tensors of the table, when all are there and of the right shapes; others are passed over by name."""
     want = {entry.hf_name: entry.hf_shape for entry in table}
     have = {name: tensor.shape for name, tensor in tensors.items()}
-    if want != have:
+    if any(have.get(name) != shape for name, shape in want.items()):
         raise InputError(f"{directory}: {differences(want, have, 'the checkpoint')}")
+    return pass_over(tensors, want, directory, "a T5")
 
 
 def _to_tensor(entry: Entry, parameter: Any, dtype: str | None) -> Tensor:

@@ -70,6 +70,9 @@ def open_t5x(source: str | os.PathLike[str]) -> OpenedModel:
             f"{path}: no t5x model; expected {_PARAMETERS}token_embedder/embedding,"
             f" found {found or 'no arrays'}"
         )
+    for tensor in parameters.values():
+        if tensor.fault:
+            raise InputError(tensor.fault)
     stored = _unscanned(parameters)
     config = _config_of(path, stored)
     wanted = {entry.path: entry.shape for entry in name_table(config)}
