@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import pathlib
 from collections.abc import Sequence
@@ -79,6 +80,13 @@ def with_first_token(vocabulary: Vocabulary, max_length: int) -> ClassifierToken
     return ClassifierTokenizer(tokenizer, max_length)
 
 
+def _is_ours(directory: pathlib.Path) -> bool:
+    """Whether config.json describes a T5 with a head, which transformers does not know."""
+    file = directory / "config.json"
+    fields = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return isinstance(fields, dict) and str(fields.get("model_type")).startswith("t5_")
+
+
 def load_classifier_tokenizer(directory: pathlib.Path, max_length: int) -> ClassifierTokenizer:
     """The tokenizer that lies beside a classifier.
 
@@ -88,8 +96,10 @@ def load_classifier_tokenizer(directory: pathlib.Path, max_length: int) -> Class
     import transformers
 
     try:
+        # A config.json of our own kind is none of transformers', which would warn of it.
+        config = transformers.PretrainedConfig() if _is_ours(directory) else None
         tokenizer = transformers.AutoTokenizer.from_pretrained(
-            str(directory), local_files_only=True
+            str(directory), local_files_only=True, config=config
         )
     except Exception as error:  # the Rust parser raises a bare Exception
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -23,6 +23,7 @@ from t5x_lite.errors import InputError
 from t5x_lite.interop import classifier_config
 from t5x_lite.interop.classifier_names import classifier_name_table
 from t5x_lite.interop.encoder_files import encoder_tensors, is_of_another_task
+from t5x_lite.interop.hf import open_encoder
 from t5x_lite.interop.hub import model_directory
 from t5x_lite.interop.names import Entry
 from t5x_lite.interop.opened import differences
@@ -30,7 +31,7 @@ from t5x_lite.interop.tensors import DTYPES, Tensor, write_safetensors
 from t5x_lite.interop.weight_files import open_weights
 from t5x_lite.interop.wrapped_names import pass_over
 from t5x_lite.models.classifier_init import abstract_module, init_module, text_examples
-from t5x_lite.models.config import Execution, T5Config
+from t5x_lite.models.config import MODEL_TYPES, Execution, T5Config
 from t5x_lite.models.encoder_classifier import EncoderClassifier
 from t5x_lite.models.t5_classifier import T5Classifier
 from t5x_lite.models.t5_scorer import T5Scorer
@@ -98,7 +99,8 @@ def open_classifier(
     """Opens a classifier and checks its files, without reading the weights.
 
     Args:
-      source: a directory, the workdir of a run that left its model there, or a hub id with or without "@revision".
+      source: a directory, the workdir of a run that left its model there, or a hub id with or without "@revision". Of
+        a T5 (with or without a decoder) the encoder is taken.
       dtype: compute type, "float32" or "bfloat16".
       labels: what it shall tell apart. Where its own labels are others, or the file has no head (roberta-base), the
         head is new; None takes the labels of the file.
@@ -109,12 +111,9 @@ def open_classifier(
     """
     directory = model_directory(source, revision)
     fields = _read_json(directory / "config.json")
-    module = _module_of(fields, str(directory / "config.json"), dtype)
-    tensors: Mapping[str, Tensor] = open_weights(directory)
-    if isinstance(module, EncoderClassifier):
-        tensors = encoder_tensors(tensors, module.config.family, directory)
+    module, tensors = _described(directory, fields, dtype)
     keeps_labels = labels is None or module.labels == labels
-    if labels is not None and not keeps_labels:
+    if labels is not None:
         module = _with_labels(module, labels)
     table = name_table_of(module)
     drawn = {}
@@ -142,12 +141,27 @@ def open_classifier(
     return OpenedClassifier(module, directory, bool(drawn), table, own)
 
 
-def _module_of(fields: Mapping[str, Any], where: str, dtype: str) -> Classifier:
-    if fields.get("model_type") not in (T5_KIND, SCORER_KIND):
-        return EncoderClassifier(classifier_config.encoder_config_from_hf(fields, where), dtype)
+def _described(
+    directory: pathlib.Path, fields: Mapping[str, Any], dtype: str
+) -> tuple[Classifier, Mapping[str, Tensor]]:
+    """The classifier, and the tensors of its file under the names of its table."""
+    where, kind = str(directory / "config.json"), fields.get("model_type")
+    execution = Execution(dtype=dtype)
+    if kind in MODEL_TYPES:
+        encoder = open_encoder(directory)
+        names = classifier_config.labels_from_hf(fields)
+        tensors = {path.replace("/", "."): tensor for path, (_, tensor) in encoder.stored.items()}
+        return T5Classifier(encoder.config, names, execution), tensors
+    if kind in (T5_KIND, SCORER_KIND):
+        return _ours(fields, where, execution), open_weights(directory)
+    config = classifier_config.encoder_config_from_hf(fields, where)
+    tensors = encoder_tensors(open_weights(directory), config.family, directory)
+    return EncoderClassifier(config, dtype), tensors
+
+
+def _ours(fields: Mapping[str, Any], where: str, execution: Execution) -> Classifier:
     try:
         config, names = T5Config(**fields["t5"]), tuple(fields["labels"])
-        execution = Execution(dtype=dtype)
         if fields["model_type"] == T5_KIND:
             return T5Classifier(config, names, execution)
         return T5Scorer(config, execution, names, fields["likelihood"])
@@ -212,7 +226,10 @@ def save_classifier(
 
 def _with_labels(module: Classifier, labels: tuple[str, ...]) -> Classifier:
     if isinstance(module, EncoderClassifier):
-        return module.clone(config=dataclasses.replace(module.config, labels=labels))
+        # A head that is trained here tells one label from the others.
+        return module.clone(
+            config=dataclasses.replace(module.config, labels=labels, problem_type="")
+        )
     return module.clone(labels=labels)
 
 

@@ -45,13 +45,23 @@ def unwrapped(
         )
     result: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        bare = _WITHIN.sub("", name)
-        while prefix := next((prefix for prefix in in_front if bare.startswith(prefix)), ""):
-            bare = bare.removeprefix(prefix)
+        bare = bare_name(name, in_front)
         if bare in result:
             raise InputError(f"{directory}: holds two tensors for {bare}, one of them as {name}")
         result[bare] = tensor
     return result
+
+
+def bare_name(name: str, in_front: tuple[str, ...] = _IN_FRONT) -> str:
+    """A tensor's name without those of the wrappers that it was saved in.
+
+    >>> bare_name("module._orig_mod.encoder.block.0.weight")
+    'encoder.block.0.weight'
+    """
+    name = _WITHIN.sub("", name)
+    while prefix := next((prefix for prefix in in_front if name.startswith(prefix)), ""):
+        name = name.removeprefix(prefix)
+    return name
 
 
 def pass_over(

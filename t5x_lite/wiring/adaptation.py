@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -141,7 +140,7 @@ def check_loads(section: ConfigDict) -> AdapterRequest:
     if request.settings is not None:
         raise InputError("config.adapter.method: nothing is trained here; use 'load' or 'none'")
     if request.source:
-        read_config(pathlib.Path(request.source).expanduser())
+        read_config(request.source)
     return request
 
 

@@ -99,13 +99,20 @@ def test_every_format_gives_the_same_parameters(oracle, directory, kind, dtype):
     assert_equal_trees(params, expected)
 
 
-def test_safetensors_come_before_msgpack_before_bin(oracle, directory):
+def test_of_several_files_the_one_that_transformers_reads_is_read(oracle, directory, caplog):
+    """An old flax_model.msgpack stays behind when a repository gets newer weights; transformers reads it on demand."""
     halves = {name: tensor / 2 for name, tensor in oracle.tensors.items()}
     quarters = {name: tensor / 4 for name, tensor in oracle.tensors.items()}
     name = "encoder.final_layer_norm.weight"
-    for kind, tensors in (("bin", quarters), ("msgpack", halves), ("safetensors", oracle.tensors)):
+    for kind, tensors in (("msgpack", quarters), ("bin", halves), ("safetensors", oracle.tensors)):
         write(directory, kind, tensors)
-        np.testing.assert_array_equal(open_weights(directory)[name].read(), tensors[name].numpy())
+        with caplog.at_level("INFO", "t5x_lite"):
+            np.testing.assert_array_equal(
+                open_weights(directory)[name].read(), tensors[name].numpy()
+            )
+    assert (
+        "model.safetensors is read, and pytorch_model.bin, flax_model.msgpack left" in caplog.text
+    )
 
 
 def test_views_of_one_storage_are_read_apart(tmp_path):
