@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -106,11 +107,22 @@ def _lost_bytes(folder: pathlib.Path, settings: TokenizerSettings) -> bool:
 def _auto(folder: pathlib.Path) -> PreTrainedTokenizerBase:
     import transformers
 
-    tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    # A config.json of our own kind is none of transformers', which would warn of it.
+    config = transformers.PretrainedConfig() if _is_ours(folder) else None
+    tokenizer = transformers.AutoTokenizer.from_pretrained(
+        str(folder), local_files_only=True, config=config
+    )
     if getattr(tokenizer, "is_fast", False):
         # transformers 5 forgets it of those in added_tokens.json (CodeT5's sentinels).
         _mark_special(tokenizer.backend_tokenizer, read_settings(folder).every_special)
     return tokenizer
+
+
+def _is_ours(folder: pathlib.Path) -> bool:
+    """Whether config.json describes a T5 with a head, which transformers does not know."""
+    file = folder / "config.json"
+    fields = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return isinstance(fields, dict) and str(fields.get("model_type")).startswith("t5_")
 
 
 def _mark_special(backend: tokenizers.Tokenizer, names: Sequence[str]) -> None:

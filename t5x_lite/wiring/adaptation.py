@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -140,7 +139,7 @@ def check_loads(section: Any) -> None:
       InputError: as said.
     """
     if isinstance(section, SavedAdapter):
-        read_config(pathlib.Path(section.source).expanduser())
+        read_config(section.source)
     elif not isinstance(section, NoAdapter):
         raise InputError("config.adapter.method: nothing is trained here; use 'load' or 'none'")
 

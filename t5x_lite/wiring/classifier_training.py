@@ -26,7 +26,7 @@ from t5x_lite.data.preferences import PairPlan
 from t5x_lite.data.sources import Row
 from t5x_lite.errors import InputError
 from t5x_lite.interop.classifiers import Classifier, open_classifier
-from t5x_lite.interop.hf import open_hf
+from t5x_lite.interop.hf import open_encoder, open_hf
 from t5x_lite.interop.hub import model_directory
 from t5x_lite.models.classifier_init import (
     abstract_module,
@@ -34,7 +34,7 @@ from t5x_lite.models.classifier_init import (
     init_module,
     text_examples,
 )
-from t5x_lite.models.config import T5Config
+from t5x_lite.models.config import MODEL_TYPES, T5Config
 from t5x_lite.models.encoder_classifier import EncoderClassifier
 from t5x_lite.models.sections import RewardModelSettings
 from t5x_lite.models.t5_classifier import T5Classifier
@@ -102,8 +102,8 @@ def load_classifier(
         read: Callable[[Any], Any] = functools.partial(_random, module, config.seed)
         return _placed(module, tokenizer, read, section.param_dtype, mesh)
     directory = model_directory(section.source)
-    if _model_type(directory) == "t5":
-        opened_t5 = open_hf(directory)
+    if _model_type(directory) in MODEL_TYPES:
+        opened_t5 = open_hf(directory) if _kind(config) == SCORER else open_encoder(directory)
         vocabulary = get_vocabulary(config, rows, folder)
         module = _t5_module(config, opened_t5.config, labels)
         read = functools.partial(_from_t5, module, opened_t5, section.param_dtype, config.seed)

@@ -118,7 +118,8 @@ def encoder_of(
       InputError: fields that it does not have, or lacks, or values that it cannot have.
     """
     fields = dict(architecture)
-    _refuse_unknown(fields, EncoderConfig, ("labels", "pad_token_id", "max_positions"))
+    derived = ("labels", "pad_token_id", "max_positions", "problem_type", "model_type")
+    _refuse_unknown(fields, EncoderConfig, derived)
     if fields.get("vocab_size") == 0:
         fields["vocab_size"] = vocabulary.padded_size
     # RoBERTa's first rows stand for no token.

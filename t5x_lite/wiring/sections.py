@@ -73,8 +73,9 @@ class AlgorithmConfig(AdaptedConfig):
 
 
 class GeneratingConfig(Config):
-    """Texts are generated. evaluation: `mbr_candidates` is read."""
+    """Texts are generated. model: `source` is read; evaluation: `mbr_candidates`."""
 
+    model: Any
     evaluation: Any
     generation: Generation
 
