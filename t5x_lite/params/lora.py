@@ -27,6 +27,7 @@ from flax import traverse_util
 
 from t5x_lite.errors import InputError
 from t5x_lite.params.paths import Params, flatten
+from t5x_lite.params.roles import is_kernel, matrix_inputs
 
 LORA_LEAVES = (
     *("lora_a", "lora_b", "lora_magnitude", "lora_scaling", "lora_dropout"),
@@ -85,7 +86,7 @@ class LoraSettings:
         Raises:
           InputError: a pattern that matches no module with a kernel.
         """
-        modules = [path.removesuffix(_KERNEL) for path in flatten(params) if path.endswith(_KERNEL)]
+        modules = [path.removesuffix(_KERNEL) for path in flatten(params) if is_kernel(path)]
         for pattern, _ in self.targets:
             if not any(re.fullmatch(pattern, module) for module in modules):
                 kinds = sorted({re.sub(r"layers_\d+", "layers_{n}", module) for module in modules})
@@ -149,7 +150,8 @@ def split_axes(module: str, shape: tuple) -> tuple[tuple, tuple]:
     >>> split_axes("decoder/layers_0/self_attention/out", (12, 64, 768))
     ((12, 64), (768,))
     """
-    count = len(shape) - 1 if module.endswith("/out") else 1
+    count = matrix_inputs(module + _KERNEL, len(shape))
+    assert count is not None
     return tuple(shape[:count]), tuple(shape[count:])
 
 

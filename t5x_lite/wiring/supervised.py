@@ -20,7 +20,7 @@ from t5x_lite.data.buckets import Shape
 from t5x_lite.data.plan import Keep
 from t5x_lite.data.prefetch import iterate
 from t5x_lite.errors import InputError
-from t5x_lite.optim.optimizers import make_optimizer
+from t5x_lite.optim.optimizers import check_compute_dtype, make_optimizer
 from t5x_lite.optim.schedules import make_schedule
 from t5x_lite.optim.trainable import trainable_part
 from t5x_lite.parallel.own_rows import OwnRows
@@ -61,7 +61,12 @@ def same(state: TrainState) -> TrainState:
 
 
 def optimizer_of(config: ConfigDict) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """The `optimizer` and `schedule` sections, over `train.steps`."""
+    """The `optimizer` and `schedule` sections, over `train.steps`.
+
+    Raises:
+      InputError: settings that contradict each other, or a model that computes in float16.
+    """
+    check_compute_dtype(config.model.dtype)
     schedule = make_schedule(total_steps=config.train.steps, **config.schedule)
     return make_optimizer(schedule=schedule, **config.optimizer), schedule
 

@@ -21,7 +21,7 @@ from t5x_lite.errors import InputError
 from t5x_lite.models.classifier_init import hidden_example, init_module
 from t5x_lite.models.config import T5Config
 from t5x_lite.models.value_head import ValueHead
-from t5x_lite.optim.optimizers import make_optimizer
+from t5x_lite.optim.optimizers import check_compute_dtype, make_optimizer
 from t5x_lite.optim.schedules import make_schedule
 from t5x_lite.optim.trainable import trainable_part
 from t5x_lite.parallel.shardings import (
@@ -78,6 +78,7 @@ def read_algorithm(config: ConfigDict, mesh: Mesh) -> Algorithm:
     Raises:
       InputError: settings that contradict each other, or do not fit the mesh.
     """
+    check_compute_dtype(config.model.dtype)
     section = config.ppo
     names = [field.name for field in dataclasses.fields(PPOSettings)]
     settings = PPOSettings(**{name: section[name] for name in names})
