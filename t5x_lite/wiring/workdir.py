@@ -23,6 +23,11 @@ CONFIG_FILE = "config.json"
 _FREE_SECTIONS = (
     "mesh", "logging", "checkpoint", "generation", "comparison", "published", "judges"
 )  # fmt: skip
+# They shape the report alone.
+_FREE_FIELDS = ("evaluation.samples", "evaluation.bootstrap_samples")
+_STEPS, _SCHEDULE = "train.steps", "schedule.name"
+# Whose rates up to a step do not depend on how many follow.
+_OPEN_SCHEDULES = ("constant", "rsqrt")
 # Its folder holds conversations with any model: each line of the transcript says what it was answered by.
 _CHAT = "chat"
 
@@ -130,13 +135,27 @@ def _resolved(config: ConfigDict) -> dict[str, Any]:
 def _compare(workdir: str, before: dict[str, Any], now: dict[str, Any]) -> None:
     old, new = _flatten(before), _flatten(now)
     differing = [
-        f"config.{name} was {old.get(name)!r}, is {new.get(name)!r}"
+        name
         for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name) and name.split(".")[0] not in _FREE_SECTIONS
+        if old.get(name) != new.get(name)
+        and name.split(".")[0] not in _FREE_SECTIONS
+        and name not in _FREE_FIELDS
     ]
-    if differing:
+    if differing == [_STEPS] and new[_STEPS] > old[_STEPS]:
+        if new.get(_SCHEDULE) in _OPEN_SCHEDULES:
+            return
         raise InputError(
-            f"--workdir {workdir} holds a run of another config ({'; '.join(differing[:4])}"
+            f"--workdir {workdir} holds a run of {old[_STEPS]} steps, now there are {new[_STEPS]}: its schedule"
+            f" {new.get(_SCHEDULE)!r} falls to its end over config.{_STEPS}, and does not go on (one of"
+            f" {', '.join(_OPEN_SCHEDULES)} would); to train its model further, take another folder with"
+            f" --config.model.source={workdir} and a schedule of its own"
+        )
+    if differing:
+        changes = [
+            f"config.{name} was {old.get(name)!r}, is {new.get(name)!r}" for name in differing[:4]
+        ]
+        raise InputError(
+            f"--workdir {workdir} holds a run of another config ({'; '.join(changes)}"
             + (f"; and {len(differing) - 4} more" if len(differing) > 4 else "")
             + "): take another folder, or remove that one"
         )
