@@ -69,6 +69,16 @@ def with_masters(inner: optax.GradientTransformation) -> optax.GradientTransform
     return optax.GradientTransformation(init, update)
 
 
+def masters_in(opt_state: Any) -> int:
+    """How many weights of a (nested) optimizer's state have masters."""
+    found = (
+        node.masters
+        for node in jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, MastersState))
+        if isinstance(node, MastersState)
+    )
+    return sum(leaf.size for tree in found for leaf in jax.tree.leaves(tree))
+
+
 def _master(param: jax.Array) -> Any:
     return optax.MaskedNode() if param.dtype == jnp.float32 else param.astype(jnp.float32)
 

@@ -20,6 +20,7 @@ from t5x_lite.data.buckets import Shape
 from t5x_lite.data.plan import Keep
 from t5x_lite.data.prefetch import iterate
 from t5x_lite.errors import InputError
+from t5x_lite.optim.masters import masters_in
 from t5x_lite.optim.optimizers import check_compute_dtype, make_optimizer
 from t5x_lite.optim.schedules import make_schedule
 from t5x_lite.optim.trainable import trainable_part
@@ -167,6 +168,13 @@ def run_supervised(
             "%s; %d steps; batches (encoder, decoder, rows): %s",
             described, steps, ", ".join(str(tuple(shape)) for shape in batches.shapes),
         )  # fmt: skip
+        if masters := masters_in(abstract.opt_state):
+            log.info(
+                "%s weights are kept in %s: float32 masters of them, in the optimizer's state, are trained; the"
+                " exported model is rounded (model.param_dtype=float32 keeps what they learn below that)",
+                f"{masters:,}",
+                config.model.param_dtype,
+            )
         with MetricsWriter(
             workdir, start_step=start, tensorboard=config.logging.tensorboard
         ) as writer:

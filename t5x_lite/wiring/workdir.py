@@ -25,6 +25,8 @@ _FREE_SECTIONS = (
 )  # fmt: skip
 # They shape the report alone.
 _FREE_FIELDS = ("evaluation.samples", "evaluation.bootstrap_samples")
+# Object stores, by what reads them.
+_STORES = {"gs": "gcsfs", "s3": "s3fs"}
 _STEPS, _SCHEDULE = "train.steps", "schedule.name"
 # Whose rates up to a step do not depend on how many follow.
 _OPEN_SCHEDULES = ("constant", "rsqrt")
@@ -42,6 +44,7 @@ def open_workdir(workdir: str, config: ConfigDict) -> epath.Path:
       InputError: the folder cannot be made or written, or holds a run of another config (the fields that differ are
         named).
     """
+    _check_store(workdir)
     folder = epath.Path(workdir)
     file = folder / CONFIG_FILE
     before = None
@@ -64,6 +67,32 @@ def open_workdir(workdir: str, config: ConfigDict) -> epath.Path:
             _compare(workdir, before, now)
     _check_shared(workdir, folder)
     return folder
+
+
+def _check_store(workdir: str) -> None:
+    """Sees that a remote folder can be reached at all.
+
+    Raises:
+      InputError: a scheme that is not known, what reads it is not installed, or the store refuses (credentials, names).
+    """
+    scheme, separator, _ = workdir.partition("://")
+    if not separator:
+        return
+    if scheme not in _STORES:
+        raise InputError(
+            f"--workdir {workdir}: there is no store {scheme}://; give a local folder, or one of"
+            f" {', '.join(f'{name}://' for name in _STORES)}"
+        )
+    try:
+        epath.Path(workdir).exists()
+    except ImportError as error:
+        raise InputError(
+            f"--workdir {workdir}: {scheme}:// needs {_STORES[scheme]}, which is not installed ({error}): pip install"
+            f" {'t5x-lite[gcs]' if scheme == 'gs' else _STORES[scheme]}"
+        ) from error
+    except Exception as error:  # each client has exceptions of its own
+        reason = str(error).split("\n")[0] or type(error).__name__
+        raise InputError(f"--workdir {workdir}: cannot be reached ({reason})") from error
 
 
 def _check_shared(workdir: str, folder: epath.Path) -> None:

@@ -134,9 +134,8 @@ def test_a_local_folder_stands_for_itself(tmp_path):
         assert local == tmp_path / "model"
 
 
-def test_a_remote_folder_is_written_at_the_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(workdir, "_is_remote", lambda folder: True)
-    remote = epath.Path(tmp_path) / "tokenizer"
+def test_a_remote_folder_is_written_at_the_end(bucket):
+    remote = epath.Path(bucket) / "tokenizer"
     with local_copy(remote, with_files=True) as local:
         assert isinstance(local, pathlib.Path) and not list(local.iterdir())
         (local / "a").write_bytes(b"1")
