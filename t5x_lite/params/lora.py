@@ -157,7 +157,10 @@ def split_axes(module: str, shape: tuple) -> tuple[tuple, tuple]:
 
 def delta(adapted: Adapted) -> jax.Array:
     """What the adapter adds to the kernel (DoRA: before its norms are set), float32 [*inputs, *outputs]."""
-    product = jnp.tensordot(adapted["lora_a"], adapted["lora_b"], axes=1)
+    # Exact on every device: what is merged, and DoRA's norms, should be what the adapter holds.
+    product = jnp.tensordot(
+        adapted["lora_a"], adapted["lora_b"], axes=1, precision=jax.lax.Precision.HIGHEST
+    )
     return product * adapted["lora_scaling"]
 
 
