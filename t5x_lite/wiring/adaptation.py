@@ -91,7 +91,11 @@ def check_adaptation(config: ConfigDict) -> None:
     """
     resolve_rules(config.train.trainable, _WHERE)
     request = request_of(config.adapter.to_dict(), "config.adapter")
-    soft_prompt = isinstance(request.settings, SoftPromptSettings)
+    _check_pack(config, request.settings)
+
+
+def _check_pack(config: ConfigDict, settings: AdapterSettings | None) -> None:
+    soft_prompt = isinstance(settings, SoftPromptSettings)
     if soft_prompt and "pack" in config.batch and config.batch.pack:  # not every task can pack
         raise InputError(
             "config.batch.pack: a soft prompt stands before a row, and packed rows hold several examples; set it to"
@@ -112,6 +116,7 @@ def adaptation_of(config: ConfigDict, loaded: Loaded, mesh: Mesh) -> Adaptation:
         saved = load_adapter(source, loaded.model.config, None)
         settings = saved.settings
         begin = saved.tree
+        _check_pack(config, settings)
     adapters: Params = {}
     if settings is not None:
         adapters = _place(settings, begin, loaded, mesh)
