@@ -17,6 +17,7 @@ from t5x_lite.models.axes import constrain, named
 from t5x_lite.models.encoder_config import EncoderConfig
 from t5x_lite.models.layers import drop
 from t5x_lite.models.masks import attention_mask, segment_ids_from_tokens
+from t5x_lite.models.precision import precision_for
 
 _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": lambda x: nn.gelu(x, approximate=False),
@@ -44,7 +45,12 @@ class Dense(nn.Module):
             named(nn.initializers.zeros_init(), *self.kernel_axes[self.contracted :]),
             self.kernel_shape[self.contracted :],
         )
-        y = jnp.tensordot(x.astype(self.dtype), kernel.astype(self.dtype), axes=self.contracted)
+        y = jnp.tensordot(
+            x.astype(self.dtype),
+            kernel.astype(self.dtype),
+            axes=self.contracted,
+            precision=precision_for(self.dtype),
+        )
         return y + jnp.expand_dims(bias.astype(self.dtype), tuple(range(y.ndim - bias.ndim)))
 
 

@@ -39,6 +39,7 @@ from t5x_lite.models.encoder_classifier import EncoderClassifier
 from t5x_lite.models.sections import RewardModelSettings
 from t5x_lite.models.t5_classifier import T5Classifier
 from t5x_lite.models.t5_scorer import T5Scorer
+from t5x_lite.optim.optimizers import check_compute_dtype
 from t5x_lite.parallel.own_rows import OwnRows
 from t5x_lite.parallel.shardings import param_shardings, put_batch, row_multiple, with_shardings
 from t5x_lite.params.overview import count
@@ -80,9 +81,10 @@ def load_classifier(
     classifier with other labels, or an encoder without a head (roberta-base), gets a new head.
 
     Raises:
-      InputError: no such model, or one that fits neither tokenizer nor mesh.
+      InputError: no such model, one that fits neither tokenizer nor mesh, or one that computes in float16.
     """
     section, data = config.model, config.data
+    check_compute_dtype(section.dtype)
     module: Classifier
     if section.source == RANDOM:
         if config.tokenizer.source == OF_THE_MODEL:
@@ -247,7 +249,16 @@ def _placed(
 ) -> LoadedClassifier:
     shapes, axes = abstract_module(module, *text_examples(module))
     abstract = with_shardings(shapes, param_shardings(shapes, axes, mesh), dtype)
-    return LoadedClassifier(module, tokenizer, abstract, lambda: read(shardings_of(abstract)))
+
+    def make() -> Any:
+        # New weights and new heads are drawn in float32.
+        return jax.tree.map(
+            lambda leaf, wanted: leaf if leaf.dtype == wanted.dtype else leaf.astype(wanted.dtype),
+            read(shardings_of(abstract)),
+            abstract,
+        )
+
+    return LoadedClassifier(module, tokenizer, abstract, make)
 
 
 def _random(module: Classifier, seed: int, shardings: Any) -> Any:
