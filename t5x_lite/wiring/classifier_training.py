@@ -36,12 +36,20 @@ from t5x_lite.models.classifier_init import (
 )
 from t5x_lite.models.config import MODEL_TYPES, T5Config
 from t5x_lite.models.encoder_classifier import EncoderClassifier
+from t5x_lite.models.init import abstract_params, logical_axes
 from t5x_lite.models.sections import RewardModelSettings
+from t5x_lite.models.t5 import T5
 from t5x_lite.models.t5_classifier import T5Classifier
 from t5x_lite.models.t5_scorer import T5Scorer
 from t5x_lite.optim.optimizers import check_compute_dtype
 from t5x_lite.parallel.own_rows import OwnRows
-from t5x_lite.parallel.shardings import param_shardings, put_batch, row_multiple, with_shardings
+from t5x_lite.parallel.shardings import (
+    fitting_shardings,
+    param_shardings,
+    put_batch,
+    row_multiple,
+    with_shardings,
+)
 from t5x_lite.params.overview import count
 from t5x_lite.train.classifier_step import Judgement, judgement_sums, make_classifier_step
 from t5x_lite.train.state import TrainState
@@ -282,7 +290,10 @@ def _t5_module(config: ClassifierConfig, t5: T5Config, labels: tuple[str, ...]) 
 
 def _from_t5(module: Classifier, opened: Any, dtype: str, seed: int, shardings: Any) -> Any:
     """What the model shares with a T5 (its encoder, or all of it) as it is there, and a new head."""
-    params = opened.read(dtype)
+    # Into its shards: whole, a large one fits no device.
+    t5 = T5(opened.config, Execution())
+    mesh = jax.tree.leaves(shardings)[0].mesh
+    params = opened.read(dtype, fitting_shardings(abstract_params(t5), logical_axes(t5), mesh))
     fresh = init_jitted(module, jax.random.key(seed), *text_examples(module))
     return jax.device_put({name: params.get(name, fresh[name]) for name in fresh}, shardings)
 

@@ -92,7 +92,14 @@ def test_a_kernels_inputs_are_what_its_axes_say(name):
 def test_muon_takes_every_kernel_of_the_layers_and_nothing_else(name):
     shapes, leaves = tree_of(name)
     section = OptimizerSettings(
-        "muon", b1=0.9, b2=0.98, eps=1e-8, weight_decay=0.0, no_weight_decay=(), clip_norm=0.0, rate_multipliers=()
+        "muon",
+        b1=0.9,
+        b2=0.98,
+        eps=1e-8,
+        weight_decay=0.0,
+        no_weight_decay=(),
+        clip_norm=0.0,
+        rate_multipliers=(),
     )
     optimizer = make_optimizer(section, lambda step: 0.1)
     state = flatten(jax.eval_shape(optimizer.init, shapes))

@@ -10,6 +10,7 @@ from safetensors.flax import load_file
 
 from t5x_lite.config import load_config
 from t5x_lite.errors import InputError
+from t5x_lite.interop import opened
 from t5x_lite.interop.hf import load_hf
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.params.paths import flatten
@@ -67,14 +68,30 @@ def test_a_classifier_is_kept_in_bfloat16_and_goes_on(tmp_path):
     assert json.loads(report)["classification"] == json.loads(again)["classification"]
 
 
-def test_a_reward_model_from_a_t5_has_a_new_head_of_the_same_type(tmp_path):
-    changes = {"model.source": "nano", "tokenizer.source": "model"}
+def test_a_reward_model_from_a_t5_is_read_into_its_shards_with_a_new_head(tmp_path, monkeypatch):
+    """Of the same type. No tensor of the T5 lies whole on a device on the way."""
+    read, largest = opened.OpenedModel.read, []
+
+    def reading(self, dtype, shardings=None):
+        params = read(self, dtype, shardings)
+        kernels = [leaf for leaf in jax.tree.leaves(params) if leaf.ndim > 1 and leaf.shape[0] > 64]
+        largest.extend(leaf.addressable_shards[0].data.size / leaf.size for leaf in kernels)
+        return params
+
+    monkeypatch.setattr(opened.OpenedModel, "read", reading)
+    changes = {
+        "model.source": "nano",
+        "tokenizer.source": "model",
+        "mesh.data": "1",
+        "mesh.fsdp": "8",
+    }
     config = load_config("reward.py:runlocal", BFLOAT16 | changes)
     mesh = make_mesh(config.mesh.to_dict())
     with on_mesh(mesh):
         loaded = load_classifier(config, ("reward",), [], mesh, epath.Path(tmp_path))
         params = loaded.make()
     assert types_of(loaded.abstract) == types_of(params) == {"bfloat16"}
+    assert largest and max(largest) == 1 / 8
 
 
 def test_nothing_is_trained_in_float16(tiny_config, tmp_path):
