@@ -34,7 +34,7 @@ from t5x_lite.models.classifier_init import (
     init_module,
     text_examples,
 )
-from t5x_lite.models.config import MODEL_TYPES, T5Config
+from t5x_lite.models.config import MODEL_TYPES, Execution, T5Config
 from t5x_lite.models.encoder_classifier import EncoderClassifier
 from t5x_lite.models.init import abstract_params, logical_axes
 from t5x_lite.models.sections import RewardModelSettings
