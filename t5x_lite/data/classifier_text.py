@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import json
 import os
 import pathlib
 from collections.abc import Sequence
@@ -18,18 +20,33 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 FIRST_TOKEN = "[CLS]"
+# Beside a classifier of ours: how it was trained to read, a JSON object of `Reading`.
+READING_FILE = "reading.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How a classifier was trained to read: at most so many tokens (0: not known), and, of a reward model, texts made
+    by a template ("": not known, or plain texts).
+    """
+
+    max_length: int = 0
+    template: str = ""
 
 
 class ClassifierTokenizer:
     """Text -> token ids with special tokens (RoBERTa's `<s> ... </s>`, T5's `... </s>`), at most `max_length`.
 
     The tokenizer may be shared: none of its settings is changed.
+
+    template: that the texts of its reward model are made by; saved along with the length.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int):
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int, template: str = ""):
         self.tokenizer = tokenizer
         self.max_length = max_length
         self._head, self._tail = wrapping(tokenizer)
+        self.template = template
         self._told: set[str] = set()
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
@@ -74,8 +91,30 @@ class ClassifierTokenizer:
             log.warning("classifier: " + message, *values)
 
     def save(self, directory: str | os.PathLike[str]) -> None:
-        """Writes the tokenizer's files."""
+        """Writes the tokenizer's files, and how its classifier reads (`read_reading`)."""
         save_tokenizer(self.tokenizer, directory)
+        reading = dataclasses.asdict(Reading(self.max_length, self.template))
+        text = json.dumps(reading, indent=2, ensure_ascii=False) + "\n"
+        (pathlib.Path(directory) / READING_FILE).write_text(text, encoding="utf-8")
+
+
+def read_reading(directory: pathlib.Path) -> Reading:
+    """How the classifier of a directory was trained to read; of one that is not ours nothing is known.
+
+    Raises:
+      InputError: the file is there and is none.
+    """
+    file = directory / READING_FILE
+    if not file.is_file():
+        return Reading()
+    try:
+        reading = Reading(**json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{file}: expected max_length and template ({error})") from error
+    good = isinstance(reading.max_length, int) and isinstance(reading.template, str)
+    if not good or reading.max_length < 0:
+        raise InputError(f"{file}: expected a max_length >= 0 and a template, found {reading}")
+    return reading
 
 
 def of_vocabulary(vocabulary: Vocabulary, max_length: int) -> ClassifierTokenizer:

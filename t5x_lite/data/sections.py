@@ -19,7 +19,8 @@ from t5x_lite.sections import (
 
 Truncation = Annotated[
     Literal["error", "end", "middle", "oldest_turns"],
-    "What becomes of a text that is too long: refused, or where it is cut (oldest_turns: the first lines go).",
+    "What becomes of a text that is too long: refused, or where it is cut (oldest_turns: the first lines of a"
+    " conversation go, the end of a text without speakers).",
 ]
 Target = Annotated[
     Literal["spans", "text"],
@@ -50,15 +51,22 @@ class RowsSettings(Section):
 
     source: Annotated[
         Name,
-        "'bundled:NAME', a Hugging Face data set, or a local JSONL, CSV or Parquet file; some tasks know more words.",
+        "'bundled' or 'bundled/NAME'; a file, folder or pattern of tables (JSON lines, JSON, CSV, TSV, Parquet); or a"
+        " data set of the hub, 'id:configuration@revision'; some tasks know more words.",
     ]
-    split: Annotated[str, "The split of a data set; '' for a file that has none."]
+    split: Annotated[
+        str,
+        "The split of a data set; of files the rows whose column 'split' says so, all without such a column; '': all.",
+    ]
     columns: Annotated[
         Mapping[str, str],
         Expected("a mapping of template fields to column names"),
-        "Which column each field of the templates is.",
+        "Which column each field of the templates is ('translation.en' of a nested one); 'group': what was drawn"
+        " together.",
     ]
-    id_column: Annotated[str, "The column that names a row; '': rows are numbered."]
+    id_column: Annotated[
+        str, "The column that names a row; '': rows are numbered, as where there is no column 'id'."
+    ]
     exclude: Annotated[str, "A file of rows that are left out; '': none."]
     limit: Annotated[CountOrNone, "The first so many rows; 0: all."]
 

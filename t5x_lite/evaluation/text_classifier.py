@@ -11,7 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from t5x_lite.data.classifier_text import ClassifierTokenizer, load_classifier_tokenizer
+from t5x_lite.data.classifier_text import (
+    ClassifierTokenizer,
+    load_classifier_tokenizer,
+    read_reading,
+)
 from t5x_lite.data.kept_responses import render_kept
 from t5x_lite.data.preferences import prompt_template
 from t5x_lite.errors import InputError
@@ -138,6 +142,8 @@ def load_text_classifier(
 ) -> TextClassifier:
     """A classifier of a directory, a finished run or a hub id, with its tokenizer.
 
+    A text has at most as many tokens as in its training, where that is known (`data.classifier_text.Reading`).
+
     mesh: what the weights are laid over, by the table of rules; None: the first device.
 
     Raises:
@@ -146,7 +152,12 @@ def load_text_classifier(
     opened = open_classifier(source, dtype)
     module = opened.module
     longest = module.config.max_length if isinstance(module, EncoderClassifier) else _T5_MAX_LENGTH
+    reading = read_reading(opened.directory)
+    if reading.max_length:
+        most = longest if isinstance(module, EncoderClassifier) else reading.max_length
+        longest = min(most, reading.max_length)
     tokenizer = load_classifier_tokenizer(opened.directory, longest)
+    tokenizer.template = reading.template
     shardings = None
     if mesh is not None:
         shardings = fitting_shardings(*abstract_module(module, *text_examples(module)), mesh)

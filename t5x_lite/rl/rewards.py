@@ -14,11 +14,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from t5x_lite.console import log
 from t5x_lite.data.sources import Row
+from t5x_lite.data.templates import find_template
 from t5x_lite.errors import InputError
 from t5x_lite.evaluation.text_classifier import TextClassifier
 from t5x_lite.parallel.sharing import share_out
-from t5x_lite.rl.sections import FunctionRewardSettings, RewardSettings
+from t5x_lite.rl.sections import OF_THE_MODEL, FunctionRewardSettings, RewardSettings
 
 
 class Reward(Protocol):
@@ -129,10 +131,34 @@ def make_rewards(
         else:
             classifier = load(section.source)
             classifier.index(section.label)
-            classifier.render(section.text, [])
-            reward = ClassifierReward(classifier, section.label, section.output, section.text)
+            text = template_for(classifier, section.text, f"{where}.{name}.text")
+            classifier.render(text, [])
+            reward = ClassifierReward(classifier, section.label, section.output, text)
         parts[name] = (section.weight, reward)
     return WeightedSum(parts)
+
+
+def template_for(classifier: TextClassifier, text: str, where: str) -> str:
+    """The template of what a classifier is given; "model" is the one that it was trained with. Another one than that
+    is warned of: a reward model says little of texts that are made otherwise.
+
+    Raises:
+      InputError: "model", of a classifier that was saved without a template.
+    """
+    own = classifier.tokenizer.template
+    if text == OF_THE_MODEL:
+        if not own:
+            raise InputError(
+                f"{where}: {OF_THE_MODEL!r} is the template that a reward model was trained with, and none was saved"
+                " with this one; write it here"
+            )
+        return own
+    if own and find_template(text).text != find_template(own).text:
+        log.warning(
+            "%s is %r, but the model was trained with %r; give that one, or %r",
+            *(where, text, own, OF_THE_MODEL),
+        )
+    return text
 
 
 def find_function(name: str, where: str) -> Callable[..., Any]:

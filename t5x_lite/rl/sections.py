@@ -22,6 +22,9 @@ from t5x_lite.sections import (
     Share,
 )
 
+# The `text` of a classifier that is the template which it was trained with.
+OF_THE_MODEL = "model"
+
 
 class PPOSettings(Section, name="ppo"):
     """The numbers of the algorithm."""
@@ -140,7 +143,10 @@ class JudgeSettings(Section):
 
     source: Annotated[Name, "A classifier: a directory, a hub id, or 'train:CONFIG.py'."]
     label: Annotated[Name, "Its label whose probability counts."]
-    text: Annotated[Name, "A template of what it reads: {response}, {prompt}, the row's fields."]
+    text: Annotated[
+        Name,
+        "A template of what it reads: {response}, {prompt}, the row's fields; 'model': the one it was trained with.",
+    ]
 
 
 class ProbesSettings(Section):
@@ -170,11 +176,15 @@ class ClassifierRewardSettings(Section):
     label: Annotated[Name, "Which of its outputs."]
     output: Annotated[Literal["logit", "probability"], "As it is, or after the softmax."]
     text: Annotated[
-        Name, "A template of what it reads: {response}, {raw_response}, {prompt}, the row's fields."
+        Name,
+        "A template of what it reads: {response}, {raw_response}, {prompt}, the row's fields; 'model': the one it was"
+        " trained with.",
     ]
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.text == OF_THE_MODEL:
+            return
         if not {"response", "raw_response"} & set(find_template(self.text).fields):
             raise InputError(f"text: {self.text!r} has no {{response}}")
 

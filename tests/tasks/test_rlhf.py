@@ -2,11 +2,14 @@
 
 import dataclasses
 import json
+import logging
+import shutil
 
 import numpy as np
 import pytest
 
 from t5x_lite.config import load_config
+from t5x_lite.data.classifier_text import READING_FILE
 from t5x_lite.errors import InputError
 from t5x_lite.evaluation.intervals import Bootstrap
 from t5x_lite.evaluation.preferences import preference_scores
@@ -33,6 +36,11 @@ class WithRewards:
 
 def rewards_of(values):
     return read(WithRewards, {"rewards": values}).rewards
+
+
+def reward_of(folder, text):
+    section = {"kind": "classifier", "weight": 1.0, "source": str(folder), "label": "score"}
+    return rewards_of({"score": section | {"output": "logit", "text": text}})
 
 
 LENGTH = {
@@ -77,9 +85,10 @@ ENCODER = {"model.kind": "encoder", "data.template": "{response}\n{dialogue}"}
 def trained_reward(request, tmp_path_factory):
     """A reward model of prompt and response, and one of a single text."""
     folder = tmp_path_factory.mktemp("reward") / request.param
+    # Shorter than most texts: the scores of the run and those of the loaded model are cut alike.
     changes = {
         "train.steps": "6", "evaluation.every_steps": "6", "data.train.limit": "40",
-        "data.max_length": "512",  # what a loaded model reads, so that no score differs by a cut
+        "data.max_length": "64",
     }  # fmt: skip
     if request.param == "encoder":
         changes |= ENCODER
@@ -92,7 +101,7 @@ def test_a_reward_model_reports_and_loads(trained_reward):
     config, folder = trained_reward
     report = json.loads((folder / "report.json").read_text())
     scores = report["preferences"]
-    assert 0 <= scores["accuracy"] <= 1
+    assert report["training"]["last loss"] < report["training"]["first loss"]
     kinds = {line["kind"]: line for line in report["accuracy by kind"]}
     assert set(kinds) <= {"decision", "person", "fact", "rude", "copy"}
     assert sum(line["pairs"] for line in kinds.values()) == scores["pairs"]
@@ -106,6 +115,33 @@ def test_a_reward_model_reports_and_loads(trained_reward):
             (text,) = loaded.render(config.data.template, [{**sample, "response": sample[name]}])
             score = loaded.logits([text])[0, 0]
             assert score == pytest.approx(sample[f"score of {name}"], abs=1e-4)
+
+
+def test_length_and_template_travel_with_a_reward_model(trained_reward, caplog):
+    config, folder = trained_reward
+    loaded = load_text_classifier(folder)
+    assert loaded.tokenizer.max_length == 64 == config.data.max_length
+    assert loaded.tokenizer.template == config.data.template
+    with caplog.at_level(logging.WARNING, logger="t5x_lite"):
+        total = make_rewards(reward_of(folder, "model"), load_text_classifier, "config.rewards")
+        assert not [record for record in caplog.records if record.name == "t5x_lite"]
+        (_, part) = total.parts["score"]
+        assert part.text == config.data.template
+        other = "Please judge.\n{dialogue} {response}"
+        make_rewards(reward_of(folder, other), load_text_classifier, "config.rewards")
+    (record,) = [record for record in caplog.records if record.name == "t5x_lite"]
+    assert record.getMessage().startswith("config.rewards.score.text is 'Please judge.")
+    # One that was saved without them, or that is not ours, is read as before.
+    bare = folder.parent / f"bare_{folder.name}"
+    shutil.copytree(folder / "model", bare, dirs_exist_ok=True)
+    (bare / READING_FILE).unlink()
+    assert load_text_classifier(bare).tokenizer.max_length == 512
+    with pytest.raises(InputError, match="config.rewards.score.text: 'model' is the template"):
+        make_rewards(reward_of(bare, "model"), load_text_classifier, "config.rewards")
+    for broken in ("{", "[1]", '{"max_length": "x", "template": ""}', '{"max_length": -1}'):
+        (bare / READING_FILE).write_text(broken)
+        with pytest.raises(InputError, match="reading.json: expected"):
+            load_text_classifier(bare)
 
 
 def test_a_reward_model_is_centred_on_the_training_pairs(trained_reward):

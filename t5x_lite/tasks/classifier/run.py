@@ -9,7 +9,7 @@ import numpy as np
 
 from t5x_lite.console import log
 from t5x_lite.data.features import Examples, Ragged
-from t5x_lite.data.sources import Row
+from t5x_lite.data.sources import Row, warn_of_shared_rows
 from t5x_lite.errors import InputError
 from t5x_lite.evaluation.classification import auc, calibration
 from t5x_lite.evaluation.text_classifier import TextClassifier
@@ -28,7 +28,7 @@ from t5x_lite.wiring.classifier_training import (
     put_rows,
     train_classifier,
 )
-from t5x_lite.wiring.holdout import read_with_holdout
+from t5x_lite.wiring.holdout import group_fields, read_with_holdout
 from t5x_lite.wiring.text import read_rows
 from t5x_lite.wiring.workdir import claim_workdir, local_copy, open_workdir
 
@@ -49,6 +49,7 @@ def run(config: Config, workdir: str) -> None:
     sets = {"evaluation": evaluation_rows}
     if config.data.transfer.source != NONE:
         sets["transfer"] = read_rows(config.data.transfer)
+        warn_of_shared_rows(sets["transfer"], train_rows, group_fields(config.data))
     targets = {
         name: label_numbers(rows, values, labels, name)
         for name, rows in {"train": train_rows, **sets}.items()

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from t5x_lite.console import log
 from t5x_lite.data.sources import Row
 from t5x_lite.evaluation.text_classifier import TextClassifier, load_text_classifier
-from t5x_lite.rl.rewards import ClassifierReward, Reward, WeightedSum
+from t5x_lite.rl.rewards import ClassifierReward, Reward, WeightedSum, template_for
 from t5x_lite.rl.sections import ClassifierRewardSettings, JudgeSettings
 from t5x_lite.tasks.ppo.sections import Config
 from t5x_lite.wiring.classifier_training import put_rows
@@ -55,15 +55,18 @@ class Classifiers:
         return self._opened[source]
 
 
-def make_judge(section: JudgeSettings, classifiers: Classifiers) -> ClassifierReward:
+def make_judge(
+    section: JudgeSettings, classifiers: Classifiers, where: str = "config.toxicity"
+) -> ClassifierReward:
     """(rows, responses) -> p(toxic), of the section `toxicity` or one of `judges`.
 
     Raises:
-      InputError: the classifier has no such label.
+      InputError: the classifier has no such label, or no template of its own where that is asked for.
     """
     judge = classifiers.load(section.source)
     judge.index(section.label)
-    return ClassifierReward(judge, section.label, "probability", section.text)
+    text = template_for(judge, section.text, f"{where}.text")
+    return ClassifierReward(judge, section.label, "probability", text)
 
 
 def probe(

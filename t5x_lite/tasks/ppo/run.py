@@ -182,7 +182,10 @@ def _judges(config: Config, folder: epath.Path, mesh: Mesh) -> tuple[WeightedSum
     return (
         reward,
         toxicity,
-        {name: make_judge(section, classifiers) for name, section in config.judges.items()},
+        {
+            name: make_judge(section, classifiers, f"config.judges.{name}")
+            for name, section in config.judges.items()
+        },
     )
 
 

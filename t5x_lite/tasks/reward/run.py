@@ -71,6 +71,7 @@ def run(config: Config, workdir: str) -> None:
             else (pair_examples(rows, template, loaded.tokenizer),)
             for rows in (train_rows, evaluation_rows)
         )
+        loaded.tokenizer.template = template  # saved with the model
         claim_workdir(folder, config)
         evaluate = make_evaluate(config, loaded.module, held_out, mesh)
         state = train_classifier(config, loaded, train, evaluate, mesh, folder)
