@@ -240,6 +240,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "prompts": 32,
                 "samples_per_prompt": 1,
                 "minibatch_size": 16,
+                "accumulation": 1,
                 "epochs": 2,
                 "advantage": "gae",
                 "gamma": 1.0,

@@ -163,6 +163,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "prompts": 8 if tiny else 128,
                 "samples_per_prompt": 1,
                 "minibatch_size": 8 if tiny else parts if of_ppo else 64,
+                "accumulation": 1,
                 "epochs": 2,
                 "advantage": "gae",
                 "gamma": 1.0,

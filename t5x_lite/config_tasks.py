@@ -209,6 +209,7 @@ PPO: Mapping[str, Any] = {
     "prompts": whole(1),  # a step; times samples_per_prompt = responses
     "samples_per_prompt": whole(1),
     "minibatch_size": whole(1),
+    "accumulation": whole(1),  # slices of a minibatch
     "epochs": whole(1),
     "advantage": one_of("gae", "rloo", "grpo"),
     "gamma": number(0.0, 1.0),

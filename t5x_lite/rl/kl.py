@@ -54,7 +54,9 @@ class KLController:
         if self.kind == "adaptive" and min(self.target, self.horizon) <= 0:
             raise InputError("ppo.kl_target and ppo.kl_horizon must be above 0 (adaptive control)")
 
-    def next(self, coefficient: jax.Array, kl: jax.Array, sequences: int) -> jax.Array:
+    def next(
+        self, coefficient: jax.Array, kl: jax.Array, sequences: jax.typing.ArrayLike
+    ) -> jax.Array:
         """The coefficient of the next step, after a step of `sequences` with a mean of `kl` nats each."""
         if self.kind == "fixed":
             return coefficient

@@ -23,6 +23,8 @@ CONFIG_FILE = "config.json"
 _FREE_SECTIONS = (
     "mesh", "logging", "checkpoint", "generation", "comparison", "published", "judges"
 )  # fmt: skip
+# What is not free in some tasks: the rollouts of PPO are drawn by these settings.
+_BOUND_SECTIONS = {"ppo": ("generation",)}
 # Its folder holds conversations with any model: each line of the transcript says what it was answered by.
 _CHAT = "chat"
 
@@ -129,10 +131,12 @@ def _resolved(config: ConfigDict) -> dict[str, Any]:
 
 def _compare(workdir: str, before: dict[str, Any], now: dict[str, Any]) -> None:
     old, new = _flatten(before), _flatten(now)
+    bound = _BOUND_SECTIONS.get(str(now.get("task")), ())
+    free = [name for name in _FREE_SECTIONS if name not in bound]
     differing = [
         f"config.{name} was {old.get(name)!r}, is {new.get(name)!r}"
         for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name) and name.split(".")[0] not in _FREE_SECTIONS
+        if old.get(name) != new.get(name) and name.split(".")[0] not in free
     ]
     if differing:
         raise InputError(

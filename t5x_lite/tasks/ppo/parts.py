@@ -34,7 +34,6 @@ from t5x_lite.parallel.shardings import (
 )
 from t5x_lite.params.adapters import request_of, variables
 from t5x_lite.params.gather import whole as on_host
-from t5x_lite.params.lora import merge
 from t5x_lite.params.partition import TRAINABLE, join
 from t5x_lite.params.soft_prompts import SoftPromptSettings
 from t5x_lite.rl.kl import KLController
@@ -108,10 +107,15 @@ def read_algorithm(config: ConfigDict, mesh: Mesh) -> Algorithm:
             " step (prompts x samples_per_prompt)"
         )
     multiple = row_multiple(mesh)
-    for name, rows in (("prompts", section.prompts), ("minibatch_size", settings.minibatch_size)):
+    slices = settings.minibatch_size / settings.accumulation
+    for name, rows in (
+        ("prompts", section.prompts),
+        ("minibatch_size", settings.minibatch_size),
+        ("minibatch_size / accumulation", slices),
+    ):
         if rows % multiple:
             raise InputError(
-                f"config.ppo.{name} = {rows} is no multiple of the {multiple} devices that share a batch"
+                f"config.ppo.{name} = {rows:g} is no multiple of the {multiple} devices that share a batch"
             )
     updates = section.steps * settings.epochs * responses // settings.minibatch_size
     schedule = make_schedule(total_steps=updates, **config.schedule)
@@ -132,25 +136,33 @@ def check_rollout(config: ConfigDict) -> GenerationSettings:
     Raises:
       InputError: it does not sample, or lengths that contradict each other.
     """
+    given = {name: v for name, v in config.generation.to_dict().items() if v is not None}
+    for name in ("max_new_tokens", "max_length"):
+        if name in given:
+            raise InputError(
+                f"config.generation.{name}: config.rollout.length says how long a response may be; leave it out"
+            )
+    length, bounds = config.rollout.length, tuple(config.rollout.length_range)
+    longest = bounds[1] - 1 if bounds else 0
+    if longest > length:
+        raise InputError(
+            f"config.rollout.length_range goes up to {longest} tokens, config.rollout.length is {length}"
+        )
+    least = given.get("min_new_tokens", given.get("min_length", 1) - 1)
+    if least > (shortest := bounds[0] if bounds else length):
+        raise InputError(
+            f"config.generation: at least {least} new tokens asked for, but a response may have {shortest} at most"
+            " (config.rollout)"
+        )
     settings = GenerationSettings.from_mapping(
-        config.generation.to_dict(), where="config.generation"
+        given | {"max_new_tokens": length}, where="config.generation"
     )
     if not settings.do_sample or settings.num_beams > 1 or settings.num_return_sequences > 1:
         raise InputError(
             "config.generation: a rollout samples one response at a time; set do_sample to True, without num_beams or"
             " num_return_sequences (config.ppo.samples_per_prompt says how many)"
         )
-    longest = config.rollout.length_range[1] - 1 if config.rollout.length_range else 0
-    if longest > config.rollout.length:
-        raise InputError(
-            f"config.rollout.length_range goes up to {longest} tokens, config.rollout.length is {config.rollout.length}"
-        )
-    return settings.updated(
-        {
-            "max_new_tokens": config.rollout.length,
-            "num_return_sequences": config.ppo.samples_per_prompt,
-        }
-    )
+    return settings.updated({"num_return_sequences": config.ppo.samples_per_prompt})
 
 
 def check_policy(config: ConfigDict) -> None:
@@ -287,7 +299,7 @@ def make_roller(
     ids = model.config
     return Roller(
         Generator(model.config, model.execution),
-        make_resharding(merge, shardings_of(params)),
+        make_resharding(shardings_of(params)),
         make_scorer(parts.policy),
         settings,
         Layout(
