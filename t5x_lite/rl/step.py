@@ -22,7 +22,7 @@ from t5x_lite.rl.losses import (
     variances,
 )
 from t5x_lite.rl.masked import counted_rows, masked_mean, masked_sum, whiten
-from t5x_lite.train.update import accumulated, apply_gradients, at_update, rate_of
+from t5x_lite.train.update import accumulated, apply_gradients, at_update
 
 Tree = Any
 # (trainable, frozen, inputs, dropout rng or None) -> what the policy says of the responses in `inputs`
@@ -81,11 +81,9 @@ def make_ppo_step(
     (`target_kl`) ends the step. The schedule goes by the minibatches that there are, not by those that were applied, so
     that it ends with the run.
 
-    statistics: float32 scalars, ppo/* as means over the tokens of the minibatches that were visited; beside them
-      ppo/learning_rate (of the first minibatch), ppo/grad_norm, ppo/minibatches (those that changed the state),
-      ppo/skipped (not finite), ppo/early_stop (0 or 1).
-    details: [batch, length] each: advantages (whitened over the batch where that is asked), returns,
-      non_score_rewards.
+    statistics: float32 scalars, ppo/* as means over the tokens of the minibatches that were visited; with
+      ppo/learning_rate (of the first minibatch), ppo/minibatches (those applied), ppo/skipped, ppo/early_stop (0 or 1).
+    details: [batch, length] each: advantages (whitened over the batch if so asked), returns, non_score_rewards.
     """
 
     def ppo_step(
@@ -120,18 +118,12 @@ def make_ppo_step(
 
         carry = _Carry(state.trainable, state.opt_state, jnp.zeros((), bool))
         carry, visits = jax.lax.scan(visit, carry, (jnp.arange(len(order)), order))
-        rate = rate_of(schedule, at_update(state.opt_state, first), first)
-        statistics = _statistics(visits, carry.stopped) | {"ppo/learning_rate": rate}
-        kl = masked_sum(targets.logprobs - targets.ref_logprobs, targets.mask, axis=1)
-        counts = counted_rows(targets.mask)
-        kl_coef = controller.next(state.kl_coef, masked_mean(kl, counts), counts.sum())
-        details = {
-            "advantages": targets.advantages,
-            "returns": targets.returns,
-            "non_score_rewards": non_score,
-        }
+        statistics = _statistics(visits, carry.stopped)
+        statistics["ppo/learning_rate"] = jnp.asarray(schedule(first), jnp.float32)
+        kl_coef = _controlled(controller, state.kl_coef, targets)
         new = PPOState(state.step + 1, carry.trainable, carry.opt_state, kl_coef)
-        return new, statistics, details
+        details = {"advantages": targets.advantages, "returns": targets.returns}
+        return new, statistics, details | {"non_score_rewards": non_score}
 
     return ppo_step
 
@@ -159,6 +151,13 @@ def targets_of(
     values = e.values.astype(jnp.float32)
     targets = Targets(e.logprobs, e.ref_logprobs, values, advantages, returns, e.mask)
     return jax.lax.stop_gradient(targets), non_score
+
+
+def _controlled(controller: KLController, kl_coef: jax.Array, targets: Targets) -> jax.Array:
+    """The next coefficient, by the mean KL and the number of the responses that count."""
+    kl = masked_sum(targets.logprobs - targets.ref_logprobs, targets.mask, axis=1)
+    counts = counted_rows(targets.mask)
+    return controller.next(kl_coef, masked_mean(kl, counts), counts.sum())
 
 
 class _Carry(NamedTuple):
