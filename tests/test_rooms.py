@@ -16,7 +16,7 @@ PACKAGE = REPOSITORY / "t5x_lite"
 
 # Data flows downwards: a file imports from its own room and from rooms above it.
 ROOMS = (
-    "errors console config_fields config_tasks config params data models parallel optim checkpoints interop"
+    "errors console streams config_fields config_tasks config params data models parallel optim checkpoints interop"
     " decoding evaluation train rl reports pods wiring api tasks main"
 ).split()
 # The package itself re-exports the surface of `api`; `__main__` starts `main`.

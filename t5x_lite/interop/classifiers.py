@@ -18,6 +18,7 @@ import jax
 import numpy as np
 from flax import traverse_util
 
+from t5x_lite import streams
 from t5x_lite.errors import InputError
 from t5x_lite.interop import classifier_config
 from t5x_lite.interop.classifier_names import classifier_name_table, is_unused
@@ -57,7 +58,7 @@ class OpenedClassifier:
         placed = traverse_util.flatten_dict(shardings, sep="/") if shardings else {}
         drawn: dict[str, Any] = {}
         if self.new_head:
-            fresh = init_jitted(self.module, jax.random.key(seed), *text_examples(self.module))
+            fresh = init_jitted(self.module, streams.key(seed, "init"), *text_examples(self.module))
             drawn = traverse_util.flatten_dict(fresh, sep="/")
         params = {}
         for entry in self._table:

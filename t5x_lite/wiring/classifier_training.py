@@ -14,6 +14,7 @@ from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from t5x_lite import streams
 from t5x_lite.data.buckets import choose_lengths, make_shapes
 from t5x_lite.data.classifier_text import (
     ClassifierTokenizer,
@@ -251,7 +252,7 @@ def _random(module: Classifier, seed: int, shardings: Any) -> Any:
     def make(rng: jax.Array) -> Any:
         return init_module(module, rng, *text_examples(module))
 
-    return jax.jit(make, out_shardings=shardings)(jax.random.key(seed))
+    return jax.jit(make, out_shardings=shardings)(streams.key(seed, "init"))
 
 
 def _kind(config: ConfigDict) -> str:
@@ -269,7 +270,7 @@ def _t5_module(config: ConfigDict, t5: T5Config, labels: tuple[str, ...]) -> Cla
 def _from_t5(module: Classifier, opened: Any, dtype: str, seed: int, shardings: Any) -> Any:
     """What the model shares with a T5 (its encoder, or all of it) as it is there, and a new head."""
     params = opened.read(dtype)
-    fresh = init_jitted(module, jax.random.key(seed), *text_examples(module))
+    fresh = init_jitted(module, streams.key(seed, "init"), *text_examples(module))
     return jax.device_put({name: params.get(name, fresh[name]) for name in fresh}, shardings)
 
 

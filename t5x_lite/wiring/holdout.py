@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from ml_collections import ConfigDict
 
+from t5x_lite import streams
 from t5x_lite.data.sources import Row
 from t5x_lite.errors import InputError
 from t5x_lite.wiring.text import read_rows
@@ -38,7 +39,7 @@ def read_with_holdout(
         )
     order = np.arange(len(rows))
     if data.holdout_order == "shuffled":
-        order = np.random.default_rng(seed).permutation(len(rows))
+        order = streams.generator(seed, "holdout").permutation(len(rows))
     train, evaluation = np.sort(order[:-count]), np.sort(order[-count:])
     limit = data.evaluation.limit or count
     return [rows[i] for i in train], [rows[i] for i in evaluation[:limit]]

@@ -11,6 +11,7 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from t5x_lite import streams
 from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.errors import InputError
 from t5x_lite.interop.pretrained import open_pretrained
@@ -152,7 +153,7 @@ def _random(model: Any, dtype: str, seed: int, shardings: Any) -> Params:
     def make(rng: jax.Array) -> Params:
         return jax.tree.map(lambda leaf: leaf.astype(dtype), init_params(model, rng))
 
-    return jax.jit(make, out_shardings=shardings)(jax.random.key(seed))
+    return jax.jit(make, out_shardings=shardings)(streams.key(seed, "init"))
 
 
 def _placed(model: Any, dtype: str, mesh: Mesh) -> Any:

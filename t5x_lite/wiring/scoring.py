@@ -13,6 +13,7 @@ from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from t5x_lite import streams
 from t5x_lite.data.plan import Plan
 from t5x_lite.data.templates import render
 from t5x_lite.data.vocabulary import Vocabulary
@@ -173,7 +174,7 @@ def make_decode(
     if candidates:
         settings = settings.updated({"num_return_sequences": candidates})
     generator = Generator(model.config, model.execution, vocabulary)
-    rng = jax.random.fold_in(jax.random.key(config.seed), 1)
+    rng = streams.key(config.seed, "decode")
 
     def decode(tokens: jax.Array, indices: np.ndarray) -> np.ndarray:
         output = generator.generate(

@@ -14,6 +14,7 @@ from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from t5x_lite import streams
 from t5x_lite.data.buckets import Shape
 from t5x_lite.data.plan import Keep
 from t5x_lite.data.prefetch import iterate
@@ -132,7 +133,7 @@ def run_supervised(
         return StepTurns(
             MeasuredStep(jitted, workdir / MEMORY_FILE, begin=start == 0),
             _device_batches(batches, start, steps, mesh),
-            jax.random.fold_in(jax.random.key(config.seed), 0),
+            streams.key(config.seed, "dropout"),
         )
 
     shapes = ", ".join(str(tuple(shape)) for shape in batches.shapes)

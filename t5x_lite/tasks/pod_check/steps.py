@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from t5x_lite import streams
 from t5x_lite.decoding.generate import Generator
 from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.errors import InputError
@@ -119,7 +120,7 @@ def tokens(mesh: Mesh, rows: int, length: int) -> jax.ShapeDtypeStruct:
 
 def key(mesh: Mesh) -> jax.ShapeDtypeStruct:
     """A random key on every device."""
-    made = jax.eval_shape(lambda: jax.random.key(0))
+    made = jax.eval_shape(lambda: streams.key(0, "dropout"))
     return jax.ShapeDtypeStruct(made.shape, made.dtype, sharding=replicated(mesh))
 
 

@@ -13,6 +13,7 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from t5x_lite import streams
 from t5x_lite.data.buckets import make_shapes
 from t5x_lite.data.features import Examples
 from t5x_lite.data.plan import Plan
@@ -224,7 +225,7 @@ def assemble(
     separate = head is not None and critic.kind == "separate"
 
     def fresh_head() -> Tree:
-        rng = jax.random.fold_in(jax.random.key(seed), 3)
+        rng = streams.key(seed, "value_head")
         return init_module(head, rng, hidden_example(model.config.d_model)) if head else {}
 
     def arrange(params: Tree, adapters: Tree, value_head: Tree) -> Trees:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from t5x_lite import streams
 from t5x_lite.data.prompts import (
     ChainOfThought,
     Prompt,
@@ -67,7 +67,7 @@ def run(config: ConfigDict, workdir: str) -> None:
             params,
             vocabulary,
             mesh,
-            rng=jax.random.fold_in(jax.random.key(config.seed), 1),
+            rng=streams.key(config.seed, "decode"),
             batch_tokens=config.evaluation.batch_tokens,
             lengths=np.array([len(ids) for each in asked.values() for ids in each.built.ids]),
             rows=len(rows),
