@@ -13,27 +13,6 @@ Hardware: one device; a CPU does for nano. What comes out: transcript.jsonl, a l
 get it again.
 """
 
-import ml_collections
+from t5x_lite.recipe import recipe
 
-
-def get_config(arg: str = "") -> ml_collections.ConfigDict:
-    """arg: "runlocal" (answers of a few words)."""
-    if arg not in ("", "runlocal"):
-        raise ValueError(f"unknown argument {arg!r}: give runlocal, or nothing")
-    return ml_collections.ConfigDict(
-        {
-            "task": "chat",
-            "seed": 0,
-            "model": {"source": "nano", "dtype": "float32", "param_dtype": "float32"},
-            "tokenizer": {"source": "model"},  # the one that comes with the model
-            "data": {
-                "template": "Summarize the following conversation in detail.\n\n{dialogue}\n\nSummary: ",
-                "cut_field": "dialogue",
-                # A text is padded to the first of these that holds it, each is compiled once; the last is the budget.
-                "encoder_lengths": (128,) if arg else (128, 256, 512),
-                "truncation": "oldest_turns",
-            },
-            # Over the model's generation_config.json. Beams are refused: they have nothing to show before the end.
-            "generation": {"max_new_tokens": 8 if arg else 128, "num_beams": 1},
-        }
-    )
+get_config = recipe("chat", {})

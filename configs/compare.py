@@ -10,27 +10,16 @@ out: report.md and report.html with one table.
 
 import pathlib
 
-import ml_collections
-
-import t5x_lite
-
-EXAMPLES = pathlib.Path(t5x_lite.__file__).parent / "data" / "bundled" / "example_runs"
+from t5x_lite.recipe import recipe
 
 
-def get_config(arg: str = "") -> ml_collections.ConfigDict:
+def get_config(arg=""):
     """arg: workdirs with commas between, "a=runs/a,runs/b"; or "runlocal" (two small runs that ship as an example)."""
     if arg == "runlocal":
-        arg = f"greedy={EXAMPLES / 'greedy'},beams={EXAMPLES / 'beams'}"
-    runs = []
-    for part in arg.split(",") if arg else ():
-        name, equals, folder = part.partition("=")
-        runs.append((name, folder) if equals else (pathlib.PurePath(part).name, part))
-    return ml_collections.ConfigDict(
-        {
-            "task": "compare",
-            "seed": 0,
-            # Pairs of a name and a workdir; the others are compared to the first.
-            "runs": tuple(runs),
-            "evaluation": {"bootstrap_samples": 2000, "samples": 5},
-        }
-    )
+        return recipe("compare", {})("runlocal")
+    pairs = [part.partition("=") for part in arg.split(",") if part]
+    runs = [
+        (name, folder) if equals else (pathlib.PurePath(name).name, name)
+        for name, equals, folder in pairs
+    ]
+    return recipe("compare", {"runs": tuple(runs)})()

@@ -12,151 +12,46 @@ finds the input early (57 % of the tokens right at step 200, 73 % at 300). Then 
 The last 400 training rows are left out: choose decoding settings on them, not on dev.
 """
 
-import ml_collections
+from t5x_lite.recipe import load_base, recipe
+
+shared = load_base("shared")
 
 
-def get_config(arg: str = "data/dialogsum") -> ml_collections.ConfigDict:
-    """arg: the data folder, or "runlocal" (20 steps of a tiny model on the bundled dialogues)."""
-    tiny = arg == "runlocal"
-    folder = arg or "data/dialogsum"
-    columns = {"dialogue": "dialogue", "summary": "summary"}
-    if tiny:
-        train = {
-            "source": "bundled",
-            "split": "train",
-            "id_column": "id",
-            "exclude": "",
-            "limit": 64,
-        }
-        dev = {"source": "bundled", "split": "test", "id_column": "id", "exclude": "", "limit": 8}
-    else:
-        train = {
-            "source": f"{folder}/dialogsum.train.jsonl",
-            "split": "",
-            "id_column": "fname",
-            "exclude": "",
-            "limit": 12_060,
-        }
-        dev = {
-            "source": f"{folder}/dialogsum.dev.jsonl",
-            "split": "",
-            "id_column": "fname",
-            "exclude": f"{folder}/near_duplicates_vs_train.json:dev",
-            "limit": 0,
-        }
-    return ml_collections.ConfigDict(
-        {
-            "task": "finetune",
-            "seed": 0,
-            "model": {
-                "source": "random",
-                "architecture": {
-                    "vocab_size": 0,  # the tokenizer's
-                    "d_model": 32 if tiny else 192,
-                    "d_kv": 16 if tiny else 64,
-                    "d_ff": 64 if tiny else 768,
-                    "num_encoder_layers": 2 if tiny else 3,
-                    "num_decoder_layers": 2 if tiny else 3,
-                    "num_heads": 2 if tiny else 3,
-                    "tie_word_embeddings": True,
-                    "scale_decoder_outputs": True,
-                    "feed_forward_proj": "relu",
-                    "dropout_rate": 0.1,
-                },
-                "dtype": "float32",
-                "param_dtype": "float32",
-                "remat": "none",
-                "scan_layers": False,
-                "attention": "auto",
-            },
-            "tokenizer": {
-                "source": "train",
-                "vocab_size": 512 if tiny else 4096,
-                "algorithm": "unigram",
-                # One token a speaker, with and without the colon: a turn starts with it, a summary speaks of it.
-                "user_defined_symbols": (
-                    "#Person1#:", "#Person2#:", "#Person3#:", "#Person1#", "#Person2#", "#Person3#",
-                ),
-                "extra_ids": 100,
-                "keep_newlines": True,
-                "byte_fallback": False,
-                "max_sentences": 0,
-            },
-            "data": {
-                "train": {**train, "columns": columns},
-                "evaluation": {**dev, "columns": columns},
-                "denoising": {
-                    "steps": 8 if tiny else 300,
-                    "encoder_length": 64 if tiny else 96,
-                    "noise_density": 0.3,
-                    "mean_span_length": 3.0,
-                    "target": "text",
-                },
-                "pads": {"in_loss": False, "in_attention": False},
-                "template": "{dialogue}",
-                "target": "{summary}",
-                "encoder_length": 256 if tiny else 384,
-                "decoder_length": 64 if tiny else 96,
-                "truncation": "end",
-                "cut_field": "dialogue",
-            },
-            "adapter": {"method": "none"},
-            "batch": {
-                "size": 0,
-                "tokens": 1024 if tiny else 4096,
-                "buckets": 2 if tiny else 4,
-                "multiple": 16,
-                "pack": False,
-                "accumulation": 1,
-            },
-            "train": {
-                "steps": 20 if tiny else 4200,
-                "trainable": "full",
-                "frozen_dtype": "float32",
-            },
-            "loss": {"label_smoothing": 0.1, "z_loss": 0.0, "chunk": 0},
-            "optimizer": {
-                "name": "muon",
-                "b1": 0.9,
-                "b2": 0.98,
-                "eps": 1e-8,
-                "weight_decay": 0.0,
-                "no_weight_decay": (),
-                "clip_norm": 1.0,
-                # T5 folds attention's 1/sqrt(d_kv) into the initial query kernels, which Adam and Muon do not know of:
-                # at the others' rate, attention saturates within a few steps and never finds the dialogue. The position
-                # biases must grow by several nats before a head looks at the previous token, embeddings start at RMS 1.
-                "rate_multipliers": (
-                    (".*/query/kernel", 0.125),
-                    (".*/rel_embedding", 30.0),
-                    ("token_embedder/embedding", 5.0),
-                ),
-            },
-            "schedule": {
-                "name": "cosine",
-                "learning_rate": 7e-3,
-                "warmup_steps": 5 if tiny else 100,
-                "final_fraction": 0.0,
-            },
-            "mesh": {"slice": 1, "data": -1, "fsdp": 1, "model": 1},
-            "checkpoint": {"every_steps": 10 if tiny else 200, "keep": 1},
-            "evaluation": {
-                "every_steps": 10 if tiny else 300,
-                "batch_tokens": 8192,
-                "mbr_candidates": 0,
-                "bootstrap_samples": 200 if tiny else 10_000,
-                "samples": 4,
-            },
-            "generation": {"max_new_tokens": 16 if tiny else 96, "num_beams": 4, "no_repeat_ngram_size": 3},
-            "comparison": {"name": "this run", "original": "none", "runs": (), "rows": ()},
-            "logging": {"every_steps": 1, "tensorboard": True},
-            "published": {
-                "Transformer from scratch (Chen et al 2021, test)": {
-                    "rouge1": 0.3591, "rouge2": 0.0874, "rougeL": 0.3350,
-                },
-                "BART-large (Chen et al 2021, test)": {
-                    "rouge1": 0.4728, "rouge2": 0.2118, "rougeL": 0.4483,
-                },
-            },
-        }
-    )  # fmt: skip
+def _folder(folder):
+    return {
+        "data.train": shared.of_dialogsum(folder, "train", limit=12_060),
+        "data.evaluation": shared.of_dialogsum(folder, "dev", near_duplicates=True),
+    }
+
+
+get_config = recipe("finetune", {
+    "model.source": "random",
+    "model.architecture": {
+        **shared.SMALL_T5, "d_model": 192, "d_kv": 64, "d_ff": 768, "num_heads": 3, "dropout_rate": 0.1,
+    },
+    "model.dtype": "float32", "model.remat": "none",
+    "tokenizer": {
+        **shared.TOKENIZER, "source": "train", "vocab_size": 4096,
+        "user_defined_symbols": shared.THREE_SPEAKERS, "extra_ids": 100,
+    },
+    **_folder("data/dialogsum"), "data.denoising.steps": 300,
+    "data.denoising.encoder_length": 96, "data.denoising.noise_density": 0.3,
+    "data.denoising.target": "text", "data.template": "{dialogue}", "data.encoder_length": 384,
+    "data.decoder_length": 96, "data.truncation": "end",
+    "batch.size": 0, "batch.tokens": 4096, "batch.multiple": 16, "train.steps": 4200,
+    "loss.label_smoothing": 0.1, "loss.chunk": 0,
+    "optimizer": {
+        **shared.MUON, "rate_multipliers": ((".*/query/kernel", 0.125), *shared.MUON["rate_multipliers"][1:]),
+    },
+    "schedule.name": "cosine", "schedule.learning_rate": 7e-3, "schedule.warmup_steps": 100,
+    "checkpoint.keep": 1, "evaluation.every_steps": 300, "evaluation.batch_tokens": 8192,
+    "evaluation.bootstrap_samples": 10_000, "evaluation.samples": 4,
+    "generation": {"max_new_tokens": 96, "num_beams": 4, "no_repeat_ngram_size": 3},
+    "published": {
+        "Transformer from scratch (Chen et al 2021, test)": shared.FROM_SCRATCH,
+        "BART-large (Chen et al 2021, test)": shared.BART,
+    },
+}, words={
+    "FOLDER": _folder,
+    "runlocal": {"tokenizer.vocab_size": 512, "data.denoising.steps": 2, "data.denoising.encoder_length": 64},
+})  # fmt: skip

@@ -2,48 +2,36 @@
 
     t5x-lite --config configs/lab2_lora.py --workdir runs/lab2
     t5x-lite --config configs/lab2_lora.py:parity --workdir runs/lab2_parity
-
-LoRA of rank 32 (alpha 32, dropout 0.05, no bias) on queries and values trains 3,538,944 of 251,116,800 parameters
-(1.41 %), at 1e-3; everything else is configs/lab2_finetune.py's, which says what `fixed` (the default) and `parity`
-are, and which is run first, in compared/instruct of the workdir. Where it has been run before, or another model is to
-stand there: --config.comparison.runs='(("instruct", "runs/lab2_finetune"),)'. Offline, in minutes on a CPU:
-
     t5x-lite --config configs/lab2_lora.py:nano --workdir runs/lab2_nano
 
+LoRA of rank 32 (alpha 32, dropout 0.05, no bias) on queries and values trains 3,538,944 of 251,116,800 parameters
+(1.41 %), at 1e-3; everything else, and what the words mean, is configs/lab2_finetune.py's, which is run first, in
+compared/instruct of the workdir. Where it has been run before, or another model is to stand there:
+--config.comparison.runs='(("instruct", "runs/lab2_finetune"),)'.
 Hardware: meant for one TPU VM or one GPU; not timed on one yet. What comes out: adapter/ in peft's format (14.2 MB),
-and report.html: parameters, the three systems side by side with ROUGE (each reference alone, and the best of a
-dialogue's three), intervals, paired differences and the published numbers, and a paragraph on whether the adapter
-learned.
-To train it further: configs/lora.py with --config.adapter='{"method": "load", "source": "runs/lab2/adapter"}'; to use
-it frozen: configs/evaluate.py with the same, or t5.load_adapter("runs/lab2/adapter") in Python.
+and report.html as of the first half, with a paragraph on whether the adapter learned. To train it further:
+configs/lora.py with --config.adapter='{"method": "load", "source": "runs/lab2/adapter"}'; to use it frozen:
+configs/evaluate.py with the same, or t5.load_adapter("runs/lab2/adapter") in Python.
 """
 
-import ml_collections
+from t5x_lite.recipe import load_base, recipe
 
-from t5x_lite.config import load_config
-
-FULL = "lab2_finetune.py"
+shared = load_base("shared")
 
 
-def get_config(arg: str = "") -> ml_collections.ConfigDict:
-    """arg: as of configs/lab2_finetune.py: "parity" or "fixed" (default); "nano" or "runlocal"."""
-    full = f"{FULL}:{arg}" if arg else FULL
-    config = load_config(full, {}).copy_and_resolve_references().unlock()
-    words = arg.split(",")
-    tiny, nano = "runlocal" in words, "nano" in words
-    rank = 4 if tiny else 16 if nano else 32
-    with config.ignore_type():
-        config.adapter = {
-            "method": "lora",
-            "targets": ((".*/(query|value)", rank),),
-            "alpha": float(rank),
-            "dropout": 0.05,
-            "rslora": False,
-            "dora": False,
-        }
-        config.train.trainable = "adapters"
-        config.optimizer.weight_decay = 0.0
-        config.schedule.learning_rate = 1e-2 if tiny or nano else 1e-3
-        config.comparison.name = "PEFT"
-        config.comparison.runs = (("instruct", f"train:{full}"),)
-    return config
+def _rank(rank, **overrides):
+    return {"adapter.targets": ((".*/(query|value)", rank),), "adapter.alpha": float(rank)}
+
+
+def _full_run(config, words):
+    argument = f":{','.join(words)}" if words else ""
+    return {"comparison.runs": (("instruct", f"train:lab2_finetune.py{argument}"),)}
+
+
+get_config = recipe("lab2_finetune.py", {
+    "adapter": shared.LORA,
+    "train.trainable": "adapters", "optimizer.weight_decay": 0.0, "schedule.learning_rate": 1e-3,
+    "comparison.name": "PEFT",
+}, words={
+    "nano": {**_rank(16), "schedule.learning_rate": 1e-2}, "runlocal": {"schedule.learning_rate": 1e-2},
+}, derived=_full_run)  # fmt: skip

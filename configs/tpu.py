@@ -4,77 +4,55 @@
 
 The argument is a size (small, base, large, xl, xxl) and full, lora or ppo. The recipe is that of configs/finetune.py,
 configs/lora.py or configs/lab3_ppo.py; slice, mesh, remat, batch and lengths are those that
-configs/pod_check.py:SIZE,MODE compiles for (global batch 128, 512 / 128 tokens; a mesh is data, fsdp, model):
+configs/pod_check.py:SIZE,MODE compiles for (global batch 128, 512 / 128 tokens). Slice and mesh (data, fsdp, model),
+GiB a chip, FLOPs over the model's, seconds a step (an estimate):
 
-    size   mode  slice     mesh         GiB a chip  FLOPs over the model's  seconds a step (estimate)
-    small  full  v5e:1x1   (1, 1, 1)           2.1                    1.25                       0.13
-    base   full  v5e:2x4   (1, 8, 1)           1.3                    1.26                       0.05
-    large  full  v5e:2x4   (1, 8, 1)           2.7                    1.27                       0.21
-    xl     full  v5e:4x4   (1, 16, 1)          4.1                    1.27                       0.28
-    xxl    full  v5e:8x8   (1, 16, 4)          4.1                    1.27                       0.28
-    small  lora  v5e:1x1   (1, 1, 1)           0.9                    1.39                       0.12
-    base   lora  v5e:1x1   (1, 1, 1)           1.6                    1.41                       0.60
-    large  lora  v5e:2x4   (1, 8, 1)           1.3                    1.41                       0.21
-    xl     lora  v5e:2x4   (1, 8, 1)           2.9                    1.41                       0.53
-    xxl    lora  v5e:2x4   (1, 8, 1)           7.2                    1.41                       1.65
-    small  ppo   v5e:1x1   (1, 1, 1)           4.6                    1.05                       0.45
-    base   ppo   v5e:2x4   (1, 8, 1)           4.1                    1.02                       0.21
-    large  ppo   v5e:2x4   (1, 8, 1)           4.6                    1.01                       0.75
-    xl     ppo   v5e:2x4   (1, 4, 2)           6.1                    1.01                       2.00
-    xxl    ppo   v5e:4x4   (1, 4, 4)          11.9                    1.00                       3.78
+           full                                lora                                ppo
+    small  v5e:1x1 (1, 1, 1)   2.1  1.25  0.13  v5e:1x1 (1, 1, 1)  0.9  1.39  0.12  v5e:1x1 (1, 1, 1)   4.6  1.05  0.45
+    base   v5e:2x4 (1, 8, 1)   1.3  1.26  0.05  v5e:1x1 (1, 1, 1)  1.6  1.41  0.60  v5e:2x4 (1, 8, 1)   4.1  1.02  0.21
+    large  v5e:2x4 (1, 8, 1)   2.7  1.27  0.21  v5e:2x4 (1, 8, 1)  1.3  1.41  0.21  v5e:2x4 (1, 8, 1)   4.6  1.01  0.75
+    xl     v5e:4x4 (1, 16, 1)  4.1  1.27  0.28  v5e:2x4 (1, 8, 1)  2.9  1.41  0.53  v5e:2x4 (1, 4, 2)   6.1  1.01  2.00
+    xxl    v5e:8x8 (1, 16, 4)  4.1  1.27  0.28  v5e:2x4 (1, 8, 1)  7.2  1.41  1.65  v5e:4x4 (1, 4, 4)  11.9  1.00  3.78
 
 (of PPO, 128 prompts and as many responses: rollout, scores and two epochs; the most that one of its programs holds).
-Any row is had again by
+Any of them is had again by t5x-lite --config configs/pod_check.py:xl,ppo --workdir runs/pod_xl_ppo
 
-    t5x-lite --config configs/pod_check.py:xl,ppo --workdir runs/pod_xl_ppo
-
-Hardware: one slice as in the table; on several hosts, the same command on each.
-Checked by the compiler, not yet run on a TPU. What comes out: what the recipe says.
+Hardware: one slice as in the table; on several hosts, the same command on each. Checked by the compiler, not yet run on
+a TPU. What comes out: what the recipe says.
 """
 
-import ml_collections
+import operator
 
-from t5x_lite.config import load_config
+from t5x_lite.errors import InputError
+from t5x_lite.recipe import recipe
 
 _SIZES = ("small", "base", "large", "xl", "xxl")
 _RECIPES = {"full": "finetune.py", "lora": "lora.py", "ppo": "lab3_ppo.py"}
+_CHECKED = "model.dtype model.param_dtype mesh adapter train.trainable train.frozen_dtype"
+_OF_TRAINING = "model.remat model.scan_layers batch.size batch.accumulation loss.chunk"
+_OF_PPO = "ppo.prompts ppo.samples_per_prompt ppo.minibatch_size ppo.epochs ppo.logprob_chunk"
 
 
-def get_config(arg: str = "") -> ml_collections.ConfigDict:
+def get_config(arg=""):
     """arg: a size and a mode with a comma between, either may be left out (base, full); "runlocal": the recipe's."""
-    words = set(filter(None, arg.split(",")))
-    if unknown := words - {*_SIZES, *_RECIPES, "runlocal"}:
-        raise ValueError(
+    words = [word for word in arg.split(",") if word]
+    if unknown := set(words) - {*_SIZES, *_RECIPES, "runlocal"}:
+        raise InputError(
             f"unknown argument {sorted(unknown)[0]!r}: give a size ({', '.join(_SIZES)}) and a mode"
             f" ({', '.join(_RECIPES)}), or runlocal"
         )
-    size = next(iter(words & set(_SIZES)), "base")
-    mode = next(iter(words & set(_RECIPES)), "full")
-    if words - {size, mode, "runlocal"}:
-        raise ValueError(f"give one size and one mode, not {arg!r}")
+    chosen = [word for word in words if word != "runlocal"]
+    checked = recipe("pod_check.py", {})(",".join(chosen))  # refuses two sizes or two modes
+    size = next((word for word in chosen if word in _SIZES), "base")
+    mode = next((word for word in chosen if word in _RECIPES), "full")
     if "runlocal" in words:
-        return load_config(f"{_RECIPES[mode]}:runlocal", {})
-    checked = load_config(f"pod_check.py:{size},{mode}", {})
-    config = load_config(_RECIPES[mode], {}).copy_and_resolve_references().unlock()
-    with config.ignore_type():
-        for name in ("dtype", "param_dtype"):
-            config.model[name] = checked.model[name]
-        config.model.source = config.tokenizer.source = f"google/flan-t5-{size}"
-        config.mesh = checked.mesh
-        config.adapter = checked.adapter
-        config.train.trainable = checked.train.trainable
-        config.train.frozen_dtype = checked.train.frozen_dtype
-        config.data.encoder_length = checked.batch.encoder_length
-        config.data.decoder_length = checked.batch.decoder_length
-        if mode == "ppo":
-            config.rollout.length = checked.batch.decoder_length
-            for name in ("prompts", "samples_per_prompt", "minibatch_size", "epochs"):
-                config.ppo[name] = checked.ppo[name]
-            config.ppo.logprob_chunk = checked.ppo.logprob_chunk
-        else:
-            config.model.remat = checked.model.remat
-            config.model.scan_layers = checked.model.scan_layers
-            config.batch.size = checked.batch.size
-            config.batch.accumulation = checked.batch.accumulation
-            config.loss.chunk = checked.loss.chunk
-    return config
+        return recipe(_RECIPES[mode], {})("runlocal")
+    source = f"google/flan-t5-{size}"
+    overrides = {"model.source": source, "tokenizer.source": source}
+    for name in (_CHECKED + " " + (_OF_PPO if mode == "ppo" else _OF_TRAINING)).split():
+        overrides[name] = operator.attrgetter(name)(checked)
+    for name in ("encoder_length", "decoder_length"):
+        overrides[f"data.{name}"] = checked.batch[name]
+    if mode == "ppo":
+        overrides["rollout.length"] = checked.batch.decoder_length
+    return recipe(_RECIPES[mode], overrides)()

@@ -95,16 +95,15 @@ def train_ours(options: argparse.Namespace) -> Call:
     import jax
     import optax
 
-    from t5x_lite.optim.losses import LossSettings
     from t5x_lite.optim.optimizers import make_optimizer
+    from t5x_lite.optim.sections import LossSettings, OptimizerSettings
     from t5x_lite.train.state import init_state
     from t5x_lite.train.step import make_train_step
 
     model, params = load_ours(options)
     schedule = optax.constant_schedule(LEARNING_RATE)
-    optimizer = make_optimizer(
-        "adamw",
-        schedule,
+    section = OptimizerSettings(
+        name="adamw",
         b1=0.9,
         b2=0.999,
         eps=1e-8,
@@ -113,6 +112,7 @@ def train_ours(options: argparse.Namespace) -> Call:
         clip_norm=CLIP_NORM,
         rate_multipliers=(),
     )
+    optimizer = make_optimizer(section, schedule)
     settings = LossSettings(label_smoothing=0.0, z_loss=0.0, chunk=0)
     step = jax.jit(make_train_step(model, optimizer, schedule, settings), donate_argnums=0)
     state, rng = init_state(params, optimizer), jax.random.key(0)

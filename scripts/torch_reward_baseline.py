@@ -15,8 +15,8 @@ import sys
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
+from t5x_lite.config import read_config
 from t5x_lite.data.classifier_text import load_classifier_tokenizer
 from t5x_lite.data.features import Examples
 from t5x_lite.data.preferences import pair_examples
@@ -67,7 +67,7 @@ def torch_config(module: T5Classifier) -> transformers.T5Config:
     )  # fmt: skip
 
 
-def optimizer_of(model: Scorer, config: ConfigDict) -> torch.optim.Optimizer:
+def optimizer_of(model: Scorer, config: Any) -> torch.optim.Optimizer:
     """AdamW with the run's numbers; the embedding at its own rate, as in the run."""
     section, rates = config.optimizer, dict(config.optimizer.rate_multipliers)
     base = config.schedule.learning_rate
@@ -85,13 +85,13 @@ def optimizer_of(model: Scorer, config: ConfigDict) -> torch.optim.Optimizer:
     )
 
 
-def train(model: Scorer, config: ConfigDict, examples: Examples, module: T5Classifier) -> None:
+def train(model: Scorer, config: Any, examples: Examples, module: T5Classifier) -> None:
     """The run's steps, one after the other."""
     plan = make_plan(
         [examples], module, rows=config.batch.size, buckets=config.batch.buckets, seed=config.seed, multiple=1,
     )  # fmt: skip
     optimizer, steps = optimizer_of(model, config), config.train.steps
-    schedule = make_schedule(total_steps=steps, **config.schedule)
+    schedule = make_schedule(config.schedule, steps)
     first = [group["lr"] for group in optimizer.param_groups]
     for step in range(steps):
         batch = plan.batch(step)
@@ -114,7 +114,7 @@ def scores(model: Scorer, texts: Any) -> np.ndarray:
         return np.array([float(model(texts[i][None])[0]) for i in range(len(texts))])
 
 
-def table(config: ConfigDict, ours: dict[str, Any], folder: pathlib.Path) -> str:
+def table(config: Any, ours: dict[str, Any], folder: pathlib.Path) -> str:
     """Accuracy of both on the held-out pairs, with bootstrap intervals."""
     opened = open_classifier(folder)
     if config.model.source != "random" or not isinstance(opened.module, T5Classifier):
@@ -155,7 +155,7 @@ def main() -> None:
     if report["config"]["task"] != "reward":
         sys.exit(f"{folder}: not a reward model's run")
     try:
-        print(table(ConfigDict(report["config"]), report["preferences"], folder))
+        print(table(read_config(report["config"]), report["preferences"], folder))
     except InputError as error:
         sys.exit(str(error))
 

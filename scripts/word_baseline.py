@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
+from t5x_lite.config import read_config
 from t5x_lite.data.preferences import pair_texts
 from t5x_lite.data.sources import Row
 from t5x_lite.errors import InputError
@@ -48,8 +48,8 @@ def words() -> TfidfVectorizer:
 class WordClassifier:
     """The baseline of a classifier's run: p(positive) of texts, from the rows that the run was trained on."""
 
-    def __init__(self, config: ConfigDict):
-        self._values = label_values(config.data.labels.to_dict())
+    def __init__(self, config: Any):
+        self._values = label_values(config.data.labels)
         self._labels = tuple(sorted(set(self._values.values())))
         self._positive = self._labels.index(config.data.positive)
         train, self.evaluation = read_with_holdout(config.data, config.seed)
@@ -69,12 +69,12 @@ class WordClassifier:
         return np.asarray(self._model.predict_proba(self._vectors.transform(texts))[:, 1])
 
 
-def classifier_table(config: ConfigDict, ours: dict[str, Any]) -> str:
+def classifier_table(config: Any, ours: dict[str, Any]) -> str:
     """AUC and accuracy on the held-out rows and on `data.transfer`."""
     baseline = WordClassifier(config)
     sets = {"evaluation": baseline.evaluation}
     if config.data.transfer.source != NONE:
-        sets["transfer"] = read_rows(config.data, "transfer")
+        sets["transfer"] = read_rows(config.data.transfer)
     lines = []
     for name, rows in sets.items():
         right = baseline.is_positive(rows, name)
@@ -86,7 +86,7 @@ def classifier_table(config: ConfigDict, ours: dict[str, Any]) -> str:
     return markdown_table(header, lines)
 
 
-def judge_table(config: ConfigDict, runs: Sequence[pathlib.Path]) -> str:
+def judge_table(config: Any, runs: Sequence[pathlib.Path]) -> str:
     """p(positive) of the responses of PPO runs before and after, with a paired interval and p-value by prompt."""
     samples = [read_samples(run) for run in runs]
     baseline = WordClassifier(config)
@@ -136,7 +136,7 @@ def read_samples(run: pathlib.Path) -> tuple[list[str], list[str], list[str]]:
     return found
 
 
-def reward_table(config: ConfigDict, ours: dict[str, Any]) -> str:
+def reward_table(config: Any, ours: dict[str, Any]) -> str:
     """Accuracy on the held-out pairs; the order of the training pairs alternates, as two classes are needed."""
     train, evaluation = read_with_holdout(config.data, config.seed)
     vectors = words()
@@ -174,11 +174,11 @@ def main() -> None:
         if arguments.judge and "classification" not in report:
             sys.exit(f"{folder}: --judge needs the run of a classifier")
         if arguments.judge:
-            table = judge_table(ConfigDict(report["config"]), arguments.judge)
+            table = judge_table(read_config(report["config"]), arguments.judge)
         elif "classification" in report:
-            table = classifier_table(ConfigDict(report["config"]), report["classification"])
+            table = classifier_table(read_config(report["config"]), report["classification"])
         elif report["config"]["task"] == "reward":
-            table = reward_table(ConfigDict(report["config"]), report["preferences"])
+            table = reward_table(read_config(report["config"]), report["preferences"])
         else:
             sys.exit(f"{folder}: neither a classifier's run nor a reward model's")
     except InputError as error:

@@ -1,21 +1,22 @@
-"""Configs: found by path or name, loaded, changed by flags, and checked against `config_tasks`."""
+"""Configs: found by path or name, loaded, changed by flags, and read into the sections of their task."""
 
 from __future__ import annotations
 
 import ast
-import difflib
 import pathlib
 import sys
 import traceback
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from t5x_lite.config_fields import SEED, Field, Named
-from t5x_lite.config_tasks import MESHES, TASKS
 from t5x_lite.errors import InputError
+from t5x_lite.parallel.sections import MESHES
+from t5x_lite.recipe import origins
+from t5x_lite.sections import Config, Origin, describe, read
 
 _PACKAGE = pathlib.Path(__file__).resolve().parent
 _FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")  # of a wheel, of a checkout
@@ -44,8 +45,8 @@ def find_config_file(name: str) -> pathlib.Path:
     )
 
 
-def load_config(spec: str, overrides: Mapping[str, str]) -> ConfigDict:
-    """The locked, checked config of `FILE.py[:ARGUMENT]`, some of its fields changed.
+def load_config(spec: str, overrides: Mapping[str, str]) -> Any:
+    """The checked config of `FILE.py[:ARGUMENT]`, some of its fields changed: a `Config` of its task's sections.
 
     Args:
       spec: a path or the name of a shipped config; what follows the first colon goes to its `get_config`.
@@ -56,75 +57,83 @@ def load_config(spec: str, overrides: Mapping[str, str]) -> ConfigDict:
       InputError: the file is missing or fails (with its line), or a field is unknown, missing or of the wrong type;
         the message names the file, or the flag that set the field.
     """
-    name, colon, argument = spec.partition(":")
-    file = find_config_file(name)
-    config = _run(file, *([argument] if colon else []))
-    _unshare(config, set())
-    for field, text in overrides.items():
-        _override(config, field, _mesh_by_name(text) if field == "mesh" else text)
-
-    def origin(field: str) -> str:
-        flags = [name for name in overrides if f"{name}.".startswith(f"{field}.")]
-        flags += [name for name in overrides if f"{field}.".startswith(f"{name}.")]
-        return f"--config.{field}" if flags else f"{file}: config.{field}"
-
-    check_config(config, origin)
-    return config.lock()
+    return _load(spec, overrides)[1]
 
 
-def check_config(config: ConfigDict, origin: Callable[[str], str] = "config.{}".format) -> None:
-    """Checks every field: none unknown, none missing, each of its type. Cheap, so that it comes before everything.
-
-    Args:
-      config: a whole config; `config.task` says which fields there are.
-      origin: what messages call a field, from its dotted name.
+def load_values(spec: str, overrides: Mapping[str, str]) -> ConfigDict:
+    """What `load_config` reads, once checked, for a config that builds on another one: it may be changed.
 
     Raises:
-      InputError: the field's name, what was expected and, for a typo, the nearest known name.
+      InputError: as `load_config`.
     """
-    task = config.get("task")
-    if task not in TASKS:
-        raise InputError(
-            f"{origin('task')} must be one of {', '.join(sorted(TASKS))}, got {task!r}"
+    return _load(spec, overrides)[0]
+
+
+def read_config(values: Any, origin: Origin = "config.{}".format) -> Any:
+    """`sections.read` of a whole config; its `task` says which fields there are.
+
+    Raises:
+      InputError: no such task; as `sections.read`.
+    """
+    task = values.get("task")
+    if task not in tasks():
+        raise InputError(f"{origin('task')} must be one of {', '.join(tasks())}, got {task!r}")
+    return read(config_of(task), values, origin)
+
+
+def tasks() -> list[str]:
+    """The tasks that there are: each a folder that declares its sections."""
+    return sorted(file.parent.name for file in (_PACKAGE / "tasks").glob("*/sections.py"))
+
+
+def config_of(task: str) -> type[Config]:
+    """The sections of a task. Not imported above: the tasks are the lowest room, and each imports only its own."""
+    return import_module(f"t5x_lite.tasks.{task}.sections").Config
+
+
+def explain_config(spec: str, overrides: Mapping[str, str]) -> str:
+    """Every field of a config as a line of its value, and one of its type, its meaning and where the value is from.
+
+    Raises:
+      InputError: as `load_config`.
+    """
+    values, config = _load(spec, overrides)
+    lines = []
+    for field in describe(type(config), config):
+        lines.append(f"{field.name} = {field.value!r}")
+        lines.append(
+            f"    {field.words}; from the {_set_by(values, overrides, field.name)}. {field.doc}"
         )
-    known = {"task": Field("a task", lambda v: True), "seed": SEED, **TASKS[task]}
-    _check(config, known, "", origin)
+    return "\n".join(lines) + "\n"
 
 
-def _check(
-    values: Mapping[str, Any], known: Mapping[str, Any], place: str, origin: Callable[[str], str]
-) -> None:
-    for name in values:
-        if name not in known:
-            raise InputError(
-                f"{origin(place + name)}: there is no such field{_nearest(name, known)}"
-            )
-    for name, expected in known.items():
-        field = origin(place + name)
-        if name not in values:
-            raise InputError(f"{field} is missing")
-        value = values[name]
-        if isinstance(expected, Field):
-            if not expected.accepts(value):
-                raise InputError(f"{field} must be {expected.expected}, got {_plain(value)!r}")
-        elif isinstance(expected, Named):
-            if not isinstance(value, ConfigDict):
-                raise InputError(f"{field} must be a section of named sections, got {value!r}")
-            sections = dict.fromkeys(value, expected.fields)
-            _check(value, sections, f"{place}{name}.", origin)
-        elif isinstance(value, ConfigDict):
-            _check(value, expected, f"{place}{name}.", origin)
-        else:
-            raise InputError(f"{field} must be a section with {', '.join(expected)}, got {value!r}")
+def _set_by(values: ConfigDict, overrides: Mapping[str, str], field: str) -> str:
+    """What gave a field its value: a flag, else what its recipe says of it, else the file."""
+    return "flag" if _flags(overrides, field) else origins(values).get(field, "file")
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(sorted(known))}"
+def _flags(overrides: Mapping[str, str], field: str) -> list[str]:
+    """The flags that set a field, a part of it, or a section that it is in."""
+    return [
+        name
+        for name in overrides
+        if f"{name}.".startswith(f"{field}.") or f"{field}.".startswith(f"{name}.")
+    ]
 
 
-def _plain(value: Any) -> Any:
-    return value.to_dict() if isinstance(value, ConfigDict) else value
+def _load(spec: str, overrides: Mapping[str, str]) -> tuple[ConfigDict, Any]:
+    """What the file gives, changed by the flags, and the sections that it says."""
+    name, colon, argument = spec.partition(":")
+    file = find_config_file(name)
+    values = _run(file, *([argument] if colon else []))
+    _unshare(values, set())
+    for field, text in overrides.items():
+        _override(values, field, _mesh_by_name(text) if field == "mesh" else text)
+
+    def origin(field: str) -> str:
+        return f"--config.{field}" if _flags(overrides, field) else f"{file}: config.{field}"
+
+    return values, read_config(values, origin)
 
 
 def _run(file: pathlib.Path, *arguments: str) -> ConfigDict:
@@ -178,7 +187,7 @@ def _mesh_by_name(text: str) -> str:
 
 
 def _override(config: ConfigDict, field: str, text: str) -> None:
-    """Sets a field, known or not: `check_config` judges the result."""
+    """Sets a field, known or not: `read_config` judges the result."""
     *sections, name = field.split(".")
     with config.unlocked(), config.ignore_type():
         section = config

@@ -6,15 +6,17 @@ import ast
 import dataclasses
 import errno
 import importlib
+import json
 import os
 import sys
 import traceback
 from collections.abc import Sequence
 
 from t5x_lite import console
-from t5x_lite.config import load_config, shipped_configs
+from t5x_lite.config import explain_config, load_config, shipped_configs
 from t5x_lite.errors import InputError, Stopped
 from t5x_lite.parallel.processes import Launch, joined, process_count
+from t5x_lite.sections import to_dict
 
 USAGE = """\
 t5x-lite --config FILE.py[:ARGUMENT] --workdir DIRECTORY [--config.FIELD=VALUE ...]
@@ -27,6 +29,7 @@ stopped run was.
   --config FILE.py:runlocal  the same experiment in seconds: a tiny model on bundled data
   --config.FIELD=VALUE       changes any field, e.g. --config.schedule.learning_rate=1e-4
   --workdir DIRECTORY        where the run's files go
+  --print_config             writes every field with its value, its meaning and its origin, and runs nothing
   --help                     this text
 
 One process a host; on a TPU pod they find each other, elsewhere these say where they are:
@@ -56,10 +59,15 @@ def run() -> None:
         return
     console.setup()
     try:
+        if "--print_config" in arguments:
+            arguments.remove("--print_config")
+            spec, _, overrides = parse([*arguments, "--workdir=none"])
+            sys.stdout.write(explain_config(spec, overrides))
+            return
         launch, arguments = parse_launch(arguments)
         spec, workdir, overrides = parse(arguments)
         config = load_config(spec, overrides)
-        with joined(launch, config.to_json_best_effort(sort_keys=True)):
+        with joined(launch, json.dumps(to_dict(config), sort_keys=True)):
             task = importlib.import_module(f"t5x_lite.tasks.{config.task}.run")
             task.run(config, os.path.expanduser(workdir))
     except InputError as error:

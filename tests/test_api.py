@@ -8,6 +8,7 @@ from jax import random
 
 import t5x_lite
 from t5x_lite import load_pretrained
+from t5x_lite.data.sections import TrainedTokenizerSettings
 from t5x_lite.data.tokenizer_training import train_tokenizer
 from t5x_lite.errors import InputError
 from t5x_lite.interop.hf import save_hf
@@ -29,13 +30,15 @@ def directory(tmp_path_factory):
     tokenizer = train_tokenizer(
         TEXTS,
         folder / "tokenizer",
-        vocab_size=50,
-        algorithm="unigram",
-        user_defined_symbols=(),
-        extra_ids=4,
-        keep_newlines=True,
-        byte_fallback=False,
-        max_sentences=0,
+        TrainedTokenizerSettings(
+            vocab_size=50,
+            algorithm="unigram",
+            user_defined_symbols=(),
+            extra_ids=4,
+            keep_newlines=True,
+            byte_fallback=False,
+            max_sentences=0,
+        ),
     )
     config = T5Config(
         vocab_size=tokenizer.padded_size,

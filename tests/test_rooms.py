@@ -16,8 +16,8 @@ PACKAGE = REPOSITORY / "t5x_lite"
 
 # Data flows downwards: a file imports from its own room and from rooms above it.
 ROOMS = (
-    "errors console streams config_fields config_tasks config params data models parallel optim checkpoints interop"
-    " decoding evaluation train rl reports pods wiring api tasks main"
+    "errors console streams sections params data models parallel optim checkpoints interop decoding evaluation train rl"
+    " reports pods recipe config wiring api tasks main"
 ).split()
 # The package itself re-exports the surface of `api`; `__main__` starts `main`.
 ROOMS.insert(ROOMS.index("api") + 1, "__init__")
@@ -134,6 +134,27 @@ def test_help_is_quick(module: str):
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=120
     )
     assert run.returncode == 0, f"importing {module} imports or fails with: {run.stderr.strip()}"
+
+
+@every_file
+def test_configs_become_sections_where_they_are_loaded(file: pathlib.Path):
+    """Behind `load_config` nobody sees a ConfigDict."""
+    modules = [module for module, _ in imports(parse(file))]
+    assert ("ml_collections" in modules) == (str(file) in ("config.py", "recipe.py"))
+
+
+def test_sections_need_no_jax():
+    """So that a typo in a config is told at once, whatever its task is."""
+    tasks = sorted(str(path.parent.name) for path in PACKAGE.glob("tasks/*/sections.py"))
+    code = (
+        "import importlib, sys\n"
+        f"for task in {tasks}: importlib.import_module(f't5x_lite.tasks.{{task}}.sections')\n"
+        "sys.exit(' '.join(m for m in ('jax', 'flax', 'optax', 'transformers') if m in sys.modules) or 0)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=120
+    )
+    assert tasks and run.returncode == 0, f"sections import or fail with: {run.stderr.strip()}"
 
 
 def test_the_order_is_read_from_every_kind_of_import():

@@ -8,141 +8,101 @@ arXiv:2005.11401).
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated
 
 from t5x_lite.console import log
 from t5x_lite.data.templates import find_template
 from t5x_lite.errors import InputError
+from t5x_lite.sections import ByKind, Count, CountOrNone, Expected, Name, Section
 
 DOCUMENTS_FIELD = "documents"
 
 
-@dataclasses.dataclass(frozen=True)
-class NoPrompt:
+class _Templated(Section):
+    template: Annotated[Name, "The question: a template by name, or one's own text with {fields}."]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        find_template(self.template)
+
+
+class NoPrompt(Section):
     """The row's text alone."""
 
 
-@dataclasses.dataclass(frozen=True)
-class ZeroShot:
+class ZeroShot(_Templated):
     """An instruction: a template by name (the lab's `instruction`, `what_was_going_on`, FLAN's `flan_0` to `flan_6`) or
     one's own text with {fields}.
     """
 
-    template: str
 
-
-@dataclasses.dataclass(frozen=True)
-class FewShot:
+class FewShot(_Templated):
     """Solved examples before the question; one of them is one-shot.
 
     Each is the template with its row, `before_answer`, the target's text and `separator`; the question is the template.
     The lab's template ends with a newline and needs nothing before the answer; FLAN's other ones take "\\n\\n".
     """
 
-    template: str
-    shots: tuple[
-        int, ...
-    ]  # numbers of rows of the shots' source, from 0, in the order of the prompt
-    before_answer: str
-    separator: str
+    shots: Annotated[
+        tuple[CountOrNone, ...],
+        Expected("a tuple of different row numbers from 0", lambda v: v and len(set(v)) == len(v)),
+        "Rows of `data.shots`, in the order of the prompt.",
+    ]
+    before_answer: Annotated[str, "Put between an example's question and its answer."]
+    separator: Annotated[str, "Put behind each example."]
 
 
-@dataclasses.dataclass(frozen=True)
-class ChainOfThought:
+class ChainOfThought(_Templated):
     """Asks for reasoning; the answer is what follows the last of the phrases `answer_after`, or all where none occurs.
 
     With several `samples` (self-consistency) the answer that agrees best with all of them is taken; the decoding
     settings must then sample.
     """
 
-    template: str
-    answer_after: tuple[str, ...]
-    samples: int
+    answer_after: Annotated[
+        tuple[str, ...],
+        Expected("a tuple of phrases", lambda v: v and all(v)),
+        "The answer is what follows the last of these phrases.",
+    ]
+    samples: Annotated[
+        Count, "Chains of which the answer that agrees best is taken; 1: the only one."
+    ]
 
 
-@dataclasses.dataclass(frozen=True)
-class Retrieval:
+class Retrieval(_Templated):
     """The `passages` best passages of the text files in `folder` ("bundled": those that ship) as {documents} in the
     template, best first.
     """
 
-    template: str
-    folder: str
-    passages: int
+    folder: Annotated[Name, "A folder of text files, or 'bundled'."]
+    passages: Annotated[Count, "How many passages a prompt has, at most."]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if DOCUMENTS_FIELD not in find_template(self.template).fields:
+            raise InputError(
+                f"template: {self.template!r} has no place for {{{DOCUMENTS_FIELD}}}; put it where the"
+                " passages belong"
+            )
 
 
 Prompt = NoPrompt | ZeroShot | FewShot | ChainOfThought | Retrieval
 
-KINDS: dict[str, type[Any]] = {
-    "none": NoPrompt,
-    "zero_shot": ZeroShot,
-    "few_shot": FewShot,
-    "chain_of_thought": ChainOfThought,
-    "retrieval": Retrieval,
-}
-
-
-def read_prompt(mapping: Mapping[str, Any], where: str) -> Prompt:
-    """A prompt from its section of a config: "kind", and exactly that kind's fields. `where` is the section's name.
-
-    Raises:
-      InputError: an unknown kind, a field too many, missing or of the wrong type, or an unknown template.
-    """
-    kind = mapping.get("kind")
-    if kind not in KINDS:
-        raise InputError(f"{where}.kind must be one of {', '.join(KINDS)}, got {kind!r}")
-    fields = {field.name: field for field in dataclasses.fields(KINDS[kind])}
-    for name in mapping:
-        if name != "kind" and name not in fields:
-            close = difflib.get_close_matches(name, fields, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(fields) or 'none'}"
-            raise InputError(f"{where}.{name}: prompts of kind {kind!r} have no such field; {hint}")
-    values = {}
-    for name in fields:
-        if name not in mapping:
-            raise InputError(f"{where}.{name} is missing")
-        values[name] = _checked(f"{where}.{name}", name, mapping[name])
-    prompt: Prompt = KINDS[kind](**values)
-    _check_template(prompt, where)
-    return prompt
-
-
-def _checked(where: str, name: str, value: Any) -> Any:
-    """The value of one field; its name decides the type."""
-    if name in ("shots", "answer_after"):
-        kind, expected = (int, "row numbers") if name == "shots" else (str, "phrases")
-        if isinstance(value, str) or not isinstance(value, Sequence) or not len(value):
-            raise InputError(f"{where} must be a tuple of {expected}, got {value!r}")
-        for item in value:
-            if not isinstance(item, kind) or isinstance(item, bool) or item in ("", -1):
-                raise InputError(f"{where} must be a tuple of {expected}, got {value!r}")
-        if name == "shots" and (min(value) < 0 or len(set(value)) < len(value)):
-            raise InputError(f"{where} must be different row numbers from 0, got {value!r}")
-        return tuple(value)
-    if name in ("samples", "passages"):
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise InputError(f"{where} must be a whole number >= 1, got {value!r}")
-        return value
-    if not isinstance(value, str) or (not value and name in ("template", "folder")):
-        raise InputError(f"{where} must be a text, got {value!r}")
-    return value
-
-
-def _check_template(prompt: Prompt, where: str) -> None:
-    if isinstance(prompt, NoPrompt):
-        return
-    try:
-        fields = find_template(prompt.template).fields
-    except InputError as error:
-        raise InputError(f"{where}.{error}") from error
-    if isinstance(prompt, Retrieval) and DOCUMENTS_FIELD not in fields:
-        raise InputError(
-            f"{where}.template: {prompt.template!r} has no place for {{{DOCUMENTS_FIELD}}}; put it where the"
-            " passages belong"
-        )
+PromptSection = Annotated[
+    Prompt,
+    ByKind(
+        "kind",
+        {
+            "none": NoPrompt,
+            "zero_shot": ZeroShot,
+            "few_shot": FewShot,
+            "chain_of_thought": ChainOfThought,
+            "retrieval": Retrieval,
+        },
+    ),
+    "What a model is asked with.",
+]
 
 
 def template_text(prompt: Prompt, field: str) -> str:

@@ -13,10 +13,11 @@ import json
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from t5x_lite.console import log
+from t5x_lite.data.sections import TrainedTokenizerSettings
 from t5x_lite.data.vocabulary import Vocabulary, load_vocabulary
 from t5x_lite.errors import InputError
 
@@ -30,14 +31,7 @@ _NEWLINE = "\ue000"
 def train_tokenizer(
     texts: Iterable[str],
     directory: str | os.PathLike[str],
-    *,
-    vocab_size: int,
-    algorithm: str,
-    user_defined_symbols: Sequence[str],
-    extra_ids: int,
-    keep_newlines: bool,
-    byte_fallback: bool,
-    max_sentences: int,
+    section: TrainedTokenizerSettings,
 ) -> Vocabulary:
     """Trains a SentencePiece model and writes spiece.model, tokenizer.json, tokenizer_config.json,
     special_tokens_map.json.
@@ -47,27 +41,25 @@ def train_tokenizer(
     Args:
       texts: what to learn from.
       directory: where the files go; created if need be.
-      vocab_size: all ids: special tokens, symbols, pieces and sentinels.
-      algorithm: "unigram" or "bpe".
-      user_defined_symbols: strings that are always one token, e.g. ("#Person1#", "#Person2#").
-      extra_ids: the number of sentinels (span corruption needs one a span; T5 has 100).
-      keep_newlines: make the newline a symbol, so that turns stay apart; T5's own vocabulary folds
-        it to a space.
-      byte_fallback: spell unknown characters in 256 byte tokens instead of `<unk>`.
-      max_sentences: learn from the first so many texts; 0 takes all.
+      section: how large it is, and what it learns by. A newline is a symbol where `keep_newlines`
+        says so, so that turns stay apart.
 
     Raises:
-      InputError: an unknown algorithm, no text, a vocabulary that is too large for the texts or
+      InputError: no text, a vocabulary that is too large for the texts or
         too small for its symbols, or a symbol that normalization would change.
     """
-    if algorithm not in ("unigram", "bpe"):
-        raise InputError(f"tokenizer.algorithm: {algorithm!r} is neither 'unigram' nor 'bpe'")
-    symbols = list(dict.fromkeys([*(["\n"] if keep_newlines else []), *user_defined_symbols]))
+    algorithm, max_sentences = section.algorithm, section.max_sentences
+    extra_ids, keep_newlines = section.extra_ids, section.keep_newlines
+    symbols = list(
+        dict.fromkeys([*(["\n"] if keep_newlines else []), *section.user_defined_symbols])
+    )
     chosen = [text for text in texts if text.strip()]
     chosen = chosen[:max_sentences] if max_sentences else chosen
     if not chosen:
         raise InputError("tokenizer: there is no text to train on")
-    model = _train_sentencepiece(chosen, vocab_size - extra_ids, algorithm, symbols, byte_fallback)
+    model = _train_sentencepiece(
+        chosen, section.vocab_size - extra_ids, algorithm, symbols, section.byte_fallback
+    )
     folder = pathlib.Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "spiece.model").write_bytes(model)
@@ -82,7 +74,11 @@ def train_tokenizer(
     tokenizer.save(str(folder / "tokenizer.json"))
     _write_settings(folder, extra_ids)
     log.info(
-        "tokenizer: %d ids (%s) from %d texts, in %s", vocab_size, algorithm, len(chosen), folder
+        "tokenizer: %d ids (%s) from %d texts, in %s",
+        section.vocab_size,
+        algorithm,
+        len(chosen),
+        folder,
     )
     return load_vocabulary(folder)
 

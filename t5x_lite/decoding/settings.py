@@ -10,7 +10,7 @@ import math
 import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -135,6 +135,9 @@ class GenerationSettings:
     stop_strings: str | Sequence[str] | None = None  # a row ends with the token that completes one
     decoder_start_token_id: int | None = None
 
+    # The section of a config that these come from, as it was given: config.json holds that.
+    given_values: ClassVar[Mapping[str, Any]] = {}
+
     def __post_init__(self) -> None:
         self._check_values()
         self._check_contradictions()
@@ -151,7 +154,9 @@ class GenerationSettings:
           InputError: an unknown field, a field of GenerationConfig that is not supported, or a bad value.
         """
         with _named(where):
-            return cls(**_known_fields(mapping, where))
+            settings = cls(**_known_fields(mapping, where))
+        object.__setattr__(settings, "given_values", dict(mapping))
+        return settings
 
     @classmethod
     def from_file(cls, path: str | pathlib.Path) -> GenerationSettings:
@@ -187,16 +192,25 @@ class GenerationSettings:
             return dataclasses.replace(self, **{**defaults, **given})
 
     def new_tokens(self) -> tuple[PerRow, PerRow]:
-        """The fewest and the most new tokens, without the decoder start token (and with eos)."""
+        """The fewest and the most new tokens, without the decoder start token (and with eos).
+
+        Raises:
+          InputError: more are asked for than there may be.
+        """
         if self.max_new_tokens is not None:
             most = self.max_new_tokens
         elif self.max_length is not None:
             most = np.asarray(self.max_length) - 1
         else:
             most = _NEW_TOKENS_BY_DEFAULT
-        if self.min_new_tokens is not None:
-            return self.min_new_tokens, most
-        return np.maximum(np.asarray(self.min_length) - 1, 0), most
+        fewest = self.min_new_tokens
+        if fewest is None:
+            fewest = np.maximum(np.asarray(self.min_length) - 1, 0)
+        if np.any(np.asarray(fewest) > np.asarray(most)):
+            raise InputError(
+                f"generation: at least {fewest} and at most {most} new tokens asked for; raise max_new_tokens"
+            )
+        return fewest, most
 
     def stop_texts(self) -> tuple[str, ...]:
         """The stop strings; empty without any."""
@@ -257,11 +271,8 @@ class GenerationSettings:
             raise InputError(
                 "generation.min_new_tokens and generation.min_length: give one of them"
             )
-        fewest, most = self.new_tokens()
-        if np.any(np.asarray(fewest) > np.asarray(most)):
-            raise InputError(
-                f"generation: at least {fewest} and at most {most} new tokens asked for; raise max_new_tokens"
-            )
+        if self.max_new_tokens is not None or self.max_length is not None:
+            self.new_tokens()  # with neither, a task may yet say how many (`rollout.length`)
         unused = {} if self.do_sample else {name: "do_sample=True" for name in _SAMPLING_ONLY}
         unused |= {} if self.num_beams > 1 else {name: "num_beams > 1" for name in _BEAMS_ONLY}
         for name, condition in unused.items():

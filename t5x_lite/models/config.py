@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Annotated
 
 from t5x_lite.errors import InputError
+from t5x_lite.sections import OneOf, Section
 
 ACTIVATIONS = ("relu", "gelu", "silu")
-DTYPES = ("float32", "bfloat16", "float16")
-REMAT_POLICIES = ("none", "dots", "full")
+Dtype = Annotated[str, OneOf("float32", "bfloat16", "float16")]
 MODEL_TYPES = ("t5", "mt5", "umt5")
-ATTENTIONS = ("auto", "einsum", "blocked")
+Remat = Annotated[
+    str,
+    OneOf("none", "dots", "full"),
+    "What the backward pass recomputes: nothing, all but matmuls of weights, or whole layers.",
+]
+Attention = Annotated[
+    str,
+    OneOf("auto", "einsum", "blocked"),
+    "Scores of all rows at once, or a row at a time; 'auto': blocked on a single CPU device alone.",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,8 +104,7 @@ class T5Config:
         return self.feed_forward_proj.removeprefix("gated-")
 
 
-@dataclasses.dataclass(frozen=True)
-class Execution:
+class Execution(Section, name="model"):
     """How a model is computed; no field changes what it computes beyond rounding.
 
     dtype: compute type of activations and matmuls; norms, softmax and logits are float32 in any case.
@@ -107,21 +116,10 @@ class Execution:
       single CPU device and "einsum" elsewhere.
     """
 
-    dtype: str = "float32"
-    remat: str = "none"
+    dtype: Dtype = "float32"
+    remat: Remat = "none"
     scan_layers: bool = False
-    attention: str = "auto"
-
-    def __post_init__(self) -> None:
-        for field, known in (
-            ("dtype", DTYPES),
-            ("remat", REMAT_POLICIES),
-            ("attention", ATTENTIONS),
-        ):
-            if getattr(self, field) not in known:
-                raise InputError(
-                    f"model.{field} must be one of {known}, got {getattr(self, field)!r}"
-                )
+    attention: Attention = "auto"
 
     @property
     def residual_dtype(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -10,20 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from t5x_lite.optim.sections import LossSettings
+
 Project = Callable[[Any, jax.Array], jax.Array]  # (kernel, hidden) -> float32 logits
 Sums = dict[str, jax.Array]
-
-
-@dataclasses.dataclass(frozen=True)
-class LossSettings:
-    """label_smoothing: share of the target's probability spread evenly over the vocabulary.
-    z_loss: weight of log(Z)**2, which keeps the logits from drifting (Mesh TensorFlow, T5X).
-    chunk: decoder positions a chunk; 0 = all at once.
-    """
-
-    label_smoothing: float
-    z_loss: float
-    chunk: int
 
 
 def _token_losses(

@@ -10,30 +10,20 @@ import jax
 import optax
 import optax.contrib
 
-from t5x_lite.errors import InputError
 from t5x_lite.optim.per_layer import per_layer
+from t5x_lite.optim.sections import OptimizerSettings
 from t5x_lite.params.paths import map_with_path, matches_any
 
-OPTIMIZERS = ("adamw", "adafactor", "rms_adamw", "muon")
 _MINIMUM_RMS = 1e-3
 _MUON_RMS = 0.2  # the RMS of AdamW's updates, so that the two take the same learning rates (arXiv:2502.16982)
 
 
 def make_optimizer(
-    name: str,
-    schedule: optax.Schedule,
-    *,
-    b1: float,
-    b2: float,
-    eps: float,
-    weight_decay: float,
-    no_weight_decay: Sequence[str],
-    clip_norm: float,
-    rate_multipliers: Sequence[tuple[str, float]],
+    section: OptimizerSettings, schedule: optax.Schedule
 ) -> optax.GradientTransformation:
     """An optax optimizer.
 
-    name:
+    section.name:
       "adamw": Loshchilov & Hutter 2019; equal to `torch.optim.AdamW`.
       "rms_adamw": AdamW whose update is scaled by the RMS of each matrix (at least 1e-3), as Adafactor does;
         nanoT5 (arXiv:2309.02373) found it the best for T5 from scratch. Learning rates are relative: about 0.01.
@@ -41,17 +31,10 @@ def make_optimizer(
         both axes have 128 elements; `b1` > 0 adds a momentum, `b2` and `eps` are not used (it has its own).
       "muon": momentum orthogonalized by Newton-Schulz (Jordan 2024) for matrices inside the layers, AdamW with
         Nesterov momentum for embeddings, the output kernel, norms and position biases.
-    b1, b2, eps: of Adam.
-    weight_decay: decoupled, times the learning rate; not on paths that match one of `no_weight_decay`.
-    clip_norm: global gradient norm to clip to; 0 = none.
-    rate_multipliers: (pattern of parameter paths, factor on the learning rate); the first match wins, others have 1.
-      (Adam moves every element alike, so a tied embedding of unit variance, scaled by d_model**-0.5, learns slowly.)
-
-    Raises:
-      InputError: an unknown name.
+    section.rate_multipliers: Adam moves every element alike, so a tied embedding of unit variance, scaled by
+      d_model**-0.5, learns slowly.
     """
-    if name not in OPTIMIZERS:
-        raise InputError(f"optimizer.name must be one of {OPTIMIZERS}, got {name!r}")
+    name, b1, no_weight_decay = section.name, section.b1, section.no_weight_decay
 
     def decayed(params: Any) -> Any:
         if not no_weight_decay:
@@ -59,9 +42,11 @@ def make_optimizer(
         return jax.tree.map(lambda excluded: not excluded, matches_any(no_weight_decay, params))
 
     decay = (
-        optax.add_decayed_weights(weight_decay, mask=decayed) if weight_decay else optax.identity()
+        optax.add_decayed_weights(section.weight_decay, mask=decayed)
+        if section.weight_decay
+        else optax.identity()
     )
-    parts = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
+    parts = [optax.clip_by_global_norm(section.clip_norm)] if section.clip_norm else []
     if name == "adafactor":
         momentum = [optax.ema(b1, debias=False)] if b1 else []
         factored = (
@@ -75,17 +60,17 @@ def make_optimizer(
         muon = optax.contrib.muon(
             -1.0,
             adam_b1=b1,
-            adam_b2=b2,
-            eps=eps,
+            adam_b2=section.b2,
+            eps=section.eps,
             consistent_rms=_MUON_RMS,
             muon_weight_dimension_numbers=_matrices,
         )
         parts.append(per_layer(muon))
     else:
-        parts.append(optax.scale_by_adam(b1=b1, b2=b2, eps=eps))
+        parts.append(optax.scale_by_adam(b1=b1, b2=section.b2, eps=section.eps))
         if name == "rms_adamw":
             parts.append(per_layer(optax.scale_by_param_block_rms(_MINIMUM_RMS)))
-    multiply = [_multiply_rates(rate_multipliers)] if rate_multipliers else []
+    multiply = [_multiply_rates(section.rate_multipliers)] if section.rate_multipliers else []
     return optax.chain(*parts, decay, *multiply, optax.scale_by_learning_rate(schedule))
 
 

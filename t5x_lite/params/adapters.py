@@ -16,13 +16,11 @@ from t5x_lite.errors import InputError
 from t5x_lite.params.lora import LoraSettings
 from t5x_lite.params.partition import ADAPTERS
 from t5x_lite.params.paths import Params
+from t5x_lite.params.sections import Lora, SoftPrompt
 from t5x_lite.params.soft_prompts import SoftPromptSettings
 from t5x_lite.params.stacking import STACKS
 
 AdapterSettings = LoraSettings | SoftPromptSettings
-
-NONE, LOAD = "none", "load"
-_METHODS: Mapping[str, type] = {"lora": LoraSettings, "soft_prompt": SoftPromptSettings}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,66 +31,14 @@ class Adapter:
     tree: Params
 
 
-@dataclasses.dataclass(frozen=True)
-class AdapterRequest:
-    """What the `adapter` section asks for: a new adapter of `settings`, a saved one in the directory `source`, or,
-    with neither, none.
-    """
-
-    settings: AdapterSettings | None
-    source: str
-
-
-def request_of(section: Mapping[str, Any], where: str) -> AdapterRequest:
-    """Reads an `adapter` section.
-
-    {"method": "none"}
-    {"method": "lora", "targets": ((".*/(query|value)", 32),), "alpha": 32.0, "dropout": 0.05, "rslora": False,
-     "dora": False}
-    {"method": "soft_prompt", "length": 20, "init_from": "vocabulary"}
-    {"method": "load", "source": "runs/lora/adapter"}
-
-    Raises:
-      InputError: an unknown method, a field it does not have or lacks, or a value that it cannot take.
-    """
-    fields = dict(section)
-    method = fields.pop("method", None)
-    classes = {name: [f.name for f in dataclasses.fields(cls)] for name, cls in _METHODS.items()}
-    known = {NONE: [], LOAD: ["source"], **classes}
-    if method not in known:
-        raise InputError(f"{where}.method must be one of {', '.join(known)}, got {method!r}")
-    for title, names in (
-        ("has no field", sorted(set(fields) - set(known[method]))),
-        ("needs the field", sorted(set(known[method]) - set(fields))),
-    ):
-        if names:
-            raise InputError(
-                f"{where}: method {method!r} {title} {', '.join(names)}; its fields are"
-                f" {', '.join(known[method]) or 'none'}"
-            )
-    if method == NONE:
-        return AdapterRequest(None, "")
-    if method == LOAD:
-        if not isinstance(fields["source"], str) or not fields["source"]:
-            raise InputError(
-                f"{where}.source must be the directory of a saved adapter, got {fields['source']!r}"
-            )
-        return AdapterRequest(None, fields["source"])
-    if "targets" in fields:
-        fields["targets"] = tuple(tuple(pair) for pair in fields["targets"])
-    for name, kind in (
-        ("alpha", (int, float)),
-        ("dropout", (int, float)),
-        ("rslora", bool),
-        ("dora", bool),
-    ):
-        value = fields.get(name)
-        if name in fields and (
-            not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)
-        ):
-            expected = "True or False" if kind is bool else "a number"
-            raise InputError(f"{where}.{name} must be {expected}, got {value!r}")
-    return AdapterRequest(_METHODS[method](**fields), "")
+def settings_of(section: Any) -> AdapterSettings | None:
+    """What the new adapter of an `adapter` section is made by; None where it asks for none, or for a saved one."""
+    kinds: Mapping[type, type[AdapterSettings]] = {
+        Lora: LoraSettings,
+        SoftPrompt: SoftPromptSettings,
+    }
+    kind = kinds.get(type(section))
+    return None if kind is None else kind(**vars(section))
 
 
 def variables(params: Params, adapters: Params | None) -> dict[str, Params]:

@@ -14,7 +14,6 @@ Sources: LoRA, Hu et al. 2021 (arXiv:2106.09685); rsLoRA, Kalajdzievski 2023 (ar
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 import zlib
@@ -27,6 +26,7 @@ from flax import traverse_util
 
 from t5x_lite.errors import InputError
 from t5x_lite.params.paths import Params, flatten
+from t5x_lite.params.sections import Lora
 
 LORA_LEAVES = (
     *("lora_a", "lora_b", "lora_magnitude", "lora_scaling", "lora_dropout"),
@@ -36,44 +36,10 @@ _KERNEL = "/kernel"
 Adapted = Mapping[str, jax.Array]  # the leaves of one adapted kernel, by name
 
 
-@dataclasses.dataclass(frozen=True)
-class LoraSettings:
-    """Which kernels get an adapter, and of what kind.
-
-    targets: (pattern, rank) pairs; the first pattern that matches a module's whole path ("decoder/layers_0/mlp/wo")
-      gives its rank. (".*/(query|value)", 32) is what the LoRA paper and peft's T5 default adapt.
-    alpha: the scale of the addition, alpha / rank.
-    dropout: rate on the adapter's input while training, one mask along the length (as all dropout here).
-    rslora: scale by alpha / sqrt(rank), which keeps large ranks learning.
-    dora: also train the norm of each of the kernel's columns.
+class LoraSettings(Lora):
+    """Which kernels get an adapter, and of what kind; (".*/(query|value)", 32) is what the LoRA paper and peft's T5
+    default adapt.
     """
-
-    targets: tuple[tuple[str, int], ...]
-    alpha: float
-    dropout: float
-    rslora: bool
-    dora: bool
-
-    def __post_init__(self) -> None:
-        if not self.targets:
-            raise InputError("adapter.targets: no pair of (pattern, rank)")
-        for pair in self.targets:
-            if len(pair) != 2 or not isinstance(pair[0], str):
-                raise InputError(f"adapter.targets: expected (pattern, rank), got {pair!r}")
-            if not isinstance(pair[1], int) or isinstance(pair[1], bool) or pair[1] < 1:
-                raise InputError(
-                    f"adapter.targets: the rank of {pair[0]!r} must be a whole number above 0, got {pair[1]!r}"
-                )
-            try:
-                re.compile(pair[0])
-            except re.error as error:
-                raise InputError(
-                    f"adapter.targets: {pair[0]!r} is no regular expression ({error})"
-                ) from error
-        if not 0.0 <= self.dropout < 1.0:
-            raise InputError(f"adapter.dropout must lie in [0, 1), got {self.dropout}")
-        if not self.alpha > 0.0:
-            raise InputError(f"adapter.alpha must be above 0, got {self.alpha}")
 
     def scaling(self, rank: int) -> float:
         """What the product of an adapter of this rank is multiplied with."""

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from etils import epath
-from ml_collections import ConfigDict
 
 from t5x_lite.console import log
 from t5x_lite.data.plan import Plan
@@ -16,11 +15,12 @@ from t5x_lite.reports.metrics import read_metrics
 from t5x_lite.reports.report import write_report
 from t5x_lite.reports.scores import scores_blocks
 from t5x_lite.reports.tables import Table, markdown_table
+from t5x_lite.sections import to_dict
 from t5x_lite.train.measured import MEMORY_FILE, read_memory
 
 
 def training_sections(
-    config: ConfigDict, workdir: epath.Path, plan: Plan, *, before: int
+    config: Any, workdir: epath.Path, plan: Plan, *, before: int
 ) -> dict[str, Any]:
     """The report's sections "training", "memory of a step" and "data". The plan came after the first `before` steps."""
     records = read_metrics(workdir)
@@ -65,7 +65,7 @@ def _memory(workdir: epath.Path) -> list[dict[str, Any]]:
 
 
 def report_outcome(
-    config: ConfigDict,
+    config: Any,
     workdir: epath.Path,
     params: Any,
     scores: Mapping[str, Any],
@@ -82,7 +82,7 @@ def report_outcome(
         "samples": samples,
         **sections,
         "environment": environment(),
-        "config": config.to_dict(),
+        "config": to_dict(config),
     }
     write_report(workdir, report)
     table = next(b for b in scores_blocks("evaluation", scores) if isinstance(b, Table))

@@ -6,7 +6,6 @@ are computed once, ahead, and come with the batch (`data.preferences.PairPlan`):
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from typing import Any
 
@@ -14,11 +13,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from t5x_lite.errors import InputError
 from t5x_lite.models.logprobs import token_logprobs
 from t5x_lite.models.masks import segment_ids_from_tokens
 from t5x_lite.models.t5 import T5, project
 from t5x_lite.params.adapters import variables
+from t5x_lite.rl.sections import DPOSettings
 from t5x_lite.train.state import Params
 from t5x_lite.train.update import (
     Batch,
@@ -31,40 +30,6 @@ from t5x_lite.train.update import (
 )
 
 SIGMOID, IPO = "sigmoid", "ipo"
-
-
-@dataclasses.dataclass(frozen=True)
-class DPOSettings:
-    """What is learned of h = log(pi(chosen) / ref(chosen)) - log(pi(rejected) / ref(rejected)), in nats a response.
-
-    kind: "sigmoid": -(1 - s) log sigmoid(beta h) - s log sigmoid(-beta h), s the label smoothing (Rafailov et al.;
-      Mitchell 2023, "A note on DPO with noisy preferences"); "ipo": (h - 1 / (2 beta))^2 (Azar et al. 2023,
-      arXiv:2310.12036).
-    beta: how dear it is to leave the reference; above 0.
-    label_smoothing: the share of labels that are taken to be wrong, below 0.5; 0 with "ipo".
-    chunk: decoder positions whose logits exist at a time; 0 = all.
-
-    Raises:
-      InputError: values that contradict this.
-    """
-
-    kind: str
-    beta: float
-    label_smoothing: float
-    chunk: int
-
-    def __post_init__(self) -> None:
-        if self.kind not in (SIGMOID, IPO):
-            raise InputError(f"loss.kind must be {SIGMOID!r} or {IPO!r}, got {self.kind!r}")
-        if self.beta <= 0:
-            raise InputError(f"loss.beta must be above 0, got {self.beta}")
-        if not 0 <= self.label_smoothing < 0.5:
-            raise InputError(
-                f"loss.label_smoothing must be >= 0 and < 0.5 (from there on the labels count as swapped), got"
-                f" {self.label_smoothing}"
-            )
-        if self.kind == IPO and self.label_smoothing:
-            raise InputError("loss.label_smoothing is of the kind 'sigmoid'; set it to 0 for 'ipo'")
 
 
 def dpo_losses(h: jax.Array, settings: DPOSettings) -> jax.Array:

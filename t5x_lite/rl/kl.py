@@ -10,8 +10,6 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from t5x_lite.errors import InputError
-
 # The controller changes its coefficient by at most this share of n / horizon.
 _LARGEST_ERROR = 0.2
 
@@ -47,12 +45,6 @@ class KLController:
     kind: str
     target: float
     horizon: float
-
-    def __post_init__(self) -> None:
-        if self.kind not in ("fixed", "adaptive"):
-            raise InputError(f"ppo.kl_controller must be 'fixed' or 'adaptive', got {self.kind!r}")
-        if self.kind == "adaptive" and min(self.target, self.horizon) <= 0:
-            raise InputError("ppo.kl_target and ppo.kl_horizon must be above 0 (adaptive control)")
 
     def next(
         self, coefficient: jax.Array, kl: jax.Array, sequences: jax.typing.ArrayLike

@@ -5,66 +5,14 @@ Source: Schulman et al. 2017 (arXiv:1707.06347); the clipped value loss and the 
 
 from __future__ import annotations
 
-import dataclasses
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from t5x_lite.errors import InputError
 from t5x_lite.rl.kl import k3
 from t5x_lite.rl.masked import masked_sum, masked_var, whiten
-
-ADVANTAGES = ("gae", "rloo", "grpo")
-WHITENINGS = ("batch", "minibatch", "none")
-PENALTIES = ("reward", "loss")
-
-
-@dataclasses.dataclass(frozen=True)
-class PPOSettings:
-    """The numbers of the algorithm; the names are the labs'.
-
-    advantage: "gae" with a critic; "rloo" or "grpo" over `samples_per_prompt` responses, without one.
-    kl_penalty: "reward" takes kl_coef * k1 from every token's reward; "loss" adds kl_coef * k3 to the loss.
-    whiten_advantages: over the whole batch, each minibatch (as TRL does), or not at all.
-    whiten_rewards: scale rewards by their standard deviation first (the mean stays).
-    target_kl: once a minibatch is more than 1.5 times as many nats a token from the policy that wrote its responses, it
-      and the minibatches after it change nothing; 0 never stops.
-    accumulation: in how many slices a minibatch is read; what is learned does not depend on it.
-    """
-
-    minibatch_size: int
-    epochs: int
-    samples_per_prompt: int
-    advantage: str
-    gamma: float
-    lam: float
-    cliprange: float
-    cliprange_value: float
-    vf_coef: float
-    entropy_coef: float
-    kl_penalty: str
-    target_kl: float
-    whiten_advantages: str
-    whiten_rewards: bool
-    dropout: bool
-    accumulation: int = 1
-
-    def __post_init__(self) -> None:
-        for field, known in (
-            ("advantage", ADVANTAGES),
-            ("whiten_advantages", WHITENINGS),
-            ("kl_penalty", PENALTIES),
-        ):
-            if getattr(self, field) not in known:
-                raise InputError(
-                    f"ppo.{field} must be one of {known}, got {getattr(self, field)!r}"
-                )
-        if self.advantage != "gae" and self.samples_per_prompt < 2:
-            raise InputError(
-                f"ppo.samples_per_prompt = {self.samples_per_prompt}: {self.advantage} compares the"
-                " responses to one prompt, so it needs at least 2"
-            )
+from t5x_lite.rl.sections import PPOSettings
 
 
 class Forward(NamedTuple):

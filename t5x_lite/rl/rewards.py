@@ -15,17 +15,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from t5x_lite.data.sources import Row
-from t5x_lite.data.templates import find_template
 from t5x_lite.errors import InputError
 from t5x_lite.evaluation.text_classifier import TextClassifier
 from t5x_lite.parallel.sharing import share_out
-
-CLASSIFIER, FUNCTION = "classifier", "function"
-_FIELDS = {
-    CLASSIFIER: ("kind", "weight", "source", "label", "output", "text"),
-    FUNCTION: ("kind", "weight", "function", "arguments"),
-}
-OUTPUTS = ("logit", "probability")
+from t5x_lite.rl.sections import FunctionRewardSettings, RewardSettings
 
 
 class Reward(Protocol):
@@ -104,47 +97,21 @@ class WeightedSum:
         return total
 
 
-def check_rewards(sections: Mapping[str, Mapping[str, Any]], where: str) -> None:
+def check_rewards(sections: Mapping[str, RewardSettings], where: str) -> None:
     """Refuses what is wrong in a `rewards` section, before a model is read.
 
-    {"clean": {"kind": "classifier", "weight": 1.0, "source": "runs/classifier", "label": "nothate", "output": "logit",
-               "text": "{response}"},
-     "rouge": {"kind": "function", "weight": 0.5, "function": "t5x_lite.rl.functions:rouge", "arguments": {}}}
-
     Raises:
-      InputError: no reward, an unknown kind or field, a field that is missing, or a function that cannot be imported.
+      InputError: no reward, or a function that cannot be imported.
     """
     if not sections:
         raise InputError(f"{where}: name at least one reward")
     for name, section in sections.items():
-        place = f"{where}.{name}"
-        kind = section.get("kind")
-        if kind not in _FIELDS:
-            raise InputError(f"{place}.kind must be one of {', '.join(_FIELDS)}, got {kind!r}")
-        known = _FIELDS[kind]
-        for title, names in (
-            ("has no field", sorted(set(section) - set(known))),
-            ("needs the field", sorted(set(known) - set(section))),
-        ):
-            if names:
-                raise InputError(
-                    f"{place}: a {kind} {title} {', '.join(names)}; its fields are {', '.join(known)}"
-                )
-        weight = section["weight"]
-        if not isinstance(weight, (int, float)) or isinstance(weight, bool):
-            raise InputError(f"{place}.weight must be a number, got {weight!r}")
-        if kind == FUNCTION:
-            find_function(section["function"], f"{place}.function")
-            continue
-        if section["output"] not in OUTPUTS:
-            raise InputError(f"{place}.output must be one of {OUTPUTS}, got {section['output']!r}")
-        fields = find_template(section["text"]).fields
-        if not {"response", "raw_response"} & set(fields):
-            raise InputError(f"{place}.text: {section['text']!r} has no {{response}}")
+        if isinstance(section, FunctionRewardSettings):
+            find_function(section.function, f"{where}.{name}.function")
 
 
 def make_rewards(
-    sections: Mapping[str, Mapping[str, Any]],
+    sections: Mapping[str, RewardSettings],
     load: Callable[[str], TextClassifier],
     where: str,
 ) -> WeightedSum:
@@ -156,17 +123,15 @@ def make_rewards(
     parts: dict[str, tuple[float, Reward]] = {}
     for name, section in sections.items():
         reward: Reward
-        if section["kind"] == FUNCTION:
-            function = find_function(section["function"], f"{where}.{name}.function")
-            reward = FunctionReward(function, dict(section["arguments"]), section["function"])
+        if isinstance(section, FunctionRewardSettings):
+            function = find_function(section.function, f"{where}.{name}.function")
+            reward = FunctionReward(function, section.arguments, section.function)
         else:
-            classifier = load(section["source"])
-            classifier.index(section["label"])
-            classifier.render(section["text"], [])
-            reward = ClassifierReward(
-                classifier, section["label"], section["output"], section["text"]
-            )
-        parts[name] = (float(section["weight"]), reward)
+            classifier = load(section.source)
+            classifier.index(section.label)
+            classifier.render(section.text, [])
+            reward = ClassifierReward(classifier, section.label, section.output, section.text)
+        parts[name] = (section.weight, reward)
     return WeightedSum(parts)
 
 

@@ -68,10 +68,12 @@ class Layout:
 
 
 def draw_lengths(
-    bounds: tuple[int, int], rows: int, seed: int, step: int, stream: str = "response_lengths"
+    bounds: tuple[int, ...], rows: int, seed: int, step: int, stream: str = "response_lengths"
 ) -> np.ndarray:
     """The most new tokens of each prompt, uniform over bounds[0] .. bounds[1] - 1 as the labs' LengthSampler."""
-    return streams.generator(seed, stream, step).integers(*bounds, size=rows).astype(np.int32)
+    lowest, above = bounds
+    drawn = streams.generator(seed, stream, step).integers(lowest, above, size=rows)
+    return drawn.astype(np.int32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Roller:
     score: Callable[[Tree, Tree, Tree, dict[str, jax.Array]], Scored]
     settings: GenerationSettings
     layout: Layout
-    length_range: tuple[int, int] | None
+    length_range: tuple[int, ...] | None
     put: Callable[[Any], jax.Array]
     seed: int
     draws: tuple[str, str] = ("rollout", "response_lengths")

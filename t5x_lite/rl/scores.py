@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
 from t5x_lite.errors import InputError
-
-
-@dataclasses.dataclass(frozen=True)
-class ScoreSettings:
-    """scale: factor on every score. clip: largest magnitude after that; 0 = none.
-    missing_eos_penalty: taken from the score of a response cut off at its length, after scaling and clipping (clipping
-      must not undo it).
-    """
-
-    scale: float
-    clip: float
-    missing_eos_penalty: float
+from t5x_lite.rl.sections import ScoreSettings
 
 
 def shape_scores(scores: np.ndarray, ended: np.ndarray, settings: ScoreSettings) -> np.ndarray:
@@ -27,9 +14,9 @@ def shape_scores(scores: np.ndarray, ended: np.ndarray, settings: ScoreSettings)
     >>> shape_scores(np.array([3.0, -9.0]), np.array([True, False]), ScoreSettings(0.5, 2.0, 1.0))
     array([ 1.5, -3. ], dtype=float32)
     """
-    shaped = np.asarray(scores, np.float32) * np.float32(settings.scale)
-    if settings.clip:
-        shaped = np.clip(shaped, -settings.clip, settings.clip)
+    shaped = np.asarray(scores, np.float32) * np.float32(settings.score_scale)
+    if settings.score_clip:
+        shaped = np.clip(shaped, -settings.score_clip, settings.score_clip)
     penalty = np.where(np.asarray(ended, bool), 0.0, settings.missing_eos_penalty)
     return (shaped - penalty).astype(np.float32)
 

@@ -8,16 +8,15 @@ without any loss weight only fills the batch.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from t5x_lite.errors import InputError
 from t5x_lite.models.masks import segment_ids_from_tokens
 from t5x_lite.models.t5_scorer import T5Scorer
+from t5x_lite.train.sections import Judgement
 from t5x_lite.train.update import (
     Batch,
     Metrics,
@@ -29,27 +28,6 @@ from t5x_lite.train.update import (
 )
 
 CROSS_ENTROPY, PREFERENCE = "cross_entropy", "preference"
-
-
-@dataclasses.dataclass(frozen=True)
-class Judgement:
-    """What is learned.
-
-    kind: "cross_entropy" of labels; "preference": -log sigmoid(r_chosen - r_rejected - margin), Bradley-Terry.
-    margin: by how much the chosen response should be better at least (Touvron et al. 2023, arXiv:2307.09288).
-    center: weight of (r_chosen + r_rejected)^2, which keeps rewards around 0 (Eisenstein et al. 2023,
-      arXiv:2312.09244).
-    """
-
-    kind: str
-    margin: float
-    center: float
-
-    def __post_init__(self) -> None:
-        if self.kind not in (CROSS_ENTROPY, PREFERENCE):
-            raise InputError(
-                f"loss.kind must be {CROSS_ENTROPY!r} or {PREFERENCE!r}, got {self.kind!r}"
-            )
 
 
 def judgement_sums(

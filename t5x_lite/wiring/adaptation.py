@@ -9,9 +9,9 @@ from typing import Any
 
 import jax
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from t5x_lite import streams
+from t5x_lite.data.sections import BatchSettings
 from t5x_lite.errors import InputError
 from t5x_lite.interop.peft import check_base, load_adapter, read_config
 from t5x_lite.models.config import Execution
@@ -21,9 +21,8 @@ from t5x_lite.optim.trainable import trainable_part
 from t5x_lite.parallel.shardings import param_shardings, with_shardings
 from t5x_lite.params.adapters import (
     Adapter,
-    AdapterRequest,
     AdapterSettings,
-    request_of,
+    settings_of,
     stack_adapters,
     unstack_adapters,
 )
@@ -31,9 +30,10 @@ from t5x_lite.params.fingerprint import fingerprint
 from t5x_lite.params.overview import count
 from t5x_lite.params.partition import FROZEN, TRAINABLE, join, label, resolve_rules
 from t5x_lite.params.paths import Params, flatten, map_with_path
-from t5x_lite.params.soft_prompts import SoftPromptSettings
+from t5x_lite.params.sections import NoAdapter, SavedAdapter, SoftPrompt
 from t5x_lite.params.stacking import canonical_paths, is_stacked, unstack
 from t5x_lite.wiring.model import Loaded, shardings_of
+from t5x_lite.wiring.sections import AdaptedConfig
 
 _WHERE = "config.train.trainable"
 
@@ -84,31 +84,31 @@ class Adaptation:
         }
 
 
-def check_adaptation(config: ConfigDict) -> None:
+def check_adaptation(config: AdaptedConfig) -> None:
     """Refuses settings that cannot be, before any data is read.
 
     Raises:
       InputError: a rule or an adapter that is malformed, or a soft prompt with packed rows.
     """
     resolve_rules(config.train.trainable, _WHERE)
-    request = request_of(config.adapter.to_dict(), "config.adapter")
-    soft_prompt = isinstance(request.settings, SoftPromptSettings)
-    if soft_prompt and "pack" in config.batch and config.batch.pack:  # not every task can pack
+    batch = getattr(config, "batch", None)  # PPO has none
+    packed = isinstance(batch, BatchSettings) and batch.pack
+    if isinstance(config.adapter, SoftPrompt) and packed:
         raise InputError(
             "config.batch.pack: a soft prompt stands before a row, and packed rows hold several examples; set it to"
             " False"
         )
 
 
-def adaptation_of(config: ConfigDict, loaded: Loaded, mesh: Mesh) -> Adaptation:
+def adaptation_of(config: AdaptedConfig, loaded: Loaded, mesh: Mesh) -> Adaptation:
     """Reads `train` and `adapter`; nothing is computed, and no weight is read but those of a saved adapter.
 
     Raises:
       InputError: rules or targets that do not fit the model, or a saved adapter that does not.
     """
     rules = resolve_rules(config.train.trainable, _WHERE)
-    request = request_of(config.adapter.to_dict(), "config.adapter")
-    settings, source, begin = request.settings, request.source, None
+    settings, begin = settings_of(config.adapter), None
+    source = config.adapter.source if isinstance(config.adapter, SavedAdapter) else ""
     if source:
         saved = load_adapter(source, loaded.model.config, None)
         settings = saved.settings
@@ -132,21 +132,19 @@ def adaptation_of(config: ConfigDict, loaded: Loaded, mesh: Mesh) -> Adaptation:
     return Adaptation(settings, labels, params, adapters, make)
 
 
-def check_loads(section: ConfigDict) -> AdapterRequest:
-    """The `adapter` section of a task that trains nothing.
+def check_loads(section: Any) -> None:
+    """Refuses the `adapter` of a task that trains nothing, where it asks for a new one, or one that is not there.
 
     Raises:
-      InputError: it is malformed, asks for a new adapter, or for one that is not there.
+      InputError: as said.
     """
-    request = request_of(section.to_dict(), "config.adapter")
-    if request.settings is not None:
+    if isinstance(section, SavedAdapter):
+        read_config(pathlib.Path(section.source).expanduser())
+    elif not isinstance(section, NoAdapter):
         raise InputError("config.adapter.method: nothing is trained here; use 'load' or 'none'")
-    if request.source:
-        read_config(pathlib.Path(request.source).expanduser())
-    return request
 
 
-def load_for(loaded: Loaded, params: Params, section: ConfigDict, mesh: Mesh) -> Params | None:
+def load_for(loaded: Loaded, params: Params, section: Any, mesh: Mesh) -> Params | None:
     """The adapter that a task which trains nothing is to use: of `adapter` with the method "load"; None for "none".
 
     params: the base, made from `loaded`, unrolled.
@@ -154,10 +152,10 @@ def load_for(loaded: Loaded, params: Params, section: ConfigDict, mesh: Mesh) ->
     Raises:
       InputError: as `check_loads`, or an adapter that does not fit the model.
     """
-    request = check_loads(section)
-    if not request.source:
+    check_loads(section)
+    if not isinstance(section, SavedAdapter):
         return None
-    saved = load_adapter(request.source, loaded.model.config, params)
+    saved = load_adapter(section.source, loaded.model.config, params)
     return make_adapters(
         saved.settings, saved.tree, params, _place(saved.settings, saved.tree, loaded, mesh), 0
     )

@@ -12,7 +12,6 @@ import jax
 import numpy as np
 from etils import epath
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from t5x_lite import streams
 from t5x_lite.data.buckets import choose_lengths, make_shapes
@@ -36,8 +35,9 @@ from t5x_lite.models.classifier_init import (
     init_module,
     text_examples,
 )
-from t5x_lite.models.config import Execution, T5Config
+from t5x_lite.models.config import T5Config
 from t5x_lite.models.encoder_classifier import EncoderClassifier
+from t5x_lite.models.sections import RewardModelSettings
 from t5x_lite.models.t5_classifier import T5Classifier
 from t5x_lite.models.t5_scorer import T5Scorer
 from t5x_lite.parallel.own_rows import OwnRows
@@ -48,6 +48,7 @@ from t5x_lite.train.state import TrainState
 from t5x_lite.train.update import TrainStep
 from t5x_lite.wiring.model import RANDOM, architecture_of, encoder_of, shardings_of
 from t5x_lite.wiring.resume import States
+from t5x_lite.wiring.sections import ClassifierConfig, OptimizedConfig
 from t5x_lite.wiring.supervised import optimizer_of, place_state, run_supervised
 from t5x_lite.wiring.text import OF_THE_MODEL, get_vocabulary
 
@@ -68,7 +69,11 @@ class LoadedClassifier:
 
 
 def load_classifier(
-    config: ConfigDict, labels: tuple[str, ...], rows: list[Row], mesh: Mesh, folder: epath.Path
+    config: ClassifierConfig,
+    labels: tuple[str, ...],
+    rows: list[Row],
+    mesh: Mesh,
+    folder: epath.Path,
 ) -> LoadedClassifier:
     """The classifier of `model.source`: "random", a T5 (or its encoder) with a new head, or a classifier.
 
@@ -90,11 +95,11 @@ def load_classifier(
         if "family" in section.architecture:
             tokenizer = with_first_token(vocabulary, data.max_length)
             module = EncoderClassifier(
-                encoder_of(section.architecture.to_dict(), vocabulary, data.max_length, labels),
+                encoder_of(section.architecture, vocabulary, data.max_length, labels),
                 section.dtype,
             )
         else:
-            module = _t5_module(config, architecture_of(section, vocabulary), labels)
+            module = _t5_module(config, architecture_of(section.architecture, vocabulary), labels)
         read: Callable[[Any], Any] = functools.partial(_random, module, config.seed)
         return _placed(module, tokenizer, read, section.param_dtype, mesh)
     directory = model_directory(section.source)
@@ -127,7 +132,7 @@ def load_classifier(
 
 
 def train_classifier(
-    config: ConfigDict,
+    config: ClassifierConfig,
     loaded: LoadedClassifier,
     sides: Sides,
     evaluate: Callable[[Any], Mapping[str, float]],
@@ -146,9 +151,7 @@ def train_classifier(
         sides, loaded.module, rows=config.batch.size, buckets=config.batch.buckets,
         seed=config.seed, multiple=row_multiple(mesh, config.batch.accumulation),
     )  # fmt: skip
-    step, make_state, abstract = step_of(
-        config, loaded.module, loaded.abstract, Judgement(**config.loss), mesh
-    )
+    step, make_state, abstract = step_of(config, loaded.module, loaded.abstract, config.loss, mesh)
     return run_supervised(
         config,
         step,
@@ -162,7 +165,7 @@ def train_classifier(
 
 
 def step_of(
-    config: ConfigDict, module: Classifier, abstract: Any, judgement: Judgement, mesh: Mesh
+    config: OptimizedConfig, module: Classifier, abstract: Any, judgement: Judgement, mesh: Mesh
 ) -> tuple[TrainStep, Callable[..., TrainState], TrainState]:
     """The step, not jitted; how its first state is made of parameters; and that state by its shapes.
 
@@ -205,7 +208,7 @@ def make_plan(
 
 
 def make_evaluate(
-    config: ConfigDict, module: Classifier, sides: Sides, mesh: Mesh
+    config: ClassifierConfig, module: Classifier, sides: Sides, mesh: Mesh
 ) -> Callable[[Any], dict[str, float]]:
     """Makes `evaluate(params) -> {"evaluation/loss", "evaluation/accuracy"}`, means over all examples."""
     plain = Judgement(config.loss.kind, 0.0, 0.0)
@@ -255,14 +258,14 @@ def _random(module: Classifier, seed: int, shardings: Any) -> Any:
     return jax.jit(make, out_shardings=shardings)(streams.key(seed, "init"))
 
 
-def _kind(config: ConfigDict) -> str:
+def _kind(config: ClassifierConfig) -> str:
     """`model.kind` of a reward model; a classifier reads one text."""
-    return config.model.kind if "kind" in config.model else ENCODER
+    return config.model.kind if isinstance(config.model, RewardModelSettings) else ENCODER
 
 
-def _t5_module(config: ConfigDict, t5: T5Config, labels: tuple[str, ...]) -> Classifier:
-    execution = Execution(dtype=config.model.dtype, attention=config.model.attention)
-    if _kind(config) == SCORER:
+def _t5_module(config: ClassifierConfig, t5: T5Config, labels: tuple[str, ...]) -> Classifier:
+    execution = config.model.execution
+    if isinstance(config.model, RewardModelSettings) and config.model.kind == SCORER:
         return T5Scorer(t5, execution, labels, config.model.likelihood)
     return T5Classifier(t5, labels, execution)
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from t5x_lite import streams
+from t5x_lite.data.sections import HeldOutSettings
 from t5x_lite.data.sources import Row
 from t5x_lite.errors import InputError
 from t5x_lite.wiring.text import read_rows
@@ -17,7 +17,7 @@ HOLDOUT = "holdout"
 
 
 def read_with_holdout(
-    data: ConfigDict, seed: int, keep: Callable[[list[Row]], list[Row]] = list
+    data: HeldOutSettings, seed: int, keep: Callable[[list[Row]], list[Row]] = list
 ) -> tuple[list[Row], list[Row]]:
     """Training and evaluation rows; `keep` chooses among those that were read, before any is set aside.
 
@@ -28,9 +28,9 @@ def read_with_holdout(
     Raises:
       InputError: as `read_rows`, or a share that leaves nothing on one side.
     """
-    rows = keep(read_rows(data, "train"))
+    rows = keep(read_rows(data.train))
     if data.evaluation.source != HOLDOUT:
-        return rows, keep(read_rows(data, "evaluation"))
+        return rows, keep(read_rows(data.evaluation))
     share = data.holdout * len(rows)
     count = math.ceil(share) if data.holdout_order == "last" else round(share)
     if not 0 < count < len(rows):

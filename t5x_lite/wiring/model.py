@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from t5x_lite import streams
 from t5x_lite.data.vocabulary import Vocabulary
@@ -18,6 +17,7 @@ from t5x_lite.interop.pretrained import open_pretrained
 from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.encoder_config import EncoderConfig
 from t5x_lite.models.init import Params, abstract_params, init_params, logical_axes
+from t5x_lite.models.sections import ModelSettings
 from t5x_lite.models.t5 import T5
 from t5x_lite.parallel.shardings import param_shardings, with_shardings
 from t5x_lite.params.stacking import stack
@@ -42,7 +42,7 @@ class Loaded:
 
 
 def load_model(
-    section: ConfigDict, execution: Execution, vocabulary: Vocabulary, mesh: Mesh, seed: int
+    section: ModelSettings, execution: Execution, vocabulary: Vocabulary, mesh: Mesh, seed: int
 ) -> Loaded:
     """The model of `model.source`: "random", a Hugging Face id or directory, or a t5x checkpoint. Nothing is compiled
     or read yet.
@@ -51,7 +51,7 @@ def load_model(
       InputError: no such model, one of another architecture, or one that fits neither vocabulary nor mesh.
     """
     if section.source == RANDOM:
-        config = architecture_of(section, vocabulary)
+        config = architecture_of(section.architecture, vocabulary)
         read: Callable[[Any], Params] = functools.partial(
             _random, T5(config, Execution()), section.param_dtype, seed
         )
@@ -80,13 +80,13 @@ def load_model(
     return Loaded(model, abstract, make)
 
 
-def architecture_of(section: ConfigDict, vocabulary: Vocabulary) -> T5Config:
+def architecture_of(architecture: Mapping[str, Any], vocabulary: Vocabulary) -> T5Config:
     """The architecture of a model with random weights; a vocab_size of 0 takes the tokenizer's, padded.
 
     Raises:
       InputError: fields that a T5 does not have, or lacks, or values that no T5 has.
     """
-    fields = section.architecture.to_dict()
+    fields = dict(architecture)
     _refuse_unknown(fields, T5Config, _SPECIAL_TOKENS)
     if fields.get("vocab_size") == 0:
         fields["vocab_size"] = vocabulary.padded_size

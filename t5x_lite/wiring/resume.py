@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from etils import epath
-from ml_collections import ConfigDict
 
 from t5x_lite.checkpoints import Checkpoints
 from t5x_lite.console import log
@@ -47,7 +46,7 @@ class Place:
     tensorboard: bool
 
 
-def cadence_of(config: ConfigDict, steps: int) -> Cadence:
+def cadence_of(config: Any, steps: int) -> Cadence:
     """The `every_steps` of the sections `logging`, `evaluation` and `checkpoint`."""
     return Cadence(
         steps,
@@ -57,7 +56,7 @@ def cadence_of(config: ConfigDict, steps: int) -> Cadence:
     )
 
 
-def place_of(config: ConfigDict, folder: epath.Path) -> Place:
+def place_of(config: Any, folder: epath.Path) -> Place:
     """The folder with the sections `checkpoint` and `logging`."""
     return Place(folder, config.checkpoint.keep, config.logging.tensorboard)
 

@@ -11,7 +11,6 @@ import jax
 import numpy as np
 from etils import epath
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from t5x_lite import streams
 from t5x_lite.data.plan import Plan
@@ -34,6 +33,7 @@ from t5x_lite.parallel.own_rows import OwnRows
 from t5x_lite.parallel.sharing import share_out
 from t5x_lite.params.gather import whole
 from t5x_lite.train.step import Batch, make_eval_step
+from t5x_lite.wiring.sections import GeneratingConfig, ScoringConfig
 from t5x_lite.wiring.text import Split
 
 _CONFIDENCE = 0.95
@@ -50,16 +50,15 @@ class Loss(Protocol):
 
 
 def check_generation(
-    config: ConfigDict, model: T5Config | None = None, vocabulary: Vocabulary | None = None
+    config: GeneratingConfig, model: T5Config | None = None, vocabulary: Vocabulary | None = None
 ) -> GenerationSettings:
     """The `generation` section; with the model, its token ids too are checked.
 
     Raises:
       InputError: an unknown setting, settings that contradict each other, or that the model cannot follow.
     """
-    settings = GenerationSettings.from_mapping(
-        config.generation.to_dict(), where="config.generation"
-    )
+    settings = config.generation
+    settings.new_tokens()  # that not more are asked for than there may be
     if config.evaluation.mbr_candidates and not settings.do_sample:
         raise InputError(
             "config.evaluation.mbr_candidates: the candidates are samples; set config.generation.do_sample"
@@ -98,7 +97,7 @@ def make_loss(model: T5, plan: Plan, mesh: Mesh) -> Loss:
 
 
 def score_split(
-    config: ConfigDict,
+    config: ScoringConfig,
     model: T5,
     params: Any,
     vocabulary: Vocabulary,
@@ -148,7 +147,7 @@ def score_split(
         shuffle_seed=config.seed if len(set(inputs)) > 1 else None,  # needs another dialogue
     )
     samples.finish(columns)
-    published = [{"name": name, **scores.to_dict()} for name, scores in config.published.items()]
+    published = [{"name": name, **scores} for name, scores in config.published.items()]
     shown = [
         {"id": row["id"], "input": text, "reference": reference, "output": output}
         for row, text, reference, output in zip(
@@ -159,7 +158,7 @@ def score_split(
 
 
 def make_decode(
-    config: ConfigDict,
+    config: GeneratingConfig,
     model: T5,
     params: Any,
     vocabulary: Vocabulary,

@@ -12,7 +12,6 @@ import numpy as np
 import optax
 from etils import epath
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from t5x_lite import streams
 from t5x_lite.data.buckets import Shape
@@ -35,6 +34,7 @@ from t5x_lite.train.state import TrainState, init_state
 from t5x_lite.train.update import Batch, TrainStep
 from t5x_lite.wiring.model import shardings_of
 from t5x_lite.wiring.resume import States, cadence_of, place_of, run_turns
+from t5x_lite.wiring.sections import OptimizedConfig, TrainingConfig
 
 _PREFETCH_THREADS = 1
 _PREFETCH_BATCHES = 4
@@ -51,10 +51,10 @@ class Batches(Protocol):
         """The global batch of that step, or the rows of it that `keep` says; a pure function."""
 
 
-def optimizer_of(config: ConfigDict) -> tuple[optax.GradientTransformation, optax.Schedule]:
+def optimizer_of(config: OptimizedConfig) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """The `optimizer` and `schedule` sections, over `train.steps`."""
-    schedule = make_schedule(total_steps=config.train.steps, **config.schedule)
-    return make_optimizer(schedule=schedule, **config.optimizer), schedule
+    schedule = make_schedule(config.schedule, config.train.steps)
+    return make_optimizer(config.optimizer, schedule), schedule
 
 
 def place_state(
@@ -103,7 +103,7 @@ def jit_step(step: TrainStep, abstract: TrainState, mesh: Mesh) -> Any:
 
 
 def run_supervised(
-    config: ConfigDict,
+    config: TrainingConfig,
     step: TrainStep,
     states: States,
     batches: Batches,

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from etils import epath
-from ml_collections import ConfigDict
 
 from t5x_lite.data.buckets import choose_lengths, make_shapes
 from t5x_lite.data.curriculum import Curriculum
 from t5x_lite.data.features import Examples, ExampleSource, make_examples
 from t5x_lite.data.plan import Plan
+from t5x_lite.data.sections import BatchSettings, BucketsSettings, RowsSettings, TextsSettings
 from t5x_lite.data.sources import Row, load_rows
 from t5x_lite.data.span_corruption import make_span_corruption
 from t5x_lite.data.templates import find_template
@@ -23,6 +23,7 @@ from t5x_lite.interop.hub import model_directory
 from t5x_lite.interop.t5x import is_t5x
 from t5x_lite.models.config import T5Config
 from t5x_lite.parallel.processes import from_process_zero
+from t5x_lite.wiring.sections import TokenizedConfig, TrainingConfig
 from t5x_lite.wiring.workdir import is_claimed, local_copy
 
 TRAINED = "train"
@@ -39,20 +40,24 @@ class Split:
     examples: Examples
 
 
-def check_texts(data: ConfigDict, names: Sequence[str]) -> None:
+def check_texts(data: Any, names: Sequence[str], target: str = "") -> None:
     """Refuses templates that the columns of the rows cannot fill, before the rows are read.
+
+    Args:
+      data: a `data` section. names: those of its rows that fill the templates.
+      target: the target's template, where it is no field of `data`.
 
     Raises:
       InputError: an unknown template, or a field that is no key of `columns`.
     """
     wanted = {
         field: f"config.data.{name}"
-        for name in ("target", "template")
-        for field in find_template(data[name]).fields
+        for name, template in (("target", target or data.target), ("template", data.template))
+        for field in find_template(template).fields
     }
     wanted[data.cut_field] = "config.data.cut_field"
     for name in names:
-        columns = data[name].columns
+        columns = getattr(data, name).columns
         for field, where in wanted.items():
             if field not in columns and field != "id":
                 raise InputError(
@@ -61,30 +66,29 @@ def check_texts(data: ConfigDict, names: Sequence[str]) -> None:
                 )
 
 
-def read_rows(data: ConfigDict, name: str) -> list[Row]:
-    """The rows of `data.train` or `data.evaluation`.
+def read_rows(section: RowsSettings) -> list[Row]:
+    """The rows that a section names.
 
     Raises:
       InputError: as `data.sources.load_rows`.
     """
-    section = data[name]
     return load_rows(
         section.source,
         section.split,
-        section.columns.to_dict(),
+        section.columns,
         id_column=section.id_column,
         exclude=section.exclude,
         limit=section.limit,
     )
 
 
-def get_vocabulary(config: ConfigDict, rows: list[Row], folder: epath.Path) -> Vocabulary:
+def get_vocabulary(config: TokenizedConfig, rows: list[Row], folder: epath.Path) -> Vocabulary:
     """`vocabulary_of` all fields of `rows`."""
     fields = sorted(set(rows[0]) - {"id"}) if rows else []
     return vocabulary_of(config, [row[field] for field in fields for row in rows], folder)
 
 
-def vocabulary_of(config: ConfigDict, texts: Sequence[str], folder: epath.Path) -> Vocabulary:
+def vocabulary_of(config: TokenizedConfig, texts: Sequence[str], folder: epath.Path) -> Vocabulary:
     """The tokenizer of `tokenizer.source`: a Hugging Face id or directory, or one of two words.
 
     "model" takes the tokenizer that comes with `model.source`. "train" trains one on `texts` into folder/tokenizer; a
@@ -105,24 +109,14 @@ def vocabulary_of(config: ConfigDict, texts: Sequence[str], folder: epath.Path) 
         with local_copy(folder / "tokenizer", with_files=is_claimed(folder)) as directory:
             if is_claimed(folder) and (directory / "tokenizer_config.json").exists():
                 return
-            train_tokenizer(
-                texts,
-                directory,
-                vocab_size=section.vocab_size,
-                algorithm=section.algorithm,
-                user_defined_symbols=section.user_defined_symbols,
-                extra_ids=section.extra_ids,
-                keep_newlines=section.keep_newlines,
-                byte_fallback=section.byte_fallback,
-                max_sentences=section.max_sentences,
-            )
+            train_tokenizer(texts, directory, section)
 
     from_process_zero(train)
     with local_copy(folder / "tokenizer", with_files=True) as directory:
         return load_vocabulary(directory)
 
 
-def make_split(data: ConfigDict, rows: list[Row], vocabulary: Vocabulary, name: str) -> Split:
+def make_split(data: TextsSettings, rows: list[Row], vocabulary: Vocabulary, name: str) -> Split:
     """Tokenizes rows by the templates and lengths of the `data` section."""
     examples = make_examples(
         rows,
@@ -138,7 +132,7 @@ def make_split(data: ConfigDict, rows: list[Row], vocabulary: Vocabulary, name: 
     return Split(rows, examples)
 
 
-def check_batch(batch: ConfigDict, row_multiple: int) -> None:
+def check_batch(batch: BucketsSettings, row_multiple: int) -> None:
     """Refuses a `batch` section that fits no data, before the data is read."""
     # Where the lengths come from the data, one token a row stands for them.
     lengths = [(1, 1)] if isinstance(batch.buckets, int) else batch.buckets
@@ -146,7 +140,12 @@ def check_batch(batch: ConfigDict, row_multiple: int) -> None:
 
 
 def train_plan(
-    config: ConfigDict, split: Split, vocabulary: Vocabulary, model: T5Config, *, row_multiple: int
+    config: TrainingConfig,
+    split: Split,
+    vocabulary: Vocabulary,
+    model: T5Config,
+    *,
+    row_multiple: int,
 ) -> tuple[Plan, Plan | Curriculum]:
     """The plan of the task's batches, and what the run draws from: that plan, or `data.denoising` before it."""
     plan = bucketed_plan(config, split.examples, model, row_multiple=row_multiple)
@@ -171,13 +170,13 @@ def train_plan(
 
 
 def bucketed_plan(
-    config: ConfigDict, examples: ExampleSource, model: T5Config, *, row_multiple: int
+    config: TrainingConfig, examples: ExampleSource, model: T5Config, *, row_multiple: int
 ) -> Plan:
     """The plan of a training source by the `batch` section: buckets fitted to the lengths, or as the config lists them;
     one shape, the longest, when packed.
     """
     batch = config.batch
-    pack = "pack" in batch and batch.pack  # not every task can pack
+    pack = isinstance(batch, BatchSettings) and batch.pack  # not every task can pack
     if pack:
         longest = int(examples.encoder_lengths.max()), int(examples.decoder_lengths.max())
         budget = config.data.encoder_length, config.data.decoder_length

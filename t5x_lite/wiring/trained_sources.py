@@ -6,12 +6,12 @@ import importlib
 
 import jax
 from etils import epath
-from ml_collections import ConfigDict
 
 from t5x_lite.config import load_config
 from t5x_lite.console import log
 from t5x_lite.errors import InputError
 from t5x_lite.parallel.processes import wait_for_all
+from t5x_lite.sections import Config
 from t5x_lite.wiring.workdir import is_claimed, open_workdir
 
 _TRAIN = "train:"
@@ -62,7 +62,7 @@ def trained(source: str, folder: epath.Path) -> str:
     return str(folder)
 
 
-def _is_run_of(config: ConfigDict, folder: epath.Path) -> bool:
+def _is_run_of(config: Config, folder: epath.Path) -> bool:
     """Whether the run in the folder may go on, or be used, as one of this config."""
     try:
         open_workdir(str(folder), config)

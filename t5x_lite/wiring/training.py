@@ -10,10 +10,8 @@ import jax
 import optax
 from etils import epath
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from t5x_lite.data.plan import Plan
-from t5x_lite.optim.losses import LossSettings
 from t5x_lite.optim.trainable import combine, partition_optimizer, trainable_part
 from t5x_lite.parallel.shardings import row_multiple
 from t5x_lite.params.gather import whole as on_host
@@ -27,18 +25,19 @@ from t5x_lite.wiring.adaptation import Adaptation
 from t5x_lite.wiring.model import Loaded
 from t5x_lite.wiring.resume import States
 from t5x_lite.wiring.scoring import make_loss
+from t5x_lite.wiring.sections import OptimizedConfig, TrainingConfig
 from t5x_lite.wiring.supervised import Batches, optimizer_of, place_state, run_supervised
 from t5x_lite.wiring.text import check_batch
 
 
-def check_training(config: ConfigDict, mesh: Mesh) -> None:
+def check_training(config: TrainingConfig, mesh: Mesh) -> None:
     """Refuses settings that contradict each other, before any data is read."""
     optimizer_of(config)
     check_batch(config.batch, row_multiple(mesh, config.batch.accumulation))
 
 
 def state_of(
-    config: ConfigDict, loaded: Loaded, mesh: Mesh, adaptation: Adaptation | None = None
+    config: OptimizedConfig, loaded: Loaded, mesh: Mesh, adaptation: Adaptation | None = None
 ) -> tuple[Callable[..., Any], Any]:
     """`supervised.place_state` of the model, or of what `adaptation` makes of it.
 
@@ -55,13 +54,13 @@ def state_of(
     )
 
 
-def step_of(config: ConfigDict, loaded: Loaded, labels: Any) -> TrainStep:
+def step_of(config: Any, loaded: Loaded, labels: Any) -> TrainStep:
     """The step of teacher forcing, not jitted: the sections `loss`, `optimizer`, `schedule` and `batch`."""
-    return _step_by(config, cross_entropy(loaded.model, LossSettings(**config.loss)), labels)
+    return _step_by(config, cross_entropy(loaded.model, config.loss), labels)
 
 
 def train(
-    config: ConfigDict,
+    config: Any,
     loaded: Loaded,
     batches: Batches,
     evaluation: Plan,
@@ -72,11 +71,12 @@ def train(
 ) -> TrainState:
     """`train_by` the cross-entropy of the `loss` section.
 
+    config: a `TrainingConfig` whose `loss` is an `optim.sections.LossSettings`.
     evaluation: what `evaluation.every_steps` computes the loss of.
     """
     loss = make_loss(loaded.model, evaluation, mesh)
     return train_by(
-        cross_entropy(loaded.model, LossSettings(**config.loss)),
+        cross_entropy(loaded.model, config.loss),
         lambda state, stopping: loss(state.params, stopping, state.adapters),
         config,
         loaded,
@@ -89,7 +89,7 @@ def train(
 def train_by(
     objective: Objective,
     evaluate: Evaluate,
-    config: ConfigDict,
+    config: TrainingConfig,
     loaded: Loaded,
     data: tuple[Batches, str],
     place: tuple[Mesh, epath.Path],
@@ -130,7 +130,7 @@ def train_by(
     return run_supervised(config, step, states, batches, evaluate, metadata, described, place)
 
 
-def _step_by(config: ConfigDict, objective: Objective, labels: Any) -> TrainStep:
+def _step_by(config: TrainingConfig, objective: Objective, labels: Any) -> TrainStep:
     optimizer, schedule = optimizer_of(config)
     return make_update(
         objective,

@@ -8,28 +8,20 @@ import os
 import pathlib
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 from etils import epath
-from ml_collections import ConfigDict
 
 from t5x_lite.errors import InputError
 from t5x_lite.parallel.processes import from_process_zero, wait_for_all
+from t5x_lite.sections import Config, to_dict
 
 CONFIG_FILE = "config.json"
-# What may differ when a run goes on: what is trained does not depend on it, rounding aside.
-_FREE_SECTIONS = (
-    "mesh", "logging", "checkpoint", "generation", "comparison", "published", "judges"
-)  # fmt: skip
-# What is not free in some tasks: the rollouts of PPO are drawn by these settings.
-_BOUND_SECTIONS = {"ppo": ("generation",)}
-# Its folder holds conversations with any model: each line of the transcript says what it was answered by.
-_CHAT = "chat"
 
 
-def open_workdir(workdir: str, config: ConfigDict) -> epath.Path:
+def open_workdir(workdir: str, config: Config) -> epath.Path:
     """Makes the folder, and sees that it can be written and belongs to no run of another config.
 
     It is this config's only after `claim_workdir`: whatever else is wrong with a config must not spoil the folder for
@@ -56,9 +48,7 @@ def open_workdir(workdir: str, config: ConfigDict) -> epath.Path:
             f"{file}: not JSON ({error}); remove it or use another --workdir"
         ) from error
     if before is not None:
-        now = _resolved(config)
-        if not (before.get("task") == now.get("task") == _CHAT):
-            _compare(workdir, before, now)
+        _compare(workdir, before, _resolved(config), config.FREE)
     _check_shared(workdir, folder)
     return folder
 
@@ -91,7 +81,7 @@ def is_claimed(folder: epath.Path) -> bool:
     return (folder / CONFIG_FILE).exists()
 
 
-def claim_workdir(folder: epath.Path, config: ConfigDict) -> None:
+def claim_workdir(folder: epath.Path, config: Config) -> None:
     """Writes config.json (process 0), when all that could be wrong with the input has been checked."""
     if jax.process_index() == 0:
         fresh = folder / f"{CONFIG_FILE}.new"
@@ -124,19 +114,20 @@ def _is_remote(folder: epath.Path) -> bool:
     return "://" in os.fspath(folder)
 
 
-def _resolved(config: ConfigDict) -> dict[str, Any]:
+def _resolved(config: Config) -> dict[str, Any]:
     """The config as it reads back from a file: tuples are lists."""
-    return json.loads(json.dumps(config.to_dict()))
+    return json.loads(json.dumps(to_dict(config)))
 
 
-def _compare(workdir: str, before: dict[str, Any], now: dict[str, Any]) -> None:
+def _compare(
+    workdir: str, before: dict[str, Any], now: dict[str, Any], free: Sequence[str]
+) -> None:
     old, new = _flatten(before), _flatten(now)
-    bound = _BOUND_SECTIONS.get(str(now.get("task")), ())
-    free = [name for name in _FREE_SECTIONS if name not in bound]
     differing = [
         f"config.{name} was {old.get(name)!r}, is {new.get(name)!r}"
         for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name) and name.split(".")[0] not in free
+        if old.get(name) != new.get(name)
+        and not f"{name}.".startswith(tuple(f"{section}." for section in free))
     ]
     if differing:
         raise InputError(

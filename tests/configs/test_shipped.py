@@ -8,6 +8,7 @@ import pytest
 from etils import epath
 
 from t5x_lite.config import load_config, shipped_configs
+from t5x_lite.sections import to_dict
 from t5x_lite.wiring.text import get_vocabulary, read_rows
 
 CONFIGS = pytest.mark.parametrize("file", shipped_configs(), ids=lambda file: file.name)
@@ -44,13 +45,13 @@ def test_an_unknown_argument_is_no_silent_default(file: pathlib.Path):
     except ValueError as error:
         assert "no_such_word" in str(error)
     else:
-        assert "no_such_word" in json.dumps(other.to_dict()) and other.to_dict() != config.to_dict()
+        assert "no_such_word" in json.dumps(to_dict(other)) and other != config
 
 
 def test_the_bundled_texts_give_the_classifiers_vocabulary(tmp_path):
     """SentencePiece refuses more pieces than the texts have, and `runlocal` asks for fewer."""
     config = load_config("classifier.py", {})
-    vocabulary = get_vocabulary(config, read_rows(config.data, "train"), epath.Path(tmp_path))
+    vocabulary = get_vocabulary(config, read_rows(config.data.train), epath.Path(tmp_path))
     assert vocabulary.size == config.tokenizer.vocab_size
 
 
@@ -85,7 +86,9 @@ def test_runlocal_runs(file: pathlib.Path, tmp_path: pathlib.Path):
     if runlocal.data.denoising.steps:
         overrides["data.denoising.steps"] = "1"
     config = load_config(f"{file}:runlocal", overrides)
-    assert all(rows.source == "bundled" for rows in config.data.values() if hasattr(rows, "source"))
+    assert all(
+        rows.source == "bundled" for rows in vars(config.data).values() if hasattr(rows, "source")
+    )
     importlib.import_module(f"t5x_lite.tasks.{config.task}.run").run(config, str(tmp_path))
     for name in ("config.json", "report.md", "report.html", "samples.jsonl"):
         assert (tmp_path / name).stat().st_size

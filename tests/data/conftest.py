@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from t5x_lite.data.sections import TrainedTokenizerSettings
 from t5x_lite.data.tokenizer_training import train_tokenizer
 from t5x_lite.data.vocabulary import Vocabulary
 
@@ -40,11 +41,13 @@ def vocabulary(rows, tmp_path_factory) -> Vocabulary:
             for row in rows
         ],
         tmp_path_factory.mktemp("vocabulary"),
-        vocab_size=250,
-        algorithm="unigram",
-        user_defined_symbols=(),
-        extra_ids=50,
-        keep_newlines=True,
-        byte_fallback=False,
-        max_sentences=0,
+        TrainedTokenizerSettings(
+            vocab_size=250,
+            algorithm="unigram",
+            user_defined_symbols=(),
+            extra_ids=50,
+            keep_newlines=True,
+            byte_fallback=False,
+            max_sentences=0,
+        ),
     )

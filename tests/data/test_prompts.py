@@ -1,13 +1,16 @@
 """Prompt kinds: the labs' exact texts, the budget and its counts, and leaks that are warned of."""
 
+import dataclasses
 import logging
+from collections.abc import Mapping
 
 import pytest
 
 from t5x_lite.data import prompts
-from t5x_lite.data.prompts import read_prompt
+from t5x_lite.data.prompts import PromptSection
 from t5x_lite.data.prompts_build import build_prompts, pick_shots
 from t5x_lite.errors import InputError
+from t5x_lite.sections import read
 
 FEW_SHOT = {
     "kind": "few_shot",
@@ -18,10 +21,19 @@ FEW_SHOT = {
 }
 
 
+@dataclasses.dataclass(frozen=True)
+class WithPrompts:
+    prompts: Mapping[str, PromptSection]
+
+
+def prompt_of(values):
+    return read(WithPrompts, {"prompts": {"it": values}}).prompts["it"]
+
+
 def build(mapping, rows, vocabulary, shots=(), **changes):
     settings = dict(target="{summary}", field="dialogue", length=2000, policy="oldest_turns")
     return build_prompts(
-        read_prompt(mapping, "config.prompts.it"),
+        prompt_of(mapping),
         rows,
         vocabulary,
         shots=shots,
@@ -64,7 +76,7 @@ Dialogue:
 
 What was going on?
 """
-    spec = read_prompt(FEW_SHOT, "config.prompts.it")
+    spec = prompt_of(FEW_SHOT)
     shots = pick_shots(spec, rows, "config.prompts.it")
     assert build(FEW_SHOT, [rows[7]], vocabulary, shots).texts == [prompt]
 
@@ -156,15 +168,21 @@ def test_leaks_are_counted_and_warned_of(rows, caplog):
     ("mapping", "message"),
     [
         ({"kind": "two_shot"}, r"it\.kind must be one of none, zero_shot.*'two_shot'"),
-        ({"kind": "none", "template": "dialogue"}, "it.template: .*'none' have no such field"),
+        (
+            {"kind": "none", "template": "dialogue"},
+            "it.template: there is no such field; with kind 'none' there are none",
+        ),
         ({"kind": "zero_shot", "templat": "x"}, "it.templat: .*did you mean template"),
         ({"kind": "zero_shot"}, "it.template is missing"),
-        ({"kind": "zero_shot", "template": "flan_9"}, r"it\.template 'flan_9' is not known"),
-        ({"kind": "zero_shot", "template": ""}, "it.template must be a text"),
-        ({**FEW_SHOT, "shots": ()}, "it.shots must be a tuple of row numbers"),
-        ({**FEW_SHOT, "shots": (1, 1)}, "it.shots must be different row numbers"),
-        ({**FEW_SHOT, "shots": ("1",)}, "it.shots must be a tuple of row numbers"),
-        ({**FEW_SHOT, "shots": (-4, 1)}, "it.shots must be different row numbers from 0"),
+        ({"kind": "zero_shot", "template": "flan_9"}, "it: template 'flan_9' is not known"),
+        ({"kind": "zero_shot", "template": ""}, "it.template must be a string that is not empty"),
+        ({**FEW_SHOT, "shots": ()}, "it.shots must be a tuple of different row numbers from 0"),
+        ({**FEW_SHOT, "shots": (1, 1)}, "it.shots must be a tuple of different row numbers from 0"),
+        ({**FEW_SHOT, "shots": ("1",)}, "it.shots must be a tuple of different row numbers from 0"),
+        (
+            {**FEW_SHOT, "shots": (-4, 1)},
+            "it.shots must be a tuple of different row numbers from 0",
+        ),
         (
             {
                 "kind": "chain_of_thought",
@@ -185,7 +203,7 @@ def test_leaks_are_counted_and_warned_of(rows, caplog):
         ),
         (
             {"kind": "retrieval", "template": "dialogue", "folder": "x", "passages": 1},
-            "it.template: .* no place for {documents}",
+            "it: template: .* no place for {documents}",
         ),
         (
             {"kind": "retrieval", "template": "{documents}", "folder": "x", "passages": 0},
@@ -195,11 +213,11 @@ def test_leaks_are_counted_and_warned_of(rows, caplog):
 )
 def test_bad_prompts_are_refused_by_name(mapping, message):
     with pytest.raises(InputError, match=message) as error:
-        read_prompt(mapping, "config.prompts.it")
+        prompt_of(mapping)
     assert "\n" not in str(error.value)
 
 
 def test_shots_that_are_not_there(rows):
-    spec = read_prompt({**FEW_SHOT, "shots": (0, 30)}, "config.prompts.it")
+    spec = prompt_of({**FEW_SHOT, "shots": (0, 30)})
     with pytest.raises(InputError, match="it.shots: there is no row 30 among the 30 rows"):
         pick_shots(spec, rows, "config.prompts.it")

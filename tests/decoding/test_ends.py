@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from t5x_lite.data.sections import TrainedTokenizerSettings
 from t5x_lite.data.tokenizer_training import train_tokenizer
 from t5x_lite.decoding.generate import Generator
 from t5x_lite.decoding.settings import GenerationSettings
@@ -16,13 +17,15 @@ def vocabulary(tmp_path_factory):
     return train_tokenizer(
         [f"abcdef {WORDS}"] * 9,
         tmp_path_factory.mktemp("ends"),
-        vocab_size=90,
-        algorithm="bpe",
-        user_defined_symbols=(),
-        extra_ids=2,
-        keep_newlines=True,
-        byte_fallback=False,
-        max_sentences=0,
+        TrainedTokenizerSettings(
+            vocab_size=90,
+            algorithm="bpe",
+            user_defined_symbols=(),
+            extra_ids=2,
+            keep_newlines=True,
+            byte_fallback=False,
+            max_sentences=0,
+        ),
     )
 
 

@@ -14,6 +14,7 @@ from decoding_cases import Case, make_cases, make_families
 from decoding_parity import Result, Subject, check, compare, table
 
 from t5x_lite import load_pretrained
+from t5x_lite.data.sections import TrainedTokenizerSettings
 from t5x_lite.data.sources import load_rows
 from t5x_lite.data.templates import render
 from t5x_lite.data.tokenizer_training import train_tokenizer
@@ -91,13 +92,15 @@ def random_subject(name: str, folder: pathlib.Path) -> Subject:
     vocabulary = train_tokenizer(
         [f"abcdef {WORDS}"] * 9,
         folder / "tokenizer",
-        vocab_size=90,
-        algorithm="bpe",
-        user_defined_symbols=(),
-        extra_ids=2,
-        keep_newlines=True,
-        byte_fallback=False,
-        max_sentences=0,
+        TrainedTokenizerSettings(
+            vocab_size=90,
+            algorithm="bpe",
+            user_defined_symbols=(),
+            extra_ids=2,
+            keep_newlines=True,
+            byte_fallback=False,
+            max_sentences=0,
+        ),
     )
     save_hf(folder, config, lively_params(config, execution, 3, variant.eos), vocabulary)
     rng = np.random.default_rng(0)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from transformers.generation.stopping_criteria import StopStringCriteria
 
+from t5x_lite.data.sections import TrainedTokenizerSettings
 from t5x_lite.data.tokenizer_training import train_tokenizer
 from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.decoding.stop_strings import advance_stops, stop_table
@@ -33,13 +34,15 @@ def vocabulary(request, tmp_path_factory):
     return train_tokenizer(
         TEXTS * 3,
         tmp_path_factory.mktemp("stop"),
-        vocab_size=340 if request.param else 60,
-        algorithm="bpe",
-        user_defined_symbols=(),
-        extra_ids=2,
-        keep_newlines=True,
-        byte_fallback=request.param,
-        max_sentences=0,
+        TrainedTokenizerSettings(
+            vocab_size=340 if request.param else 60,
+            algorithm="bpe",
+            user_defined_symbols=(),
+            extra_ids=2,
+            keep_newlines=True,
+            byte_fallback=request.param,
+            max_sentences=0,
+        ),
     )
 
 

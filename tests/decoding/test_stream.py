@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from t5x_lite.data.sections import TrainedTokenizerSettings
 from t5x_lite.data.tokenizer_training import train_tokenizer
 from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.decoding.stream import Streamer, text_pieces
@@ -66,13 +67,15 @@ def test_pieces_are_whole_characters_and_together_the_text(tmp_path):
     vocabulary = train_tokenizer(
         ["plain words here and there"],
         tmp_path,
-        vocab_size=300,
-        algorithm="bpe",
-        user_defined_symbols=(),
-        extra_ids=0,
-        keep_newlines=True,
-        byte_fallback=True,
-        max_sentences=0,
+        TrainedTokenizerSettings(
+            vocab_size=300,
+            algorithm="bpe",
+            user_defined_symbols=(),
+            extra_ids=0,
+            keep_newlines=True,
+            byte_fallback=True,
+            max_sentences=0,
+        ),
     )
     for text in ("here \u263a and\n\u00e4 there", "\u263a", "plain", ""):
         (ids,) = vocabulary.encode([text], add_eos=True)

@@ -1,5 +1,7 @@
 """Each optimizer against another implementation, over several steps."""
 
+import typing
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,10 @@ import torch
 import transformers
 
 from t5x_lite.errors import InputError
-from t5x_lite.optim.optimizers import OPTIMIZERS, make_optimizer
+from t5x_lite.optim.optimizers import make_optimizer
+from t5x_lite.optim.sections import OptimizerName, OptimizerSettings
+
+OPTIMIZERS = typing.get_args(OptimizerName)
 
 STEPS = 5
 # A norm, an embedding and kernels; two are large enough for Adafactor to factor (both axes from 128 on).
@@ -48,7 +53,7 @@ def optimizer(name, rate=schedule, **changes):
         clip_norm=0.0,
         rate_multipliers=(),
     )
-    return make_optimizer(name, rate, **settings | changes)
+    return make_optimizer(OptimizerSettings(name, **settings | changes), rate)
 
 
 def trajectory(transformation, params, steps=STEPS):

@@ -1,12 +1,17 @@
 """A stacked model is optimized exactly as an unrolled one: each layer a parameter of its own."""
 
+import typing
+
 import jax
 import numpy as np
 import optax
 import pytest
 
-from t5x_lite.optim.optimizers import OPTIMIZERS, make_optimizer
+from t5x_lite.optim.optimizers import make_optimizer
+from t5x_lite.optim.sections import OptimizerName, OptimizerSettings
 from t5x_lite.params.stacking import stack
+
+OPTIMIZERS = typing.get_args(OptimizerName)
 
 SHAPES = {
     "query": (130, 3, 4),
@@ -43,15 +48,17 @@ def draw(seed):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_stacked_equals_unrolled(name):
     optimizer = make_optimizer(
-        name,
+        OptimizerSettings(
+            name,
+            b1=0.9,
+            b2=0.98,
+            eps=1e-8,
+            weight_decay=0.1,
+            no_weight_decay=(".*/scale",),
+            clip_norm=1.0,
+            rate_multipliers=(("token_embedder/.*", 2.0),),
+        ),
         lambda step: 0.1,
-        b1=0.9,
-        b2=0.98,
-        eps=1e-8,
-        weight_decay=0.1,
-        no_weight_decay=(".*/scale",),
-        clip_norm=1.0,
-        rate_multipliers=(("token_embedder/.*", 2.0),),
     )
 
     @jax.jit
@@ -77,15 +84,17 @@ def test_stacked_equals_unrolled(name):
 def test_the_state_of_a_stack_is_a_stack_of_states(name):
     """As many numbers as the unrolled model's state has, but for counters."""
     optimizer = make_optimizer(
-        name,
+        OptimizerSettings(
+            name,
+            b1=0.9,
+            b2=0.98,
+            eps=1e-8,
+            weight_decay=0.0,
+            no_weight_decay=(),
+            clip_norm=0.0,
+            rate_multipliers=(),
+        ),
         lambda step: 0.1,
-        b1=0.9,
-        b2=0.98,
-        eps=1e-8,
-        weight_decay=0.0,
-        no_weight_decay=(),
-        clip_norm=0.0,
-        rate_multipliers=(),
     )
     params = draw(0)
 

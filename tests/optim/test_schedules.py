@@ -5,11 +5,12 @@ import pytest
 
 from t5x_lite.errors import InputError
 from t5x_lite.optim.schedules import make_schedule
+from t5x_lite.optim.sections import ScheduleSettings
 
 
-def rates(steps, name, **changes):
-    settings = dict(learning_rate=1.0, warmup_steps=4, total_steps=12, final_fraction=0.2)
-    schedule = make_schedule(name, **settings | changes)
+def rates(steps, name, total_steps=12, **changes):
+    settings = dict(learning_rate=1.0, warmup_steps=4, final_fraction=0.2) | changes
+    schedule = make_schedule(ScheduleSettings(name, **settings), total_steps)
     return [float(schedule(step)) for step in steps]
 
 
@@ -44,7 +45,9 @@ def test_the_learning_rate_is_the_peak():
 def test_bad_schedules():
     with pytest.raises(InputError, match=r"schedule\.name .*'cosine'.*got 'cos'"):
         rates([], "cos")
-    for warmup_steps in (12, 13, -1):
+    with pytest.raises(InputError, match="schedule.warmup_steps must be a whole number >= 0"):
+        rates([], "linear", warmup_steps=-1)
+    for warmup_steps in (12, 13):
         with pytest.raises(
             InputError, match=rf"schedule\.warmup_steps .* 12 steps, got {warmup_steps}"
         ):

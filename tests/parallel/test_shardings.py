@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import typing
 
 import jax
 import numpy as np
@@ -13,7 +14,8 @@ from t5x_lite.errors import InputError
 from t5x_lite.models.config import Execution
 from t5x_lite.models.init import abstract_params, init_params, logical_axes
 from t5x_lite.models.t5 import T5
-from t5x_lite.optim.optimizers import OPTIMIZERS, make_optimizer
+from t5x_lite.optim.optimizers import make_optimizer
+from t5x_lite.optim.sections import OptimizerName, OptimizerSettings
 from t5x_lite.parallel.mesh import make_mesh
 from t5x_lite.parallel.rules import RULES
 from t5x_lite.parallel.shardings import (
@@ -25,6 +27,8 @@ from t5x_lite.parallel.shardings import (
     row_multiple,
 )
 from t5x_lite.params.paths import flatten
+
+OPTIMIZERS = typing.get_args(OptimizerName)
 
 
 def mesh_of(data, fsdp, model, slices=1):
@@ -87,15 +91,17 @@ def test_scanned_layers_are_cut_like_their_unrolled_ones(config):
 
 def optimizer_of(name):
     return make_optimizer(
-        name,
+        OptimizerSettings(
+            name,
+            b1=0.9,
+            b2=0.999,
+            eps=1e-8,
+            weight_decay=0.1,
+            no_weight_decay=(".*/scale",),
+            clip_norm=1.0,
+            rate_multipliers=((".*/scale", 0.5),),
+        ),
         lambda step: 1e-3,
-        b1=0.9,
-        b2=0.999,
-        eps=1e-8,
-        weight_decay=0.1,
-        no_weight_decay=(".*/scale",),
-        clip_norm=1.0,
-        rate_multipliers=((".*/scale", 0.5),),
     )
 
 

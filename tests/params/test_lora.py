@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from t5x_lite.errors import InputError
-from t5x_lite.params.adapters import request_of, stack_adapters, unstack_adapters
+from t5x_lite.params.adapters import settings_of, stack_adapters, unstack_adapters
 from t5x_lite.params.fingerprint import fingerprint
 from t5x_lite.params.lora import LoraSettings, merge, unmerge, with_output_scales
 from t5x_lite.params.paths import flatten, map_with_path
+from t5x_lite.params.sections import AdapterSection, SavedAdapter
 from t5x_lite.params.soft_prompts import SoftPromptSettings
+from t5x_lite.sections import read
 
 SETTINGS = LoraSettings(
     ((".*/layers_0/.*query", 2), (".*/(query|out)", 3)), 6.0, dropout=0.1, rslora=False, dora=True
@@ -137,29 +139,41 @@ def test_stacking_there_and_back(params):
         stack_adapters(SETTINGS.init(params, jax.random.key(0)), {"encoder": 2})
 
 
+@dataclasses.dataclass(frozen=True)
+class WithAdapter:
+    adapter: AdapterSection
+
+
+def adapter_of(values):
+    return read(WithAdapter, {"adapter": values}).adapter
+
+
 def test_sections():
-    request = request_of(SECTION, "config.adapter")
-    assert request.settings == LoraSettings(((".*/query", 2),), 4, 0.0, True, False)
-    assert request_of({"method": "none"}, "x").settings is None
-    assert request_of({"method": "load", "source": "a"}, "x").source == "a"
+    assert settings_of(adapter_of(SECTION)) == LoraSettings(((".*/query", 2),), 4, 0.0, True, False)
+    assert settings_of(adapter_of({"method": "none"})) is None
+    saved = adapter_of({"method": "load", "source": "a"})
+    assert saved == SavedAdapter("a") and settings_of(saved) is None
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"method": "ia3"}, "config.adapter.method must be one of none, load, lora, soft_prompt"),
-        ({"ranks": 3}, "has no field ranks"),
-        ({"targets": ()}, "adapter.targets: no pair"),
+        ({"ranks": 3}, "config.adapter.ranks: there is no such field"),
+        (
+            {"targets": ()},
+            "config.adapter.targets must be pairs .pattern, rank. with ranks above 0",
+        ),
         ({"targets": (("(", 3),)}, "no regular expression"),
-        ({"targets": ((".*", 0),)}, "rank of '.*' must be a whole number above 0"),
-        ({"dropout": 1.0}, r"adapter.dropout must lie in \[0, 1\)"),
+        ({"targets": ((".*", 0),)}, "config.adapter.targets must be pairs"),
+        ({"dropout": 1.0}, "config.adapter.dropout must be a number >= 0 and < 1, got 1.0"),
         ({"alpha": "four"}, "config.adapter.alpha must be a number"),
         ({"dora": 1}, "config.adapter.dora must be True or False"),
     ],
 )
 def test_sections_that_cannot_be_meant_are_refused(change, message):
     with pytest.raises(InputError, match=message):
-        request_of(SECTION | change, "config.adapter")
+        adapter_of(SECTION | change)
 
 
 def test_a_target_that_matches_nothing_is_refused(params):

@@ -33,7 +33,7 @@ def account(spec, flags):
     try:
         config = load_config("pod_check.py:" + spec, flags)
         topology = topology_of(config.topology, config.mesh.slice)
-        found = check(config, topology, config.mesh.to_dict())
+        found = check(config, topology, config.mesh.sizes())
     except InputError as error:
         return {"error": str(error)}
     return {

@@ -264,9 +264,9 @@ def test_a_step_that_is_not_finite_changes_nothing(params):
 @pytest.mark.parametrize(
     "values, message",
     [
-        (("hinge", 0.1, 0.0, 0), "loss.kind must be 'sigmoid' or 'ipo'"),
-        (("sigmoid", 0.0, 0.0, 0), "loss.beta must be above 0"),
-        (("sigmoid", 0.1, 0.5, 0), "loss.label_smoothing must be >= 0 and < 0.5"),
+        (("hinge", 0.1, 0.0, 0), "loss.kind must be one of 'sigmoid', 'ipo'"),
+        (("sigmoid", 0.0, 0.0, 0), "loss.beta must be a number > 0"),
+        (("sigmoid", 0.1, 0.5, 0), "loss.label_smoothing must be a number >= 0 and < 0.5"),
         (("ipo", 0.1, 0.1, 0), "set it to 0 for 'ipo'"),
     ],
 )

@@ -8,6 +8,7 @@ import pytest
 
 from t5x_lite.errors import InputError
 from t5x_lite.rl.kl import KLController, k1, k3
+from t5x_lite.rl.sections import ControllerSettings
 from tests.rl.cases import (
     arrays,
 )
@@ -25,7 +26,7 @@ def test_controllers_follow_the_formula():
         jnp.float32(0.2), jnp.float32(99), 16
     ) == np.float32(0.2)
     with pytest.raises(InputError, match="kl_target"):
-        KLController("adaptive", 0.0, 1.0)
+        ControllerSettings("adaptive", 0.0, 1.0)
 
 
 def test_k1_and_k3_estimate_the_kl():

@@ -10,6 +10,7 @@ import pytest
 
 from t5x_lite.config import load_config
 from t5x_lite.errors import InputError
+from t5x_lite.sections import to_dict
 
 SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "scripts" / "word_baseline.py"
 
@@ -30,7 +31,7 @@ def table_of(folder, report, *arguments):
 
 
 def test_beside_a_classifier(tmp_path):
-    config = load_config("classifier.py", {}).to_dict()
+    config = to_dict(load_config("classifier.py", {}))
     ours = {"evaluation": {"auc": 0.5, "accuracy": 0.25, "rows": 200}}
     (line,) = table_of(tmp_path, {"config": config, "classification": ours})
     assert float(line["AUC"]) == 0.5 and float(line["accuracy"]) == 0.25
@@ -39,7 +40,7 @@ def test_beside_a_classifier(tmp_path):
 
 def test_beside_a_reward_model(tmp_path):
     """Insults and copied turns show in the words alone; the facts of a dialogue do not."""
-    config = load_config("reward.py", {}).to_dict()
+    config = to_dict(load_config("reward.py", {}))
     ours = {"accuracy": 0.9, "low": 0.8, "high": 1.0}
     (line,) = table_of(tmp_path, {"config": config, "preferences": ours})
     assert line["accuracy"] == "0.900 (0.800, 1.000)"
@@ -48,7 +49,7 @@ def test_beside_a_reward_model(tmp_path):
 
 def test_as_a_judge_of_what_ppo_runs_wrote(tmp_path):
     """Two draws to each of ten prompts: rude before and not after, and the other way round."""
-    report = {"config": load_config("classifier.py", {}).to_dict(), "classification": {}}
+    report = {"config": to_dict(load_config("classifier.py", {})), "classification": {}}
     rude, kind = "The stupid idiot wants a damn refund.", "The customer wants a refund, please."
     for name, texts in (("better", (rude, kind)), ("worse", (kind, rude))):
         (tmp_path / name).mkdir()

@@ -22,6 +22,7 @@ TINY = {
     "model.architecture.d_ff": "32",
     "model.architecture.num_encoder_layers": "1",
     "model.architecture.num_decoder_layers": "1",
+    "model.architecture.dropout_rate": "0.1",
     "model.architecture.vocab_size": "384",
     "tokenizer.vocab_size": "300",
     "data.encoder_length": "32",

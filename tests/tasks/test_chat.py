@@ -215,7 +215,7 @@ def test_one_length_is_compiled_once(converse, nano):
 )
 def test_a_mistake_costs_a_line(load, nano, entry, message):
     config = load()
-    nano.settings = nano.settings.updated(config.generation.to_dict())
+    nano.settings = nano.settings.updated(config.generation)
     answerer = chat.Answerer(
         nano, field="dialogue", lengths=(64,), policy="end", template=config.data.template
     )

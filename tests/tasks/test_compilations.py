@@ -9,6 +9,7 @@ from t5x_lite.data.buckets import make_shapes
 from t5x_lite.data.features import Examples, Ragged
 from t5x_lite.data.plan import Plan
 from t5x_lite.data.prompts import NoPrompt
+from t5x_lite.data.sections import TrainedTokenizerSettings
 from t5x_lite.data.tokenizer_training import train_tokenizer
 from t5x_lite.decoding.generate import Generator
 from t5x_lite.decoding.settings import GenerationSettings
@@ -29,13 +30,15 @@ def tools(tmp_path_factory):
     vocabulary = train_tokenizer(
         [WORDS] * 9,
         tmp_path_factory.mktemp("compilations"),
-        vocab_size=60,
-        algorithm="bpe",
-        user_defined_symbols=(),
-        extra_ids=0,
-        keep_newlines=True,
-        byte_fallback=False,
-        max_sentences=0,
+        TrainedTokenizerSettings(
+            vocab_size=60,
+            algorithm="bpe",
+            user_defined_symbols=(),
+            extra_ids=0,
+            keep_newlines=True,
+            byte_fallback=False,
+            max_sentences=0,
+        ),
     )
     config = T5Config(
         vocabulary.padded_size, 16, 8, 16, 1, 1, 2,

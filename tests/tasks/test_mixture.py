@@ -1,12 +1,13 @@
 """The mixture task from configs/nano.py: runs to its report, measures forgetting, refuses bad input at once."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
 from t5x_lite import load_pretrained
-from t5x_lite.config import load_config
+from t5x_lite.config import load_config, load_values, read_config
 from t5x_lite.data.vocabulary import load_vocabulary
 from t5x_lite.errors import InputError
 from t5x_lite.params.paths import flatten
@@ -56,12 +57,12 @@ WITHOUT_SHOTS = (
 
 
 def tiny_config(overrides=None, drop=WITHOUT_SHOTS):
-    config = load_config("nano.py:runlocal", TINY | (overrides or {}))
-    with config.unlocked():
+    values = load_values("nano.py:runlocal", TINY | (overrides or {}))
+    with values.unlocked():
         for name in drop:
-            del config.data.tasks[name]
-        config.data.tasks.summarize.templates = ("dialogue", "flan_0")
-    return config
+            del values.data.tasks[name]
+        values.data.tasks.summarize.templates = ("dialogue", "flan_0")
+    return read_config(values)
 
 
 @pytest.fixture(scope="module")
@@ -182,8 +183,7 @@ def test_an_adapter_or_a_part_is_trained_on_every_task(begun, tmp_path, kind):
 
 def test_a_soft_prompt_takes_no_packed_rows(begun, tmp_path):
     config = adapted(begun, "soft_prompt")
-    with config.unlocked():
-        config.batch.pack = True
+    config = dataclasses.replace(config, batch=dataclasses.replace(config.batch, pack=True))
     with pytest.raises(InputError, match="config.batch.pack: a soft prompt"):
         mixture.run(config, str(tmp_path))
 
@@ -214,9 +214,8 @@ def test_examples_hold_their_templates_and_shots():
     )
     tasks = read_tasks(config.data)
 
-    with config.unlocked():
-        config.data.update(encoder_length=6000, decoder_length=1000)
-    made = make_mixture(config.data, tasks, Characters(), seed=0)
+    data = dataclasses.replace(config.data, encoder_length=6000, decoder_length=1000)
+    made = make_mixture(data, tasks, Characters(), seed=0)
 
     seen = dict.fromkeys(made.names)
     for index in range(len(made)):
@@ -233,7 +232,7 @@ def test_examples_hold_their_templates_and_shots():
     for shot in shots:
         shown, _, summary = shot.partition("\n\nWhat was going on?\n")
         assert row[shown.removeprefix("\nDialogue:\n\n")]["summary"] == summary
-    split = evaluation_splits(config.data, tasks, Characters(), seed=0)["three_shots"]
+    split = evaluation_splits(data, tasks, Characters(), seed=0)["three_shots"]
     for index, evaluated in enumerate(split.rows):
         *shots, question = text(split.examples.example(index, 0)[0]).split("\n\n\n")
         assert len(shots) == 3 and evaluated["dialogue"] in question
@@ -246,9 +245,8 @@ def test_rates_by_size():
     config = tiny_config({f"data.tasks.{name}.rate": "size" for name in ("question", "summarize", "topic")}
                          | {"data.denoising.rate": "0", "data.tasks.topic.train.limit": "8"})  # fmt: skip
     check_tasks(config.data)
-    with config.unlocked():
-        config.data.update(encoder_length=6000, decoder_length=1000)
-    made = make_mixture(config.data, read_tasks(config.data), Characters(), seed=0)
+    data = dataclasses.replace(config.data, encoder_length=6000, decoder_length=1000)
+    made = make_mixture(data, read_tasks(data), Characters(), seed=0)
     shares = {name: shown / len(made) for name, shown in made.shown.items()}
     assert shares["topic 0"] == pytest.approx(8 / 72 / 3, rel=0.1)  # of 32 + 32 + 8 rows
     assert shares["summarize 0"] == pytest.approx(32 / 72 / 2, rel=0.1)

@@ -48,7 +48,7 @@ def smaller(step: str, **flags: str):
 @functools.cache
 def checked(step: str, **flags: str) -> Check:
     config = smaller(step, **flags)
-    return check(config, topology_of(config.topology), config.mesh.to_dict())
+    return check(config, topology_of(config.topology), config.mesh.sizes())
 
 
 # For the CPU
@@ -275,7 +275,7 @@ def test_the_search_takes_the_most_rows_a_second_of_what_fits(monkeypatch):
 def test_a_ppo_check_has_the_shapes_of_a_ppo_run(adapter: str, critic: str):
     trained = "adapters" if adapter == LORA else "full"
     config = smaller("ppo", adapter=adapter, train__trainable=trained, critic__kind=critic)
-    with on_mesh(make_mesh(config.mesh.to_dict())) as mesh:
+    with on_mesh(make_mesh(config.mesh.sizes())) as mesh:
         shapes = pod_check_ppo.shapes_of(config, mesh)
         trees = shapes.parts.shapes
         loaded = dataclasses.replace(shapes.loaded, make=lambda: zeros(shapes.loaded.abstract))

@@ -1,5 +1,6 @@
 """The task `ppo` from config to report: what is trained, the labs' quirks, other rewards, runs that stop and go on."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -10,19 +11,31 @@ import numpy as np
 import pytest
 
 from t5x_lite.api import load_pretrained
-from t5x_lite.config import load_config
+from t5x_lite.config import load_config, load_values, read_config
 from t5x_lite.data.templates import find_template
 from t5x_lite.errors import InputError, Stopped
 from t5x_lite.interop.hf import load_hf
 from t5x_lite.params.fingerprint import fingerprint
 from t5x_lite.params.paths import flatten
 from t5x_lite.rl.rewards import make_rewards
+from t5x_lite.rl.sections import Rewards
+from t5x_lite.sections import read
 from t5x_lite.tasks.ppo import rewards as ppo_rewards
 from t5x_lite.tasks.ppo import run as ppo
 from t5x_lite.tasks.ppo import texts as ppo_texts
 from t5x_lite.tasks.ppo.parts import in_range
 from t5x_lite.tasks.ppo.rewards import probe
 from t5x_lite.wiring.holdout import read_with_holdout
+
+
+@dataclasses.dataclass(frozen=True)
+class WithRewards:
+    rewards: Rewards
+
+
+def rewards_of(values):
+    return read(WithRewards, {"rewards": values}).rewards
+
 
 SHORT = {
     "kind": "function",
@@ -116,10 +129,10 @@ def judge(monkeypatch):
 
 
 def tiny(changes=(), rewards=None, spec="lab3_ppo.py:runlocal"):
-    config = load_config(spec, {**TINY, "data.evaluation.limit": "8", **dict(changes)})
-    with config.unlocked(), config.ignore_type():
-        config.rewards = rewards or {"short": SHORT}
-    return config
+    values = load_values(spec, {**TINY, "data.evaluation.limit": "8", **dict(changes)})
+    with values.unlocked(), values.ignore_type():
+        values.rewards = rewards or {"short": SHORT}
+    return read_config(values)
 
 
 def report_of(folder: pathlib.Path):
@@ -350,7 +363,9 @@ def test_swapped_labels_are_told_before_the_first_step(judge):
     row = {"id": "0", "dialogue": "", "summary": ""}
     for label, swapped in (("nothate", False), ("hate", True)):
         reward = make_rewards(
-            {"clean": {**CLEAN, "label": label}}, lambda source: CountsWords(), "config.rewards"
+            rewards_of({"clean": {**CLEAN, "label": label}}),
+            lambda source: CountsWords(),
+            "config.rewards",
         )
 
         def judged(rows, texts, reward=reward):

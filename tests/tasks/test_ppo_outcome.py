@@ -1,6 +1,5 @@
 """What a PPO run leaves where scores are no numbers, several processes write, or the folder is an object store."""
 
-import dataclasses
 import json
 import math
 import types
@@ -151,9 +150,8 @@ def test_a_length_of_no_words_is_refused():
 
 
 def test_a_recipe_that_changed_is_trained_anew(tmp_path, monkeypatch):
-    config, trained = tiny(), []
+    steps, trained = [], []
 
-    @dataclasses.dataclass
     class Task:
         def run(self, config, workdir):
             folder = open_workdir(workdir, config)
@@ -161,10 +159,12 @@ def test_a_recipe_that_changed_is_trained_anew(tmp_path, monkeypatch):
             (folder / "report.json").write_text("{}")
             trained.append(config.ppo.steps)
 
-    monkeypatch.setattr(trained_sources, "load_config", lambda *_: config)
+    monkeypatch.setattr(
+        trained_sources, "load_config", lambda *_: tiny({"ppo.steps": str(steps[-1])})
+    )
     monkeypatch.setattr(trained_sources.importlib, "import_module", lambda name: Task())
-    folder = open_workdir(str(tmp_path / "made"), config)
-    for steps, expected in ((2, [2]), (2, [2]), (3, [2, 3]), (3, [2, 3])):
-        config.ppo.steps = steps
+    folder = open_workdir(str(tmp_path / "made"), tiny())
+    for now, expected in ((2, [2]), (2, [2]), (3, [2, 3]), (3, [2, 3])):
+        steps.append(now)
         assert trained_sources.trained("train:some.py", folder) == str(folder)
         assert trained == expected

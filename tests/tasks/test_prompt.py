@@ -265,7 +265,9 @@ def test_the_model_trained_on_dialogsum_is_asked_about_its_dev_split():
         assert data.evaluation.exclude == "a/b/near_duplicates_vs_train.json:dev"
         assert data.shots.source == f"a/b/{shots}"
         assert config.model.source == "runs/dialogsum_scratch"
-        prompts = prompt.read_prompts(config)
-        assert {name for name, _ in (*config.runs, *config.side_by_side.runs)} <= set(prompts)
+        prompt.check_prompts(config)
+        assert {name for name, _ in (*config.runs, *config.side_by_side.runs)} <= set(
+            config.prompts
+        )
     with pytest.raises(InputError, match="exclude each other"):
         load_config("lab1_prompting.py:dialogsum=a/b,nano", {})

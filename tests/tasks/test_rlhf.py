@@ -12,6 +12,8 @@ from t5x_lite.evaluation.intervals import Bootstrap
 from t5x_lite.evaluation.preferences import preference_scores
 from t5x_lite.evaluation.text_classifier import load_text_classifier
 from t5x_lite.rl.rewards import check_rewards, make_rewards
+from t5x_lite.rl.sections import Rewards
+from t5x_lite.sections import read
 from t5x_lite.tasks.classifier import run as classifier
 from t5x_lite.tasks.ppo.report import (
     Measured,
@@ -22,6 +24,16 @@ from t5x_lite.tasks.ppo.report import (
 )
 from t5x_lite.tasks.reward import run as reward
 from t5x_lite.wiring.holdout import read_with_holdout
+
+
+@dataclasses.dataclass(frozen=True)
+class WithRewards:
+    rewards: Rewards
+
+
+def rewards_of(values):
+    return read(WithRewards, {"rewards": values}).rewards
+
 
 LENGTH = {
     "short": {
@@ -111,7 +123,7 @@ def test_a_reward_model_scores_responses_in_ppo(trained_reward):
         "kind": "classifier", "weight": 2.0, "source": str(folder), "label": "score", "output": "logit",
         "text": template,
     }  # fmt: skip
-    total = make_rewards({"score": section}, load_text_classifier, "config.rewards")
+    total = make_rewards(rewards_of({"score": section}), load_text_classifier, "config.rewards")
     rows, _ = read_with_holdout(config.data, config.seed)
     responses = [rows[0]["chosen"], rows[1]["rejected"], ""]
     chosen, rejected = reward.score_pairs(load_text_classifier(folder), rows[:2], template)
@@ -121,7 +133,7 @@ def test_a_reward_model_scores_responses_in_ppo(trained_reward):
     if config.model.kind == "encoder_decoder":
         bad = {"score": {**section, "text": "{response} {dialogue}"}}
         with pytest.raises(InputError, match="and {response} as its end"):
-            make_rewards(bad, load_text_classifier, "config.rewards")
+            make_rewards(rewards_of(bad), load_text_classifier, "config.rewards")
 
 
 @pytest.mark.parametrize(
@@ -153,11 +165,11 @@ def test_rewards_are_checked_and_summed():
     for change, message in (
         ({"kind": "magic"}, "kind must be one of classifier, function"),
         ({"function": "nowhere:f"}, "cannot import 'nowhere:f'"),
-        ({"label": "x"}, "has no field label"),
-        ({"weight": "much"}, "weight must be a number"),
+        ({"label": "x"}, "a.label: there is no such field; with kind 'function' there are"),
+        ({"weight": "much"}, "config.rewards.a.weight must be a number"),
     ):
         with pytest.raises(InputError, match=message):
-            check_rewards({"a": {**LENGTH["short"], **change}}, "config.rewards")
+            check_rewards(rewards_of({"a": {**LENGTH["short"], **change}}), "config.rewards")
     sections = {
         "length": LENGTH["short"],
         "words": {
@@ -173,7 +185,7 @@ def test_rewards_are_checked_and_summed():
             "arguments": {"reference": "summary", "kind": "rouge1"},
         },
     }
-    total = make_rewards(sections, lambda source: None, "config.rewards")
+    total = make_rewards(rewards_of(sections), lambda source: None, "config.rewards")
     rows = [{"id": "0", "summary": "Tea with milk"}] * 2
     np.testing.assert_allclose(total(rows, ["tea with milk", ""]), [0 + 2 + 10, -1], rtol=1e-5)
 

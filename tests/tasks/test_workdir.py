@@ -1,36 +1,42 @@
 """The folder of a run: whose it is, and that it can be written, local or not."""
 
+import dataclasses
+import functools
 import json
 import pathlib
+from collections.abc import Mapping
+from typing import ClassVar
 
 import pytest
 from etils import epath
-from ml_collections import ConfigDict
 
 from t5x_lite.errors import InputError
+from t5x_lite.sections import Config, Section
 from t5x_lite.wiring import workdir
 from t5x_lite.wiring.workdir import claim_workdir, is_claimed, local_copy, open_workdir
 
-CONFIG = ConfigDict(
-    {
-        "seed": 0,
-        "model": {"d_ff": 3, "pairs": ((1, 2), (3, 4))},
-        "mesh": {"data": -1},
-        "generation": {"num_beams": 1},
-    }
-)
+
+class Model(Section):
+    d_ff: int
+    pairs: tuple[tuple[int, int], ...]
 
 
-def changed(path: str, value) -> ConfigDict:
-    config = ConfigDict(CONFIG.to_dict())
-    config.update_from_flattened_dict({path: value})
-    return config
+class Tiny(Config):
+    model: Model
+    mesh: Mapping[str, int]
+    generation: Mapping[str, int]
+
+    FREE: ClassVar[tuple[str, ...]] = ("mesh", "generation")
+
+
+CONFIG = Tiny("tiny", 0, Model(3, ((1, 2), (3, 4))), {"data": -1}, {"num_beams": 1})
+changed = functools.partial(dataclasses.replace, CONFIG)
 
 
 def test_a_folder_is_made_and_claimed_in_two_steps(tmp_path):
     folder = open_workdir(str(tmp_path / "a" / "b"), CONFIG)
     assert folder.is_dir() and not list(folder.iterdir()) and not is_claimed(folder)
-    open_workdir(str(folder), changed("seed", 1))  # nobody's yet
+    open_workdir(str(folder), changed(seed=1))  # nobody's yet
     claim_workdir(folder, CONFIG)
     assert is_claimed(folder)
     assert [path.name for path in folder.iterdir()] == ["config.json"]
@@ -42,19 +48,17 @@ def test_a_claimed_folder_takes_its_own_config_alone(tmp_path):
     open_workdir(str(tmp_path), CONFIG)
     message = r"holds a run of another config \(config.seed was 0, is 1\): take another folder"
     with pytest.raises(InputError, match=message):
-        open_workdir(str(tmp_path), changed("seed", 1))
-    with pytest.raises(InputError, match=r"config.model.pairs was \[\[1, 2\], \[3, 4\]\], is None"):
-        config = ConfigDict(CONFIG.to_dict())
-        del config.model.pairs
-        open_workdir(str(tmp_path), config)
+        open_workdir(str(tmp_path), changed(seed=1))
+    with pytest.raises(InputError, match=r"config.model.pairs was \[\[1, 2\], \[3, 4\]\], is \[\]"):
+        open_workdir(str(tmp_path), changed(model=Model(3, ())))
 
 
 @pytest.mark.parametrize("path, value", [("mesh.data", 2), ("generation.num_beams", 4)])
 def test_what_training_does_not_depend_on_may_change(tmp_path, path, value):
     claim_workdir(epath.Path(tmp_path), CONFIG)
-    config = changed(path, value)
-    claim_workdir(open_workdir(str(tmp_path), config), config)
     section, name = path.split(".")
+    config = changed(**{section: {name: value}})
+    claim_workdir(open_workdir(str(tmp_path), config), config)
     assert json.loads((tmp_path / "config.json").read_text())[section][name] == value
 
 

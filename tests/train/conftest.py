@@ -15,6 +15,7 @@ from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.init import abstract_params
 from t5x_lite.models.t5 import T5
 from t5x_lite.optim.optimizers import make_optimizer
+from t5x_lite.optim.sections import OptimizerSettings
 
 T5_1_0 = T5Config(
     vocab_size=61,
@@ -110,6 +111,6 @@ def adamw() -> Callable[..., optax.GradientTransformation]:
             clip_norm=0.0,
             rate_multipliers=(),
         )
-        return make_optimizer("adamw", schedule, **settings | changes)
+        return make_optimizer(OptimizerSettings("adamw", **settings | changes), schedule)
 
     return make

@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from t5x_lite.console import log
 from t5x_lite.data.features import Examples, Ragged, fingerprint
@@ -28,7 +27,6 @@ from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.errors import InputError
 from t5x_lite.evaluation.intervals import Bootstrap, bootstrap_mean, paired_difference
 from t5x_lite.models.architectures import DecoderOnly, EncoderOnly
-from t5x_lite.models.config import Execution
 from t5x_lite.models.t5 import T5, project
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.parallel.own_rows import OwnRows
@@ -40,6 +38,8 @@ from t5x_lite.reports.metrics import read_metrics
 from t5x_lite.reports.outcome import log_table
 from t5x_lite.reports.report import write_report
 from t5x_lite.reports.scores import points, points_difference
+from t5x_lite.sections import to_dict
+from t5x_lite.tasks.architectures.sections import Config
 from t5x_lite.wiring.model import architecture_of, random_model
 from t5x_lite.wiring.text import (
     OF_THE_MODEL,
@@ -56,19 +56,19 @@ KINDS = {"encoder_only": EncoderOnly, "encoder_decoder": T5, "decoder_only": Dec
 _CONFIDENCE = 0.95
 
 
-def run(config: ConfigDict, workdir: str) -> None:
+def run(config: Config, workdir: str) -> None:
     """Trains each of `architectures` in a folder of its name, or goes on with it there; scores all on the same rows.
 
     Rows of the evaluation whose class no training row has are left out, and counted.
     """
-    mesh = make_mesh(config.mesh.to_dict())
+    mesh = make_mesh(config.mesh.sizes())
     check_training(config, mesh)
     if config.tokenizer.source == OF_THE_MODEL:
         raise InputError("config.tokenizer.source: these models are new; 'train' one, or name one")
     # As for the other tasks, what is to be told is the text's target.
     target = f"{{{config.data.label}}}"
-    check_texts(ConfigDict({**config.data.to_dict(), "target": target}), ("train", "evaluation"))
-    train_rows, rows = (read_rows(config.data, name) for name in ("train", "evaluation"))
+    check_texts(config.data, ("train", "evaluation"), target)
+    train_rows, rows = map(read_rows, (config.data.train, config.data.evaluation))
     warn_of_shared_rows(rows, train_rows, config.data.cut_field)
     label = config.data.label
     classes = sorted({row[label] for row in train_rows})
@@ -113,14 +113,14 @@ def run(config: ConfigDict, workdir: str) -> None:
                 for i, row in enumerate(known[: config.evaluation.samples])
             ],
             "environment": environment(),
-            "config": config.to_dict(),
+            "config": to_dict(config),
         },
     )
     log_table(table, folder)
 
 
 def make_class_examples(
-    config: ConfigDict, vocabulary: Vocabulary, classes: Sequence[str], rows: list[Row], name: str
+    config: Config, vocabulary: Vocabulary, classes: Sequence[str], rows: list[Row], name: str
 ) -> Examples:
     """Texts, and for each the sentinel that stands for its class: `classes[i]` is `<extra_id_i>`.
 
@@ -142,7 +142,7 @@ def make_class_examples(
 
 
 def _run_one(
-    config: ConfigDict,
+    config: Config,
     name: str,
     examples: Examples,
     held_out: Examples,
@@ -153,8 +153,8 @@ def _run_one(
     """Trains one; int [rows], the class it gives to each held-out row (-1: none), and facts for the table."""
     section = config.architectures[name]
     layers = dict.fromkeys(("num_encoder_layers", "num_decoder_layers"), section.layers)
-    fields = ConfigDict({"architecture": config.model.architecture.to_dict() | layers})
-    execution = Execution(dtype=config.model.dtype, attention=config.model.attention)
+    fields = {**config.model.architecture, **layers}
+    execution = config.model.execution
     model = KINDS[section.kind](architecture_of(fields, vocabulary), execution)
     loaded = random_model(model, config.model.param_dtype, mesh, config.seed)
     state_of(config, loaded, mesh)
@@ -204,7 +204,7 @@ def _answers(model: Any, params: Any, plan: Plan, mesh: Mesh, rows: int) -> np.n
 
 
 def _table(
-    config: ConfigDict, right: np.ndarray, answers: dict[str, np.ndarray], facts: dict[str, Any]
+    config: Config, right: np.ndarray, answers: dict[str, np.ndarray], facts: dict[str, Any]
 ) -> list[dict[str, Any]]:
     bootstrap = Bootstrap(config.evaluation.bootstrap_samples, _CONFIDENCE, config.seed)
     correct = {name: (found == right).astype(float) for name, found in answers.items()}

@@ -12,7 +12,6 @@ import time
 from typing import Any
 
 import jax
-from ml_collections import ConfigDict
 
 from t5x_lite.api import Pretrained, load_pretrained
 from t5x_lite.console import waiting
@@ -23,6 +22,7 @@ from t5x_lite.errors import InputError
 from t5x_lite.params.overview import count
 from t5x_lite.tasks.chat.answers import Answerer, check_template
 from t5x_lite.tasks.chat.commands import HELP, read_settings, read_template, split_command
+from t5x_lite.tasks.chat.sections import Config
 from t5x_lite.tasks.chat.terminal import Terminal
 from t5x_lite.wiring.model import RANDOM
 from t5x_lite.wiring.workdir import claim_workdir, open_workdir
@@ -30,13 +30,11 @@ from t5x_lite.wiring.workdir import claim_workdir, open_workdir
 TRANSCRIPT = "transcript.jsonl"
 
 
-def run(config: ConfigDict, workdir: str) -> None:
+def run(config: Config, workdir: str) -> None:
     """Runs the task until the input ends. Beams, which cannot be shown as they grow, are refused before all else."""
     if jax.process_count() > 1:
         raise InputError("config.task: a chat has one terminal; start it in one process")
-    check_streamable(
-        GenerationSettings.from_mapping(config.generation.to_dict(), "config.generation")
-    )
+    check_streamable(GenerationSettings.from_mapping(config.generation, "config.generation"))
     check_template(config.data.template, config.data.cut_field)
     if config.model.source == RANDOM:
         raise InputError("config.model.source: random weights have nothing to say; name a model")
@@ -87,7 +85,7 @@ def _piped(terminal: Terminal) -> str:
     return text.strip("\r\n")
 
 
-def _load(config: ConfigDict) -> Pretrained:
+def _load(config: Config) -> Pretrained:
     tokenizer = config.tokenizer.source
     t5 = load_pretrained(
         config.model.source,
@@ -95,7 +93,7 @@ def _load(config: ConfigDict) -> Pretrained:
         param_dtype=config.model.param_dtype,
         tokenizer=None if tokenizer == "model" else tokenizer,
     )
-    t5.settings = t5.settings.updated(config.generation.to_dict(), where="config.generation")
+    t5.settings = t5.settings.updated(config.generation, where="config.generation")
     return t5
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from t5x_lite.console import log
 from t5x_lite.data.features import Examples, Ragged
@@ -20,6 +19,8 @@ from t5x_lite.params.overview import count
 from t5x_lite.reports.environment import environment
 from t5x_lite.reports.metrics import read_metrics
 from t5x_lite.reports.report import write_report
+from t5x_lite.sections import to_dict
+from t5x_lite.tasks.classifier.sections import Config
 from t5x_lite.wiring.classifier_training import (
     column,
     load_classifier,
@@ -35,10 +36,10 @@ NONE = "none"  # `data.transfer.source` where there is no other data to judge by
 _TEXT, _LABEL = "text", "label"
 
 
-def run(config: ConfigDict, workdir: str) -> None:
+def run(config: Config, workdir: str) -> None:
     """Runs the task, or goes on with it where the workdir's last checkpoint is."""
-    mesh = make_mesh(config.mesh.to_dict())
-    values = label_values(config.data.labels.to_dict())
+    mesh = make_mesh(config.mesh.sizes())
+    values = label_values(config.data.labels)
     labels = tuple(sorted(set(values.values())))
     if config.data.positive not in labels:
         raise InputError(
@@ -47,7 +48,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     train_rows, evaluation_rows = read_with_holdout(config.data, config.seed)
     sets = {"evaluation": evaluation_rows}
     if config.data.transfer.source != NONE:
-        sets["transfer"] = read_rows(config.data, "transfer")
+        sets["transfer"] = read_rows(config.data.transfer)
     targets = {
         name: label_numbers(rows, values, labels, name)
         for name, rows in {"train": train_rows, **sets}.items()
@@ -105,7 +106,7 @@ def run(config: ConfigDict, workdir: str) -> None:
             },
             "samples": samples[: config.evaluation.samples],
             "environment": environment(),
-            "config": config.to_dict(),
+            "config": to_dict(config),
         },
     )
     log.info("report: %s", folder / "report.md")

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from etils import epath
-from ml_collections import ConfigDict
 
 from t5x_lite.console import log
 from t5x_lite.errors import InputError
@@ -25,6 +24,8 @@ from t5x_lite.reports.systems import (
     side_by_side,
     systems_table,
 )
+from t5x_lite.sections import to_dict
+from t5x_lite.tasks.compare.sections import Config
 from t5x_lite.tasks.mixture.scores import AFTER_FOLDER, BEFORE_FOLDER
 from t5x_lite.wiring.workdir import CONFIG_FILE, claim_workdir, open_workdir
 
@@ -49,7 +50,7 @@ def are_mixtures(runs: Runs) -> bool:
     return any(found.values())
 
 
-def compare_mixtures(config: ConfigDict, workdir: str) -> None:
+def compare_mixtures(config: Config, workdir: str) -> None:
     """Scores every task that all runs were scored on, before (the model that all began from) and after each run.
 
     Raises:
@@ -84,7 +85,7 @@ def compare_mixtures(config: ConfigDict, workdir: str) -> None:
         "differences": differences,
         "samples": samples,
         "environment": environment(),
-        "config": config.to_dict(),
+        "config": to_dict(config),
     }
     write_report(folder, report)
     log_table(table, folder)

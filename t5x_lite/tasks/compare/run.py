@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from ml_collections import ConfigDict
-
 from t5x_lite.evaluation.intervals import Bootstrap
 from t5x_lite.reports.environment import environment
 from t5x_lite.reports.outcome import log_table
@@ -16,11 +14,13 @@ from t5x_lite.reports.systems import (
     side_by_side,
     systems_table,
 )
+from t5x_lite.sections import to_dict
 from t5x_lite.tasks.compare.mixtures import are_mixtures, compare_mixtures
+from t5x_lite.tasks.compare.sections import Config
 from t5x_lite.wiring.workdir import claim_workdir, open_workdir
 
 
-def run(config: ConfigDict, workdir: str) -> None:
+def run(config: Config, workdir: str) -> None:
     """Runs the task: over the rows of one file, or task by task where the runs are of mixtures."""
     if are_mixtures(config.runs):
         compare_mixtures(config, workdir)
@@ -42,7 +42,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         "systems": table,
         "samples": side_by_side(systems, keys[: config.evaluation.samples]),
         "environment": environment(),
-        "config": config.to_dict(),
+        "config": to_dict(config),
     }
     if scored.best is not None:
         report["systems, best reference"] = systems_table(scored, scored.best, bootstrap)

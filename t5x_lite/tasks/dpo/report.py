@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from etils import epath
-from ml_collections import ConfigDict
 
 from t5x_lite.console import log
 from t5x_lite.data.preferences import CHOSEN, REJECTED
@@ -25,6 +24,8 @@ from t5x_lite.reports.environment import environment
 from t5x_lite.reports.metrics import read_metrics
 from t5x_lite.reports.plots import Panel
 from t5x_lite.reports.report import write_report
+from t5x_lite.sections import to_dict
+from t5x_lite.tasks.dpo.sections import Config
 
 _CONFIDENCE = 0.95
 _PANELS = (
@@ -38,7 +39,7 @@ Texts = tuple[dict[str, Any], list[dict[str, Any]]]
 
 
 def report(
-    config: ConfigDict,
+    config: Config,
     folder: epath.Path,
     rows: Sequence[Row],
     measured: tuple[np.ndarray, np.ndarray],
@@ -90,7 +91,7 @@ def report(
             },
             "samples": _samples(rows, before[1], after[1], rewards),
             "environment": environment(),
-            "config": config.to_dict(),
+            "config": to_dict(config),
         },
         _PANELS,
         {"calibration": plot_calibration(calibration, PREDICTED, OBSERVED)},

@@ -11,15 +11,15 @@ import jax
 import numpy as np
 from etils import epath
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from t5x_lite.data.buckets import choose_lengths, make_shapes
 from t5x_lite.data.features import Examples, fingerprint, make_examples
 from t5x_lite.data.plan import Plan
 from t5x_lite.data.preferences import CHOSEN, REJECTED, PairPlan, check_pairs
+from t5x_lite.data.sections import PairsOfBatchSettings
 from t5x_lite.data.sources import Row
 from t5x_lite.data.vocabulary import Vocabulary
-from t5x_lite.models.config import Execution, T5Config
+from t5x_lite.models.config import T5Config
 from t5x_lite.models.t5 import T5
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.parallel.own_rows import OwnRows
@@ -30,6 +30,7 @@ from t5x_lite.params.overview import count
 from t5x_lite.params.stacking import is_stacked, unstack
 from t5x_lite.rl.dpo import DPOSettings, dpo_losses, pair_logprobs, preference
 from t5x_lite.tasks.dpo.report import report
+from t5x_lite.tasks.dpo.sections import Config, DataSettings
 from t5x_lite.train.state import TrainState
 from t5x_lite.wiring.adaptation import Adaptation, adaptation_of, check_adaptation
 from t5x_lite.wiring.holdout import read_with_holdout
@@ -54,14 +55,14 @@ class _Pairs:
     examples: str
 
 
-def run(config: ConfigDict, workdir: str) -> None:
+def run(config: Config, workdir: str) -> None:
     """Runs the task, or goes on with it where the workdir's last checkpoint is; a finished run is scored again.
 
     Before the first step the policy, which is its own reference then, gives the log-probabilities of all responses,
     and its texts for the held-out prompts are scored (folder `before`).
     """
-    mesh = make_mesh(config.mesh.to_dict())
-    settings = DPOSettings(**config.loss)
+    mesh = make_mesh(config.mesh.sizes())
+    settings = config.loss
     optimizer_of(config)
     check_generation(config)
     check_adaptation(config)
@@ -76,12 +77,7 @@ def run(config: ConfigDict, workdir: str) -> None:
             for rows, name in ((train_rows, "train"), (evaluation_rows, "evaluation"))
         ]
         prompts = make_split(config.data, evaluation_rows, vocabulary, "evaluation")
-        execution = Execution(
-            dtype=config.model.dtype,
-            remat=config.model.remat,
-            scan_layers=config.model.scan_layers,
-            attention=config.model.attention,
-        )
+        execution = config.model.execution
         loaded = load_model(config.model, execution, vocabulary, mesh, config.seed)
         model = loaded.model
         check_generation(config, model.config, vocabulary)
@@ -117,14 +113,14 @@ def run(config: ConfigDict, workdir: str) -> None:
 
 
 def _train(
-    config: ConfigDict,
+    config: Config,
     loaded: Loaded,
     adaptation: Adaptation,
     pairs: _Pairs,
     score: PairScorer,
     place: tuple[Mesh, epath.Path],
 ) -> TrainState:
-    settings = DPOSettings(**config.loss)
+    settings = config.loss
 
     def evaluate(state: TrainState, stopping: Callable[[], bool]) -> dict[str, float] | None:
         logprobs = score(state.params, state.adapters, pairs.held_out, stopping)
@@ -139,7 +135,11 @@ def _train(
 
 
 def make_plan(
-    batch: ConfigDict, model: T5Config, multiple: int, seed: int | None, examples: Examples
+    batch: PairsOfBatchSettings,
+    model: T5Config,
+    multiple: int,
+    seed: int | None,
+    examples: Examples,
 ) -> Plan:
     """Batches of `batch.size` pairs (rounded up to what the mesh divides), in a few lengths."""
     lengths = choose_lengths(
@@ -192,7 +192,7 @@ def evaluation_metrics(rewards: np.ndarray, settings: DPOSettings) -> dict[str, 
 
 
 def _sides(
-    data: ConfigDict, rows: Sequence[Row], vocabulary: Vocabulary, name: str
+    data: DataSettings, rows: Sequence[Row], vocabulary: Vocabulary, name: str
 ) -> tuple[Examples, Examples]:
     """The prompts with the chosen responses, and with the rejected ones."""
     chosen, rejected = (
@@ -213,7 +213,7 @@ def _sides(
 
 
 def _with_references(
-    config: ConfigDict,
+    config: Config,
     model: T5Config,
     sides: Sequence[tuple[Examples, Examples]],
     score: Callable[[PairPlan, Callable[[], bool]], np.ndarray | None],
@@ -236,7 +236,7 @@ def _with_references(
 
 
 def _score_texts(
-    config: ConfigDict,
+    config: Config,
     model: T5,
     vocabulary: Vocabulary,
     split: Split,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from ml_collections import ConfigDict
-
-from t5x_lite.models.config import Execution
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.parallel.shardings import row_multiple
 from t5x_lite.reports.outcome import report_outcome
+from t5x_lite.tasks.evaluate.sections import Config
 from t5x_lite.wiring.adaptation import check_loads, load_for
 from t5x_lite.wiring.model import load_model
 from t5x_lite.wiring.scoring import check_generation, make_loss, score_split
@@ -15,18 +13,18 @@ from t5x_lite.wiring.text import check_texts, evaluation_plan, get_vocabulary, m
 from t5x_lite.wiring.workdir import claim_workdir, open_workdir
 
 
-def run(config: ConfigDict, workdir: str) -> None:
+def run(config: Config, workdir: str) -> None:
     """Runs the task. Whatever may be wrong with the input is found before anything is compiled."""
-    mesh = make_mesh(config.mesh.to_dict())
+    mesh = make_mesh(config.mesh.sizes())
     check_generation(config)
     check_loads(config.adapter)
     check_texts(config.data, ("evaluation",))
-    rows = read_rows(config.data, "evaluation")
+    rows = read_rows(config.data.evaluation)
     folder = open_workdir(workdir, config)
     with on_mesh(mesh):
         vocabulary = get_vocabulary(config, rows, folder)
         split = make_split(config.data, rows, vocabulary, "evaluation")
-        execution = Execution(dtype=config.model.dtype, attention=config.model.attention)
+        execution = config.model.execution
         loaded = load_model(config.model, execution, vocabulary, mesh, config.seed)
         model = loaded.model
         check_generation(config, model.config, vocabulary)

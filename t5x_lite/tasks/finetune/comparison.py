@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 from etils import epath
-from ml_collections import ConfigDict
 
 from t5x_lite.config import load_config
 from t5x_lite.data.sources import Row
@@ -30,6 +29,7 @@ from t5x_lite.reports.systems import (
     score_systems,
     side_by_side,
 )
+from t5x_lite.tasks.finetune.sections import Config
 from t5x_lite.wiring.trained_sources import check_source, is_recipe, recipe_of, trained
 
 ORIGINAL = "original"
@@ -39,7 +39,7 @@ _PUBLISHED = "published"
 _RECIPES = "compared"
 
 
-def check_comparison(config: ConfigDict) -> None:
+def check_comparison(config: Config) -> None:
     """Refuses what can be refused before any data is read.
 
     Raises:
@@ -60,16 +60,14 @@ def check_comparison(config: ConfigDict) -> None:
             read_systems(name, source)
             continue
         recipe = load_config(recipe_of(source), {})
-        if recipe.data.evaluation.to_dict() != config.data.evaluation.to_dict():
+        if recipe.data.evaluation != config.data.evaluation:
             raise InputError(
                 f"{where}: {recipe_of(source)} is scored on other rows than config.data.evaluation; give the workdir of"
                 " a run that was scored on these"
             )
 
 
-def run_others(
-    config: ConfigDict, rows: Sequence[Row], folder: epath.Path
-) -> list[tuple[str, str]]:
+def run_others(config: Config, rows: Sequence[Row], folder: epath.Path) -> list[tuple[str, str]]:
     """The runs to compare with, (name, workdir): a recipe is trained first, in folder/compared/NAME.
 
     Raises:
@@ -99,13 +97,13 @@ def run_others(
     ]
 
 
-def keys_of(config: ConfigDict, rows: Sequence[Row]) -> list[Key]:
+def keys_of(config: Config, rows: Sequence[Row]) -> list[Key]:
     """What the rows of `data.evaluation` are called in samples.jsonl."""
     return [Key(row["id"], render(config.data.target, row)) for row in rows]
 
 
 def comparison_sections(
-    config: ConfigDict, rows: Sequence[Row], folder: epath.Path, runs: Sequence[tuple[str, str]]
+    config: Config, rows: Sequence[Row], folder: epath.Path, runs: Sequence[tuple[str, str]]
 ) -> dict[str, Any]:
     """The report's sections "summary", "comparison...", and "samples": every system on the same rows; {} where there is
     nothing to compare with, and for all processes but the first.
@@ -123,7 +121,7 @@ def comparison_sections(
     systems += read_systems(section.name, str(folder))
     scored = score_systems(systems, common_rows(systems))
     bootstrap = Bootstrap(config.evaluation.bootstrap_samples, CONFIDENCE, config.seed)
-    published = {name: numbers.to_dict() for name, numbers in config.published.items()}
+    published = config.published
     keys = keys_of(config, rows)
     found = {
         "summary": _scores(scored, scored.columns, bootstrap, published),
@@ -187,7 +185,7 @@ def _differences(
     return lines
 
 
-def _described(config: ConfigDict, scored: Scored) -> str:
+def _described(config: Config, scored: Scored) -> str:
     inputs = int(scored.clusters.max()) + 1
     text = (
         f"{len(scored.keys):,} rows of {inputs:,} inputs, each row against its own reference. F-measures times 100,"

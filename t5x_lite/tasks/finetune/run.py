@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from ml_collections import ConfigDict
-
 from t5x_lite.data.features import fingerprint
 from t5x_lite.data.pads import CountedPads
 from t5x_lite.data.sources import warn_of_shared_rows
 from t5x_lite.data.templates import render
 from t5x_lite.errors import InputError
-from t5x_lite.models.config import Execution
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.parallel.shardings import row_multiple
 from t5x_lite.params.stacking import is_stacked, unstack
@@ -21,6 +18,7 @@ from t5x_lite.tasks.finetune.comparison import (
     comparison_sections,
     run_others,
 )
+from t5x_lite.tasks.finetune.sections import Config
 from t5x_lite.wiring.adaptation import adaptation_of, check_adaptation
 from t5x_lite.wiring.adapter_guard import check_adapter
 from t5x_lite.wiring.model import load_model
@@ -39,20 +37,20 @@ from t5x_lite.wiring.training import check_training, state_of, train
 from t5x_lite.wiring.workdir import claim_workdir, open_workdir
 
 
-def run(config: ConfigDict, workdir: str) -> None:
+def run(config: Config, workdir: str) -> None:
     """Runs the task, or goes on with it where the workdir's last checkpoint is; a finished run is scored again.
 
     Whatever may be wrong with the input is found in the order of its cost, before anything is compiled.
     """
-    mesh = make_mesh(config.mesh.to_dict())
+    mesh = make_mesh(config.mesh.sizes())
     check_generation(config)
     check_training(config, mesh)
     check_adaptation(config)
     check_pads(config)
     check_comparison(config)
     check_texts(config.data, ("train", "evaluation"))
-    train_rows = read_rows(config.data, "train")
-    evaluation_rows = read_rows(config.data, "evaluation")
+    train_rows = read_rows(config.data.train)
+    evaluation_rows = read_rows(config.data.evaluation)
     warn_of_shared_rows(evaluation_rows, train_rows, config.data.cut_field)
     folder = open_workdir(workdir, config)
     others = run_others(config, evaluation_rows, folder)
@@ -60,12 +58,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         vocabulary = get_vocabulary(config, train_rows, folder)
         train_split = make_split(config.data, train_rows, vocabulary, "train")
         evaluation_split = make_split(config.data, evaluation_rows, vocabulary, "evaluation")
-        execution = Execution(
-            dtype=config.model.dtype,
-            remat=config.model.remat,
-            scan_layers=config.model.scan_layers,
-            attention=config.model.attention,
-        )
+        execution = config.model.execution
         loaded = load_model(config.model, execution, vocabulary, mesh, config.seed)
         model = loaded.model
         check_generation(config, model.config, vocabulary)
@@ -76,7 +69,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         plan, batches = train_plan(config, train_split, vocabulary, model.config, row_multiple=rows)
         pads = config.data.pads
         if pads.in_loss or pads.in_attention:
-            batches = CountedPads(batches, **pads)
+            batches = CountedPads(batches, in_loss=pads.in_loss, in_attention=pads.in_attention)
         evaluation = evaluation_plan(
             evaluation_split.examples,
             model.config,
@@ -124,7 +117,7 @@ def run(config: ConfigDict, workdir: str) -> None:
     report_outcome(config, folder, params, scores, samples, sections)
 
 
-def check_pads(config: ConfigDict) -> None:
+def check_pads(config: Config) -> None:
     """Refuses pads that count where rows hold several examples.
 
     Raises:

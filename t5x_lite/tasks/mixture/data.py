@@ -6,16 +6,16 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from t5x_lite.data.features import ExampleSource, make_examples
 from t5x_lite.data.mixture import Mixture, temperature_rates
+from t5x_lite.data.sections import MixedTaskSettings
 from t5x_lite.data.shots import SHOTS_FIELD, with_shots
 from t5x_lite.data.sources import Row, warn_of_shared_rows
 from t5x_lite.data.span_corruption import make_span_corruption
 from t5x_lite.data.templates import find_template
 from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.errors import InputError
+from t5x_lite.tasks.mixture.sections import DataSettings
 from t5x_lite.wiring.text import Split, read_rows
 
 BY_SIZE = "size"
@@ -30,7 +30,7 @@ class TaskRows:
     evaluation: list[Row]
 
 
-def check_tasks(data: ConfigDict) -> None:
+def check_tasks(data: DataSettings) -> None:
     """Refuses what can be refused before any file is read.
 
     Raises:
@@ -52,7 +52,7 @@ def check_tasks(data: ConfigDict) -> None:
         if not task.templates:
             raise InputError(f"{where}.templates: give at least one")
         for section in ("train", "evaluation"):
-            columns = task[section].columns
+            columns = getattr(task, section).columns
             for text in (*task.templates, task.target, f"{{{task.cut_field}}}"):
                 for field in find_template(text).fields:
                     if field not in columns and field not in ("id", SHOTS_FIELD):
@@ -61,20 +61,20 @@ def check_tasks(data: ConfigDict) -> None:
                             f" {', '.join(columns) or 'nothing'}: say which column it is"
                         )
     if data.denoising.rate:
-        task = data.tasks.get(data.denoising.task)
-        if task is None:
+        denoised = data.tasks.get(data.denoising.task)
+        if denoised is None:
             raise InputError(
                 f"config.data.denoising.task: there is no task {data.denoising.task!r}; there are"
                 f" {', '.join(sorted(data.tasks))}"
             )
-        if data.denoising.field not in task.train.columns:
+        if data.denoising.field not in denoised.train.columns:
             raise InputError(
                 f"config.data.denoising.field: config.data.tasks.{data.denoising.task}.train.columns has no"
                 f" {data.denoising.field!r}"
             )
 
 
-def read_tasks(data: ConfigDict) -> dict[str, TaskRows]:
+def read_tasks(data: DataSettings) -> dict[str, TaskRows]:
     """Every task's rows.
 
     Raises:
@@ -84,7 +84,7 @@ def read_tasks(data: ConfigDict) -> dict[str, TaskRows]:
     for name, task in data.tasks.items():
         denoised = data.denoising.rate and data.denoising.task == name
         needed = task.rate != 0 or task.shots or denoised
-        rows = TaskRows(read_rows(task, "train") if needed else [], read_rows(task, "evaluation"))
+        rows = TaskRows(read_rows(task.train) if needed else [], read_rows(task.evaluation))
         if rows.train:
             warn_of_shared_rows(rows.evaluation, rows.train, task.cut_field)
         tasks[name] = rows
@@ -92,7 +92,7 @@ def read_tasks(data: ConfigDict) -> dict[str, TaskRows]:
 
 
 def make_mixture(
-    data: ConfigDict, tasks: dict[str, TaskRows], vocabulary: Vocabulary, *, seed: int
+    data: DataSettings, tasks: dict[str, TaskRows], vocabulary: Vocabulary, *, seed: int
 ) -> Mixture:
     """The mixture of all tasks whose rate is not 0, each template an equal part of its task's share."""
     sources: dict[str, ExampleSource] = {}
@@ -105,7 +105,7 @@ def make_mixture(
     )
     for name, rows in trained.items():
         task = data.tasks[name]
-        rate = by_size[name] if task.rate == BY_SIZE else task.rate
+        rate = by_size[name] if isinstance(task.rate, str) else task.rate
         for number, template in enumerate(task.templates):
             key = name if len(task.templates) == 1 else f"{name} {number}"
             sources[key] = _examples(
@@ -131,7 +131,7 @@ def make_mixture(
 
 
 def evaluation_splits(
-    data: ConfigDict, tasks: dict[str, TaskRows], vocabulary: Vocabulary, *, seed: int
+    data: DataSettings, tasks: dict[str, TaskRows], vocabulary: Vocabulary, *, seed: int
 ) -> dict[str, Split]:
     """Every task's evaluation rows under its first template, with shots (if it has any) from its training rows."""
     splits = {}
@@ -144,7 +144,7 @@ def evaluation_splits(
     return splits
 
 
-def all_texts(data: ConfigDict, tasks: dict[str, TaskRows]) -> list[str]:
+def all_texts(data: DataSettings, tasks: dict[str, TaskRows]) -> list[str]:
     """What a tokenizer of the run's own is trained on: the templates' words and every field of the training rows."""
     texts: dict[str, None] = {}
     for task in tasks.values():
@@ -160,8 +160,8 @@ def all_texts(data: ConfigDict, tasks: dict[str, TaskRows]) -> list[str]:
 
 
 def _examples(
-    data: ConfigDict,
-    task: ConfigDict,
+    data: DataSettings,
+    task: MixedTaskSettings,
     rows: Sequence[Row],
     solved: Sequence[Row],
     template: str,

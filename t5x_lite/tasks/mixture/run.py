@@ -6,11 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from t5x_lite.data.features import fingerprint
 from t5x_lite.data.mixture import Mixture
-from t5x_lite.models.config import Execution
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.parallel.shardings import row_multiple
 from t5x_lite.params.overview import count, overview
@@ -18,6 +15,7 @@ from t5x_lite.params.stacking import is_stacked, unstack
 from t5x_lite.reports.environment import environment
 from t5x_lite.reports.outcome import log_table, training_sections
 from t5x_lite.reports.report import write_report
+from t5x_lite.sections import to_dict
 from t5x_lite.tasks.mixture.data import (
     all_texts,
     check_tasks,
@@ -32,6 +30,7 @@ from t5x_lite.tasks.mixture.scores import (
     task_samples,
     tasks_table,
 )
+from t5x_lite.tasks.mixture.sections import Config
 from t5x_lite.wiring.adaptation import adaptation_of, check_adaptation
 from t5x_lite.wiring.adapter_guard import check_adapter
 from t5x_lite.wiring.model import RANDOM, load_model
@@ -42,12 +41,12 @@ from t5x_lite.wiring.training import check_training, state_of, train
 from t5x_lite.wiring.workdir import claim_workdir, open_workdir
 
 
-def run(config: ConfigDict, workdir: str) -> None:
+def run(config: Config, workdir: str) -> None:
     """Runs the task, or goes on with it where the workdir's last checkpoint is; a finished run is scored again.
 
     Whatever may be wrong with the input is found in the order of its cost, before anything is compiled.
     """
-    mesh = make_mesh(config.mesh.to_dict())
+    mesh = make_mesh(config.mesh.sizes())
     check_generation(config)
     check_training(config, mesh)
     check_adaptation(config)
@@ -58,12 +57,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         vocabulary = vocabulary_of(config, all_texts(config.data, tasks), folder)
         mixture = make_mixture(config.data, tasks, vocabulary, seed=config.seed)
         splits = evaluation_splits(config.data, tasks, vocabulary, seed=config.seed)
-        execution = Execution(
-            dtype=config.model.dtype,
-            remat=config.model.remat,
-            scan_layers=config.model.scan_layers,
-            attention=config.model.attention,
-        )
+        execution = config.model.execution
         loaded = load_model(config.model, execution, vocabulary, mesh, config.seed)
         model = loaded.model
         check_generation(config, model.config, vocabulary)
@@ -122,7 +116,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         "parameters": [{"path": "all", "parameters": count(params)}, *overview(params)],
         "samples": task_samples(config, splits, after),
         "environment": environment(),
-        "config": config.to_dict(),
+        "config": to_dict(config),
     }
     write_report(folder, report)
     log_table(table, folder)

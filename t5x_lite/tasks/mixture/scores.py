@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from etils import epath
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from t5x_lite.data.plan import Plan
 from t5x_lite.data.templates import render
@@ -19,6 +18,7 @@ from t5x_lite.evaluation.generative import SamplesFile, generate_texts, own_batc
 from t5x_lite.evaluation.intervals import Bootstrap, bootstrap_mean, paired_difference
 from t5x_lite.models.t5 import T5
 from t5x_lite.reports.scores import points
+from t5x_lite.tasks.mixture.sections import Config
 from t5x_lite.wiring.scoring import make_decode
 from t5x_lite.wiring.text import Split
 
@@ -39,7 +39,7 @@ class TaskScores:
 
 
 def score_tasks(
-    config: ConfigDict,
+    config: Config,
     model: T5,
     params: Any,
     vocabulary: Vocabulary,
@@ -91,7 +91,7 @@ def score_tasks(
 
 
 def tasks_table(
-    config: ConfigDict, before: Mapping[str, TaskScores] | None, after: Mapping[str, TaskScores]
+    config: Config, before: Mapping[str, TaskScores] | None, after: Mapping[str, TaskScores]
 ) -> list[dict[str, Any]]:
     """The report's section "tasks": a row a task, scores times 100 with intervals, and with `before` the paired change
     by training. A task of rate 0 was only scored: its change is what was forgotten (or won) on the way.
@@ -116,7 +116,7 @@ def tasks_table(
 
 
 def task_samples(
-    config: ConfigDict, splits: Mapping[str, Split], after: Mapping[str, TaskScores]
+    config: Config, splits: Mapping[str, Split], after: Mapping[str, TaskScores]
 ) -> list[dict[str, Any]]:
     """The first `evaluation.samples` rows of each task with the model's outputs."""
     return [

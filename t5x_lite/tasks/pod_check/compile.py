@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable, Mapping
 
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from t5x_lite.console import log
 from t5x_lite.parallel.mesh import on_mesh
@@ -18,9 +17,10 @@ from t5x_lite.pods.roofline import Roofline, roofline
 from t5x_lite.pods.topology import cpu_mesh, has_tpu_compiler, topology_mesh
 from t5x_lite.tasks.pod_check import ppo as pod_check_ppo
 from t5x_lite.tasks.pod_check import steps as pod_check_steps
+from t5x_lite.tasks.pod_check.sections import Config
 from t5x_lite.tasks.pod_check.steps import Program
 
-_PROGRAMS: Mapping[str, Callable[[ConfigDict, Mesh], list[Program]]] = {
+_PROGRAMS: Mapping[str, Callable[[Config, Mesh], list[Program]]] = {
     pod_check_steps.TRAIN: pod_check_steps.train_programs,
     pod_check_steps.REWARD: pod_check_steps.reward_programs,
     pod_check_steps.GENERATE: pod_check_steps.generate_programs,
@@ -97,7 +97,7 @@ class Check:
         return sum(one.program.model_flops for one in self.programs) / (peak * self.seconds)
 
 
-def check(config: ConfigDict, topology: Topology, sizes: Mapping[str, int]) -> Check:
+def check(config: Config, topology: Topology, sizes: Mapping[str, int]) -> Check:
     """Compiles the step of `config` for a slice.
 
     sizes: of the mesh's axes, in place of `config.mesh`.
@@ -132,7 +132,7 @@ def check(config: ConfigDict, topology: Topology, sizes: Mapping[str, int]) -> C
     return Check(topology, tpu, dict(mesh.shape), checked)
 
 
-def held_bytes(config: ConfigDict, topology: Topology, sizes: Mapping[str, int]) -> int:
+def held_bytes(config: Config, topology: Topology, sizes: Mapping[str, int]) -> int:
     """What lies on each device whatever the step does: arguments, and what is beside them. Nothing is compiled.
 
     Raises:

@@ -8,10 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from t5x_lite.decoding.generate import Generator
-from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.errors import InputError
 from t5x_lite.parallel.shardings import (
     batch_sharding,
@@ -20,6 +18,7 @@ from t5x_lite.pods.model_flops import forward
 from t5x_lite.rl.policy import make_resharding
 from t5x_lite.rl.rollout import make_scorer
 from t5x_lite.rl.step import Experience
+from t5x_lite.tasks.pod_check.sections import Config
 from t5x_lite.tasks.pod_check.steps import (
     Program,
     decoding_flops,
@@ -56,15 +55,13 @@ class Shapes:
         return self.prompts * self.algorithm.settings.samples_per_prompt
 
 
-def rollout_programs(config: ConfigDict, mesh: Mesh) -> list[Program]:
+def rollout_programs(config: Config, mesh: Mesh) -> list[Program]:
     """The weights gathered for generation, the responses, and their scores by policy, critic and reference."""
     shapes = shapes_of(config, mesh)
     parts, loaded, rows = shapes.parts, shapes.loaded, shapes.rows
     state, trees, length = parts.state, parts.shapes, config.batch.decoder_length
     model = loaded.model.config
-    settings = GenerationSettings.from_mapping(
-        config.generation.to_dict(), where="config.generation"
-    )
+    settings = config.generation
     if not settings.do_sample or settings.num_beams > 1:
         raise InputError(
             "config.generation: a rollout samples; set do_sample to True, without num_beams"
@@ -114,7 +111,7 @@ def rollout_programs(config: ConfigDict, mesh: Mesh) -> list[Program]:
     ]
 
 
-def update_programs(config: ConfigDict, mesh: Mesh) -> list[Program]:
+def update_programs(config: Config, mesh: Mesh) -> list[Program]:
     """The step that trains on a batch of scored responses, all its epochs and minibatches."""
     shapes = shapes_of(config, mesh)
     rows, length = shapes.rows, config.batch.decoder_length
@@ -148,7 +145,7 @@ def update_programs(config: ConfigDict, mesh: Mesh) -> list[Program]:
     ]
 
 
-def shapes_of(config: ConfigDict, mesh: Mesh) -> Shapes:
+def shapes_of(config: Config, mesh: Mesh) -> Shapes:
     """All of a run without arrays."""
     algorithm = read_algorithm(config, mesh)
     loaded = loaded_of(config, execution_of(config, scan_and_remat=False), mesh)
@@ -156,7 +153,7 @@ def shapes_of(config: ConfigDict, mesh: Mesh) -> Shapes:
     return Shapes(loaded, algorithm, parts, config.ppo.prompts)
 
 
-def _inputs(config: ConfigDict, mesh: Mesh, rows: int) -> dict[str, Any]:
+def _inputs(config: Config, mesh: Mesh, rows: int) -> dict[str, Any]:
     length = config.batch.decoder_length
     return {
         "encoder_input_tokens": tokens(mesh, rows, config.batch.encoder_length),

@@ -7,12 +7,12 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from ml_collections import ConfigDict
-
+from t5x_lite.params.sections import NoAdapter
 from t5x_lite.pods.chips import GIB
 from t5x_lite.pods.hlo_text import parse_arrays
 from t5x_lite.tasks.pod_check.compile import Check, CheckedProgram
 from t5x_lite.tasks.pod_check.search import Candidate, best
+from t5x_lite.tasks.pod_check.sections import Config
 
 _LARGEST = 8
 _ARRAYS_SHOWN = 3
@@ -31,7 +31,7 @@ ON_A_CPU = (
 )
 
 
-def checked_sections(found: Check, config: ConfigDict) -> dict[str, Any]:
+def checked_sections(found: Check, config: Config) -> dict[str, Any]:
     """Everything about one checked step."""
     sections: dict[str, Any] = {
         "memory_of_a_chip": [_memory(one) for one in found.programs],
@@ -79,7 +79,7 @@ def verdict(found: Check) -> str:
     return f"{'fits' if found.fits else 'DOES NOT FIT'} on {where}: {needed} {of}"
 
 
-def advice(found: Check, config: ConfigDict) -> list[str]:
+def advice(found: Check, config: Config) -> list[str]:
     """What to change: of a mesh that sends much more than it must, and, what helps most first, where a step does not
     fit. [] where nothing is wrong.
     """
@@ -124,7 +124,7 @@ def advice(found: Check, config: ConfigDict) -> list[str]:
             result.append(
                 "compute the loss in pieces: --config.loss.chunk=32 (logits of 32 positions at a time)"
             )
-        if config.adapter.method == "none":
+        if isinstance(config.adapter, NoAdapter):
             result.append("train an adapter in place of all weights: configs/pod_check.py:lora")
     if config.step in ("generate", "ppo_rollout", "ppo"):
         result.append(

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from t5x_lite.console import log
 from t5x_lite.errors import InputError
 from t5x_lite.pods.chips import topology_of
 from t5x_lite.pods.topology import compiler_version, has_tpu_compiler
 from t5x_lite.reports.environment import environment
 from t5x_lite.reports.report import write_report
+from t5x_lite.sections import to_dict
 from t5x_lite.tasks.pod_check.compile import check
 from t5x_lite.tasks.pod_check.report import checked_sections, search_sections, verdict
 from t5x_lite.tasks.pod_check.search import best, search
+from t5x_lite.tasks.pod_check.sections import Config
 from t5x_lite.wiring.workdir import claim_workdir, open_workdir
 
 
-def run(config: ConfigDict, workdir: str) -> None:
+def run(config: Config, workdir: str) -> None:
     """Runs the task."""
     if config.mesh.slice < 1:
         raise InputError("config.mesh.slice: say how many slices of config.topology there are")
@@ -36,7 +36,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         found = first.check if first else None
         log.info("best: %s", sections["best"])
     else:
-        found = check(config, topology, config.mesh.to_dict())
+        found = check(config, topology, config.mesh.sizes())
     claim_workdir(folder, config)
     summary = f"The step {config.step!r} on {topology}: nothing that was tried fits."
     if found is not None:
@@ -49,7 +49,7 @@ def run(config: ConfigDict, workdir: str) -> None:
             "summary": summary,
             **sections,
             "environment": environment() | {"libtpu": compiler_version() or "not installed"},
-            "config": config.to_dict(),
+            "config": to_dict(config),
         },
     )
     log.info("%s", summary)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
-from ml_collections import ConfigDict
-
 from t5x_lite.console import log
 from t5x_lite.errors import InputError
 from t5x_lite.parallel.rules import SLOW_AXIS
 from t5x_lite.pods.chips import Topology
 from t5x_lite.tasks.pod_check.compile import Check, check, held_bytes
+from t5x_lite.tasks.pod_check.sections import Config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Candidate:
         return f"--config.model.remat={self.remat} --config.batch.size={self.rows} {mesh}"
 
 
-def search(config: ConfigDict, topology: Topology) -> list[Candidate]:
+def search(config: Config, topology: Topology) -> list[Candidate]:
     """Tries the batch sizes and remats of the `candidates` section with every mesh of the slice; the best comes first.
 
     Of the remats, which come in the order of what they recompute, the first that fits is taken. What cannot be is not
@@ -77,12 +76,14 @@ def mesh_candidates(chips: int, largest_model_axis: int) -> Iterator[dict[str, i
 
 
 def _try(
-    config: ConfigDict, topology: Topology, remat: str, rows: int, sizes: Mapping[str, int]
+    config: Config, topology: Topology, remat: str, rows: int, sizes: Mapping[str, int]
 ) -> Candidate:
-    changed = config.copy_and_resolve_references().unlock()
-    changed.model.remat = remat
-    changed.batch.size = rows
     try:
+        changed = dataclasses.replace(
+            config,
+            model=dataclasses.replace(config.model, remat=remat),
+            batch=dataclasses.replace(config.batch, size=rows),
+        )
         held = held_bytes(changed, topology, sizes)
         if topology.chip is not None and held > topology.chip.usable:
             note = f"does not fit: {held / 2**30:.1f} GiB of weights and state alone"

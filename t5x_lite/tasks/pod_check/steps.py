@@ -10,11 +10,9 @@ from typing import Any, NoReturn
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from t5x_lite import streams
 from t5x_lite.decoding.generate import Generator
-from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.errors import InputError
 from t5x_lite.models.classifier_init import abstract_module, token_example
 from t5x_lite.models.config import Execution, T5Config
@@ -31,7 +29,8 @@ from t5x_lite.parallel.shardings import (
 )
 from t5x_lite.params.partition import join
 from t5x_lite.pods.model_flops import Forward, encode, forward
-from t5x_lite.train.classifier_step import PREFERENCE, Judgement
+from t5x_lite.tasks.pod_check.sections import Config
+from t5x_lite.train.classifier_step import Judgement
 from t5x_lite.wiring import classifier_training
 from t5x_lite.wiring.adaptation import adaptation_of
 from t5x_lite.wiring.model import Loaded
@@ -67,19 +66,19 @@ class Program:
     fsdp_minimum: float | None = None
 
 
-def architecture(config: ConfigDict) -> T5Config:
+def architecture(config: Config) -> T5Config:
     """The T5 of `model.architecture`.
 
     Raises:
       InputError: fields that a T5 does not have, or lacks, or values that no T5 has.
     """
     try:
-        return T5Config(**config.model.architecture.to_dict())
+        return T5Config(**config.model.architecture)
     except TypeError as error:
         raise InputError(f"config.model.architecture: {error}") from error
 
 
-def execution_of(config: ConfigDict, *, scan_and_remat: bool) -> Execution:
+def execution_of(config: Config, *, scan_and_remat: bool) -> Execution:
     """The `model` section's execution, as the task of this step has it on a TPU.
 
     Raises:
@@ -95,7 +94,7 @@ def execution_of(config: ConfigDict, *, scan_and_remat: bool) -> Execution:
     return Execution(section.dtype, section.remat, section.scan_layers, attention)
 
 
-def loaded_of(config: ConfigDict, execution: Execution, mesh: Mesh) -> Loaded:
+def loaded_of(config: Config, execution: Execution, mesh: Mesh) -> Loaded:
     """The model by its shapes.
 
     Raises:
@@ -124,7 +123,7 @@ def key(mesh: Mesh) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(made.shape, made.dtype, sharding=replicated(mesh))
 
 
-def train_programs(config: ConfigDict, mesh: Mesh) -> list[Program]:
+def train_programs(config: Config, mesh: Mesh) -> list[Program]:
     """The step of `finetune`: full, partial, or of an adapter."""
     batch, rows = config.batch, config.batch.size
     check_rows(config, rows, row_multiple(mesh, batch.accumulation))
@@ -148,7 +147,7 @@ def train_programs(config: ConfigDict, mesh: Mesh) -> list[Program]:
     return [dataclasses.replace(program, fsdp_minimum=least)]
 
 
-def reward_programs(config: ConfigDict, mesh: Mesh) -> list[Program]:
+def reward_programs(config: Config, mesh: Mesh) -> list[Program]:
     """The step of `reward`: both texts of a pair of `encoder_length` tokens."""
     rows, length = config.batch.size, config.batch.encoder_length
     check_rows(config, rows, row_multiple(mesh))
@@ -157,7 +156,7 @@ def reward_programs(config: ConfigDict, mesh: Mesh) -> list[Program]:
     shapes, axes = abstract_module(module, token_example())
     abstract = with_shardings(shapes, param_shardings(shapes, axes, mesh), config.model.param_dtype)
     # The margin and the weight of the centre are numbers: no shape depends on them.
-    judgement = Judgement(PREFERENCE, 0.0, 0.0)
+    judgement = Judgement("preference", 0.0, 0.0)
     step, _, state = classifier_training.step_of(config, module, abstract, judgement, mesh)
     inputs = {
         "encoder_input_tokens": tokens(mesh, rows, length),
@@ -168,13 +167,11 @@ def reward_programs(config: ConfigDict, mesh: Mesh) -> list[Program]:
     return [supervised_program("reward step", step, state, inputs, mesh, flops, rows)]
 
 
-def generate_programs(config: ConfigDict, mesh: Mesh) -> list[Program]:
+def generate_programs(config: Config, mesh: Mesh) -> list[Program]:
     """Generation with the weights laid out as they are trained: what `evaluate` does."""
     rows, length = config.batch.size, config.batch.encoder_length
     check_rows(config, rows, row_multiple(mesh))
-    settings = GenerationSettings.from_mapping(
-        config.generation.to_dict(), where="config.generation"
-    )
+    settings = config.generation
     loaded = loaded_of(config, execution_of(config, scan_and_remat=False), mesh)
     given = tokens(mesh, rows, length)
     generator = Generator(loaded.model.config, loaded.model.execution)
@@ -247,7 +244,7 @@ def weights(mesh: Mesh, rows: int, length: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((rows, length), jnp.float32, sharding=batch_sharding(mesh))
 
 
-def check_rows(config: ConfigDict, rows: int, multiple: int) -> None:
+def check_rows(config: Config, rows: int, multiple: int) -> None:
     """Refuses a batch that the mesh does not divide.
 
     Raises:

@@ -9,7 +9,6 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from t5x_lite.data.plan import Plan
 from t5x_lite.data.sources import Row
@@ -21,6 +20,7 @@ from t5x_lite.rl.rollout import Roller
 from t5x_lite.tasks.ppo import report as ppo_report
 from t5x_lite.tasks.ppo.parts import Trees, prompts_of, sum_rows
 from t5x_lite.tasks.ppo.rewards import Judge
+from t5x_lite.tasks.ppo.sections import Config
 from t5x_lite.tasks.ppo.texts import Texts
 
 _DRAWS = "measure", "measured_lengths"  # responses that are measured are no rollouts
@@ -35,7 +35,7 @@ class Measure:
 
     def __init__(
         self,
-        config: ConfigDict,
+        config: Config,
         vocabulary: Vocabulary,
         rows: Sequence[Row],
         plan: Plan,

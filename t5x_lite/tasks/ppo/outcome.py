@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 from etils import epath
-from ml_collections import ConfigDict
 
 from t5x_lite.console import log
 from t5x_lite.data.sources import Row
@@ -23,8 +22,10 @@ from t5x_lite.reports.environment import environment
 from t5x_lite.reports.metrics import read_metrics
 from t5x_lite.reports.report import write_report
 from t5x_lite.rl.policy import parts_of
+from t5x_lite.sections import to_dict
 from t5x_lite.tasks.ppo import report as ppo_report
 from t5x_lite.tasks.ppo.parts import Trees
+from t5x_lite.tasks.ppo.sections import Config
 from t5x_lite.wiring.adaptation import Adaptation, unrolled_adapter
 from t5x_lite.wiring.model import RANDOM
 from t5x_lite.wiring.workdir import local_copy
@@ -65,7 +66,7 @@ def save_policy(
 
 
 def report(
-    config: ConfigDict,
+    config: Config,
     folder: epath.Path,
     rows: Sequence[Row],
     measured: tuple[ppo_report.Measured, ppo_report.Measured, Mapping[str, ppo_report.Measured]],
@@ -114,16 +115,16 @@ def report(
             for i, number in enumerate(before.rows[: config.evaluation.samples].tolist())
         ],
         "environment": environment(),
-        "config": config.to_dict(),
+        "config": to_dict(config),
     }
     if config.published:
-        content["published"] = ppo_report.beside_published(toxicity, config.published.to_dict())
+        content["published"] = ppo_report.beside_published(toxicity, config.published)
     write_report(folder, content, ppo_report.PANELS)
     log.info("report: %s", folder / "report.md")
 
 
 def training_table(
-    config: ConfigDict, steps: Sequence[Mapping[str, Any]], sizes: Mapping[str, Any]
+    config: Config, steps: Sequence[Mapping[str, Any]], sizes: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The report's section "training". steps: of metrics.jsonl, where a number that is not finite is a string."""
     kl = [float(step["objective/kl"]) for step in steps]

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from t5x_lite import streams
 from t5x_lite.data.buckets import make_shapes
@@ -33,18 +32,21 @@ from t5x_lite.parallel.shardings import (
     row_multiple,
     with_shardings,
 )
-from t5x_lite.params.adapters import request_of, variables
+from t5x_lite.params.adapters import variables
 from t5x_lite.params.gather import whole as on_host
 from t5x_lite.params.partition import TRAINABLE, join
-from t5x_lite.params.soft_prompts import SoftPromptSettings
+from t5x_lite.params.sections import NoAdapter, SoftPrompt
 from t5x_lite.rl.kl import KLController
 from t5x_lite.rl.losses import PPOSettings
 from t5x_lite.rl.policy import Policy, make_resharding
 from t5x_lite.rl.rollout import Layout, Prompts, Roller, make_scorer
 from t5x_lite.rl.scores import ScoreSettings
+from t5x_lite.rl.sections import CriticSettings, RolloutSettings
 from t5x_lite.rl.step import PPOState, init_ppo_state, make_ppo_step
+from t5x_lite.tasks.ppo.sections import Config
 from t5x_lite.wiring.adaptation import Adaptation, adaptation_of, check_adaptation
 from t5x_lite.wiring.model import Loaded, shardings_of
+from t5x_lite.wiring.sections import AlgorithmConfig
 
 Tree = Any
 _LENGTH_MULTIPLE = 16
@@ -92,105 +94,101 @@ class Parts:
     begin: Callable[[Tree], PPOState]
 
 
-def read_algorithm(config: ConfigDict, mesh: Mesh) -> Algorithm:
+def read_algorithm(config: AlgorithmConfig, mesh: Mesh) -> Algorithm:
     """The `ppo`, `optimizer` and `schedule` sections.
 
     Raises:
       InputError: settings that contradict each other, or do not fit the mesh.
     """
     section = config.ppo
-    names = [field.name for field in dataclasses.fields(PPOSettings)]
-    settings = PPOSettings(**{name: section[name] for name in names})
     responses = section.prompts * section.samples_per_prompt
-    if responses % settings.minibatch_size:
+    if responses % section.minibatch_size:
         raise InputError(
-            f"config.ppo.minibatch_size = {settings.minibatch_size} does not divide the {responses} responses of a"
+            f"config.ppo.minibatch_size = {section.minibatch_size} does not divide the {responses} responses of a"
             " step (prompts x samples_per_prompt)"
         )
     multiple = row_multiple(mesh)
-    slices = settings.minibatch_size / settings.accumulation
+    slices = section.minibatch_size / section.accumulation
     for name, rows in (
         ("prompts", section.prompts),
-        ("minibatch_size", settings.minibatch_size),
+        ("minibatch_size", section.minibatch_size),
         ("minibatch_size / accumulation", slices),
     ):
         if rows % multiple:
             raise InputError(
                 f"config.ppo.{name} = {rows:g} is no multiple of the {multiple} devices that share a batch"
             )
-    updates = section.steps * settings.epochs * responses // settings.minibatch_size
-    schedule = make_schedule(total_steps=updates, **config.schedule)
+    updates = section.steps * section.epochs * responses // section.minibatch_size
+    schedule = make_schedule(config.schedule, updates)
     return Algorithm(
-        settings,
+        section,
         KLController(section.kl_controller, section.kl_target, section.kl_horizon),
-        ScoreSettings(section.score_scale, section.score_clip, section.missing_eos_penalty),
-        make_optimizer(schedule=schedule, **config.optimizer),
+        section,
+        make_optimizer(config.optimizer, schedule),
         schedule,
         section.init_kl_coef,
         section.logprob_chunk,
     )
 
 
-def check_rollout(config: ConfigDict) -> GenerationSettings:
+def check_rollout(config: Config) -> GenerationSettings:
     """The `generation` section for rollouts.
 
     Raises:
       InputError: it does not sample, or lengths that contradict each other.
     """
-    given = {name: v for name, v in config.generation.to_dict().items() if v is not None}
+    settings, length, bounds = config.generation, config.rollout.length, config.rollout.length_range
     for name in ("max_new_tokens", "max_length"):
-        if name in given:
+        if getattr(settings, name) is not None:
             raise InputError(
                 f"config.generation.{name}: config.rollout.length says how long a response may be; leave it out"
             )
-    length, bounds = config.rollout.length, tuple(config.rollout.length_range)
     longest = bounds[1] - 1 if bounds else 0
     if longest > length:
         raise InputError(
             f"config.rollout.length_range goes up to {longest} tokens, config.rollout.length is {length}"
         )
-    least = given.get("min_new_tokens", given.get("min_length", 1) - 1)
+    least = settings.min_new_tokens
+    least = int(np.max(np.asarray(settings.min_length) - 1 if least is None else least))
     if least > (shortest := bounds[0] if bounds else length):
         raise InputError(
             f"config.generation: at least {least} new tokens asked for, but a response may have {shortest} at most"
             " (config.rollout)"
         )
-    settings = GenerationSettings.from_mapping(
-        given | {"max_new_tokens": length}, where="config.generation"
-    )
     if not settings.do_sample or settings.num_beams > 1 or settings.num_return_sequences > 1:
         raise InputError(
             "config.generation: a rollout samples one response at a time; set do_sample to True, without num_beams or"
             " num_return_sequences (config.ppo.samples_per_prompt says how many)"
         )
-    return settings.updated({"num_return_sequences": config.ppo.samples_per_prompt})
+    return settings.updated(
+        {"max_new_tokens": length, "num_return_sequences": config.ppo.samples_per_prompt}
+    )
 
 
-def check_policy(config: ConfigDict) -> None:
+def check_policy(config: Config) -> None:
     """What is trained of the policy, by `train` and `adapter`, and the reference.
 
     Raises:
       InputError: rules or an adapter that are malformed, a soft prompt, or a reference below an adapter that there is
         not.
     """
-    request = request_of(config.adapter.to_dict(), "config.adapter")
-    _refuse_soft_prompt(request.settings)
+    _refuse_soft_prompt(config.adapter)
     check_adaptation(config)
-    if not request.source and request.settings is None and config.reference.source == "base":
+    if isinstance(config.adapter, NoAdapter) and config.reference.source == "base":
         raise InputError(
             "config.reference.source 'base' is the model below an adapter; without one, say 'policy'"
         )
 
 
 def _refuse_soft_prompt(settings: Any) -> None:
-    if isinstance(settings, SoftPromptSettings):
+    if isinstance(settings, SoftPrompt):
         raise InputError(
             "config.adapter: must be LoRA ('lora', or 'load' of one) or 'none' here: PPO generates with merged weights,"
             " and a soft prompt is no part of them"
         )
 
 
-def parts_of(config: ConfigDict, loaded: Loaded, algorithm: Algorithm, mesh: Mesh) -> Parts:
+def parts_of(config: AlgorithmConfig, loaded: Loaded, algorithm: Algorithm, mesh: Mesh) -> Parts:
     """The parts by the sections `adapter`, `train`, `critic` and `reference`. No array is made yet.
 
     Raises:
@@ -207,7 +205,7 @@ def parts_of(config: ConfigDict, loaded: Loaded, algorithm: Algorithm, mesh: Mes
 def assemble(
     model: T5,
     adaptation: Adaptation,
-    critic: ConfigDict,
+    critic: CriticSettings,
     reference: str,
     algorithm: Algorithm,
     seed: int,
@@ -287,7 +285,7 @@ def _first_state(
 def make_roller(
     parts: Parts,
     settings: GenerationSettings,
-    rollout: ConfigDict,
+    rollout: RolloutSettings,
     params: Tree,
     put: Callable[[Any], jax.Array],
     seed: int,

@@ -8,26 +8,27 @@ from typing import Any
 import numpy as np
 from etils import epath
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from t5x_lite.console import log
 from t5x_lite.data.sources import Row
 from t5x_lite.evaluation.text_classifier import TextClassifier, load_text_classifier
-from t5x_lite.rl.rewards import OUTPUTS, ClassifierReward, Reward, WeightedSum
+from t5x_lite.rl.rewards import ClassifierReward, Reward, WeightedSum
+from t5x_lite.rl.sections import ClassifierRewardSettings, JudgeSettings
+from t5x_lite.tasks.ppo.sections import Config
 from t5x_lite.wiring.classifier_training import put_rows
 from t5x_lite.wiring.trained_sources import trained
 
 Judge = Callable[[Sequence[Row], Sequence[str]], np.ndarray]
 
 
-def sources_of(config: ConfigDict) -> dict[str, str]:
+def sources_of(config: Config) -> dict[str, str]:
     """Every model source by the name of its field."""
     found = {
         "config.model.source": config.model.source,
         "config.toxicity.source": config.toxicity.source,
     }
     for name, section in config.rewards.items():
-        if "source" in section:
+        if isinstance(section, ClassifierRewardSettings):
             found[f"config.rewards.{name}.source"] = section.source
     return found | {f"config.judges.{name}.source": s.source for name, s in config.judges.items()}
 
@@ -54,7 +55,7 @@ class Classifiers:
         return self._opened[source]
 
 
-def make_judge(section: ConfigDict, classifiers: Classifiers) -> ClassifierReward:
+def make_judge(section: JudgeSettings, classifiers: Classifiers) -> ClassifierReward:
     """(rows, responses) -> p(toxic), of the section `toxicity` or one of `judges`.
 
     Raises:
@@ -62,7 +63,7 @@ def make_judge(section: ConfigDict, classifiers: Classifiers) -> ClassifierRewar
     """
     judge = classifiers.load(section.source)
     judge.index(section.label)
-    return ClassifierReward(judge, section.label, OUTPUTS[1], section.text)
+    return ClassifierReward(judge, section.label, "probability", section.text)
 
 
 def probe(

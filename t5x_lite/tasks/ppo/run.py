@@ -8,12 +8,10 @@ from typing import Any
 
 from etils import epath
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from t5x_lite import streams
 from t5x_lite.data.features import fingerprint
 from t5x_lite.data.plan import Plan
-from t5x_lite.models.config import Execution
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.parallel.processes import wait_for_all
 from t5x_lite.parallel.shardings import row_multiple
@@ -42,6 +40,7 @@ from t5x_lite.tasks.ppo.parts import (
     read_algorithm,
 )
 from t5x_lite.tasks.ppo.rewards import Classifiers, make_judge, probe, sources_of
+from t5x_lite.tasks.ppo.sections import Config
 from t5x_lite.tasks.ppo.texts import Rollouts, Texts
 from t5x_lite.wiring.classifier_training import put_rows
 from t5x_lite.wiring.holdout import read_with_holdout
@@ -65,9 +64,9 @@ class _Setup:
     prompts: Plan
 
 
-def run(config: ConfigDict, workdir: str) -> None:
+def run(config: Config, workdir: str) -> None:
     """Runs the task, or goes on with it where the workdir's last checkpoint is; a finished run is measured again."""
-    mesh = make_mesh(config.mesh.to_dict())
+    mesh = make_mesh(config.mesh.sizes())
     algorithm, settings = read_algorithm(config, mesh), check_rollout(config)
     _check(config)
     train_rows, evaluation_rows = read_with_holdout(
@@ -76,19 +75,21 @@ def run(config: ConfigDict, workdir: str) -> None:
         lambda rows: in_range(rows, config.data.cut_field, config.data.characters),
     )
     folder = open_workdir(workdir, config)
-    built = config.copy_and_resolve_references().unlock()
-    built.model.source = trained(config.model.source, folder / "trained_model")
+    source = trained(config.model.source, folder / "trained_model")
+    built = dataclasses.replace(config, model=dataclasses.replace(config.model, source=source))
     with on_mesh(mesh):
         vocabulary = get_vocabulary(built, train_rows, folder)
         train = make_split(config.data, train_rows, vocabulary, "train")
         held_out = make_split(config.data, evaluation_rows, vocabulary, "evaluation")
-        execution = Execution(dtype=config.model.dtype, attention=config.model.attention)
+        execution = config.model.execution
         loaded = load_model(built.model, execution, vocabulary, mesh, config.seed)
         reward, toxicity, judges = _judges(config, folder, mesh)
         parts = parts_of(config, loaded, algorithm, mesh)
         held = parts.make()
         claim_workdir(folder, config)
-        probes, found = probe(config.toxicity.probes.to_dict(), train_rows[0], reward, toxicity)
+        probes, found = probe(
+            dataclasses.asdict(config.toxicity.probes), train_rows[0], reward, toxicity
+        )
         roller = make_roller(
             parts, settings, config.rollout, loaded.abstract, put_rows(mesh), config.seed
         )
@@ -120,17 +121,17 @@ def run(config: ConfigDict, workdir: str) -> None:
     report(config, folder, evaluation_rows, (before, after, others), (probes, found), _sizes(parts))
 
 
-def _check(config: ConfigDict) -> None:
+def _check(config: Config) -> None:
     """What is wrong with the config and can be told before any data is read."""
     check_policy(config)
     check_texts(config.data, ("train",))
-    check_rewards(config.rewards.to_dict(), "config.rewards")
+    check_rewards(config.rewards, "config.rewards")
     for where, source in sources_of(config).items():
         check_source(source, where)
 
 
 def _train(
-    config: ConfigDict,
+    config: Config,
     setup: _Setup,
     examples: str,
     measure: Measure,
@@ -173,10 +174,10 @@ def _train(
     )  # fmt: skip
 
 
-def _judges(config: ConfigDict, folder: epath.Path, mesh: Mesh) -> tuple[WeightedSum, Any, Any]:
+def _judges(config: Config, folder: epath.Path, mesh: Mesh) -> tuple[WeightedSum, Any, Any]:
     """The reward, the judge of toxicity, and the judges that no reward reads."""
     classifiers = Classifiers(folder, mesh)
-    reward = make_rewards(config.rewards.to_dict(), classifiers.load, "config.rewards")
+    reward = make_rewards(config.rewards, classifiers.load, "config.rewards")
     toxicity = make_judge(config.toxicity, classifiers)
     return (
         reward,
@@ -186,7 +187,7 @@ def _judges(config: ConfigDict, folder: epath.Path, mesh: Mesh) -> tuple[Weighte
 
 
 def _measured(
-    config: ConfigDict, measure: Measure, before: Any, after: Any
+    config: Config, measure: Measure, before: Any, after: Any
 ) -> tuple[ppo_report.Measured, ppo_report.Measured, dict[str, ppo_report.Measured]]:
     """The responses of the policy before and after, and of further systems (best of n)."""
     draws, several = config.evaluation.draws, config.evaluation.best_of

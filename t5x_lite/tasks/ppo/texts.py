@@ -10,19 +10,19 @@ from typing import Any
 import jax
 import numpy as np
 from etils import epath
-from ml_collections import ConfigDict
 
 from t5x_lite.data.sources import Row
 from t5x_lite.data.templates import find_template
 from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.parallel.sharing import share_out
 from t5x_lite.reports.metrics import json_value
+from t5x_lite.tasks.ppo.sections import Config
 
 
 class Texts:
     """Responses as rewards read them: the rows they answer, with {prompt} and {raw_response}, and their texts."""
 
-    def __init__(self, config: ConfigDict, vocabulary: Vocabulary, rows: Sequence[Row]):
+    def __init__(self, config: Config, vocabulary: Vocabulary, rows: Sequence[Row]):
         self._vocabulary, self._rows = vocabulary, rows
         self._template = find_template(config.data.template)
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from t5x_lite.data.features import ExampleSource, fingerprint
 from t5x_lite.data.mixture import Mixture
@@ -15,7 +14,6 @@ from t5x_lite.data.span_corruption import SpanCorruption, make_span_corruption
 from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.errors import InputError
 from t5x_lite.interop.hf import save_hf
-from t5x_lite.models.config import Execution
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.parallel.shardings import row_multiple
 from t5x_lite.params.overview import count, overview
@@ -23,6 +21,8 @@ from t5x_lite.params.stacking import is_stacked, unstack
 from t5x_lite.reports.environment import environment
 from t5x_lite.reports.outcome import log_table, training_sections
 from t5x_lite.reports.report import write_report
+from t5x_lite.sections import to_dict
+from t5x_lite.tasks.pretrain.sections import Config, DataSettings
 from t5x_lite.wiring.model import load_model
 from t5x_lite.wiring.scoring import make_loss
 from t5x_lite.wiring.text import bucketed_plan, evaluation_plan, get_vocabulary, read_rows
@@ -30,16 +30,16 @@ from t5x_lite.wiring.training import check_training, state_of, train
 from t5x_lite.wiring.workdir import claim_workdir, local_copy, open_workdir
 
 
-def run(config: ConfigDict, workdir: str) -> None:
+def run(config: Config, workdir: str) -> None:
     """Runs the task, or goes on with it where the workdir's last checkpoint is; a finished run is scored again.
 
     The loss watched while it trains is that of all denoisers on the held-out texts; the report has each one's.
     """
-    mesh = make_mesh(config.mesh.to_dict())
+    mesh = make_mesh(config.mesh.sizes())
     check_training(config, mesh)
     check_denoisers(config.data)
-    train_rows = read_rows(config.data, "train")
-    evaluation_rows = read_rows(config.data, "evaluation")
+    train_rows = read_rows(config.data.train)
+    evaluation_rows = read_rows(config.data.evaluation)
     warn_of_shared_rows(evaluation_rows, train_rows, config.data.field)
     folder = open_workdir(workdir, config)
     with on_mesh(mesh):
@@ -48,12 +48,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         sources = make_sources(config, train_rows, vocabulary, "train", tuple(rates))
         held_out = make_sources(config, evaluation_rows, vocabulary, "evaluation")
         mixture = Mixture(sources, rates)
-        execution = Execution(
-            dtype=config.model.dtype,
-            remat=config.model.remat,
-            scan_layers=config.model.scan_layers,
-            attention=config.model.attention,
-        )
+        execution = config.model.execution
         loaded = load_model(config.model, execution, vocabulary, mesh, config.seed)
         state_of(config, loaded, mesh)
         model = loaded.model
@@ -94,13 +89,13 @@ def run(config: ConfigDict, workdir: str) -> None:
         "parameters": [{"path": "all", "parameters": count(params)}, *overview(params)],
         "samples": _samples(held_out, vocabulary, config.evaluation.samples),
         "environment": environment(),
-        "config": config.to_dict(),
+        "config": to_dict(config),
     }
     write_report(folder, report)
     log_table(table, folder)
 
 
-def check_denoisers(data: ConfigDict) -> None:
+def check_denoisers(data: DataSettings) -> None:
     """Refuses what can be refused before any file is read.
 
     Raises:
@@ -109,15 +104,16 @@ def check_denoisers(data: ConfigDict) -> None:
     if not any(denoiser.rate for denoiser in data.denoisers.values()):
         raise InputError("config.data.denoisers: every rate is 0, so there is nothing to train on")
     for name in ("train", "evaluation"):
-        if data.field not in data[name].columns:
+        columns = getattr(data, name).columns
+        if data.field not in columns:
             raise InputError(
                 f"config.data.field: config.data.{name}.columns has no {data.field!r}, it has"
-                f" {', '.join(data[name].columns) or 'nothing'}"
+                f" {', '.join(columns) or 'nothing'}"
             )
 
 
 def make_sources(
-    config: ConfigDict,
+    config: Config,
     rows: Sequence[Row],
     vocabulary: Vocabulary,
     name: str,

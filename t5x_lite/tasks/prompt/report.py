@@ -10,9 +10,9 @@ from typing import Any
 import jax
 import numpy as np
 from etils import epath
-from ml_collections import ConfigDict
 
 from t5x_lite.console import log
+from t5x_lite.data.sections import RowsSettings
 from t5x_lite.data.sources import Row, is_file
 from t5x_lite.data.templates import render
 from t5x_lite.data.vocabulary import Vocabulary
@@ -25,6 +25,8 @@ from t5x_lite.reports.intervals_plot import plot_intervals
 from t5x_lite.reports.report import write_report
 from t5x_lite.reports.scores import NAMES, points, points_difference
 from t5x_lite.reports.tables import markdown_table
+from t5x_lite.sections import to_dict
+from t5x_lite.tasks.prompt.sections import Config
 
 _CONFIDENCE = 0.95
 _LEAD_TURNS = 3
@@ -43,7 +45,7 @@ class Outputs:
 
 
 def report_prompts(
-    config: ConfigDict,
+    config: Config,
     workdir: epath.Path,
     params: Any,
     vocabulary: Vocabulary,
@@ -71,7 +73,7 @@ def report_prompts(
             )
     if jax.process_index() != 0:
         return
-    published = {name: each.to_dict() for name, each in config.published.items()}
+    published = config.published
     others = {f"baseline {_LEAD}": next(iter(scores.values()))["baselines"][_LEAD]}
     others |= {f"published: {name}": numbers for name, numbers in published.items()}
     overview = _overview(scores, others)
@@ -90,7 +92,7 @@ def report_prompts(
             **({"published": published} if published else {}),
             "samples": [_sample(i, rows[i], inputs[i], references[i], outputs) for i in shown],
             "environment": environment(),
-            "config": config.to_dict(),
+            "config": to_dict(config),
         },
         pictures={"summary": plot_intervals(systems, _KINDS, list(others.items()))},
     )
@@ -100,7 +102,7 @@ def report_prompts(
     log.info("report: %s", workdir / "report.md")
 
 
-def _name_of(rows: ConfigDict) -> str:
+def _name_of(rows: RowsSettings) -> str:
     """What rows are called in a title: a file's name says more than its folders."""
     source = rows.source.rpartition("/")[2] if is_file(rows.source) else rows.source
     return f"{source} {rows.split}".strip()

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from t5x_lite import streams
 from t5x_lite.data.prompts import (
     ChainOfThought,
+    FewShot,
     Prompt,
     extract_answer,
-    read_prompt,
     template_text,
     warn_of_leaks,
 )
@@ -24,10 +23,10 @@ from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.decoding.structure import prepare
 from t5x_lite.errors import InputError
 from t5x_lite.interop.hub import model_directory
-from t5x_lite.models.config import Execution
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.tasks.prompt.report import Outputs, report_prompts
 from t5x_lite.tasks.prompt.runs import Decoder, Run
+from t5x_lite.tasks.prompt.sections import Config
 from t5x_lite.wiring.model import RANDOM, load_model
 from t5x_lite.wiring.text import get_vocabulary, read_rows
 from t5x_lite.wiring.workdir import claim_workdir, open_workdir
@@ -42,21 +41,21 @@ class Asked:
     counts: dict[str, int]
 
 
-def run(config: ConfigDict, workdir: str) -> None:
+def run(config: Config, workdir: str) -> None:
     """Runs the task, or goes on with the rows that the workdir's predictions lack.
 
     Whatever may be wrong with the input is found before anything is compiled.
     """
-    mesh = make_mesh(config.mesh.to_dict())
-    prompts = read_prompts(config)
-    runs = read_runs(config, prompts)
-    rows = read_rows(config.data, "evaluation")
+    mesh = make_mesh(config.mesh.sizes())
+    check_prompts(config)
+    runs = read_runs(config)
+    rows = read_rows(config.data.evaluation)
     shown = check_shown(config, rows)
     folder = open_workdir(workdir, config)
     with on_mesh(mesh):
         vocabulary = get_vocabulary(config, rows, folder)
-        asked = ask(config, prompts, rows, vocabulary)
-        execution = Execution(dtype=config.model.dtype, attention=config.model.attention)
+        asked = ask(config, rows, vocabulary)
+        execution = config.model.execution
         loaded = load_model(config.model, execution, vocabulary, mesh, config.seed)
         for each in runs:
             prepare(each.settings, loaded.model.config, 1, vocabulary)
@@ -94,22 +93,20 @@ def run(config: ConfigDict, workdir: str) -> None:
     )
 
 
-def read_prompts(config: ConfigDict) -> dict[str, Prompt]:
-    """The prompts of the config by name, their templates' fields among the columns of the rows.
+def check_prompts(config: Config) -> None:
+    """Refuses prompts whose templates have fields that are no columns of the rows.
 
     Raises:
-      InputError: as `data.prompts.read_prompt`; a field that is no column; a name that cannot be part of a file's.
+      InputError: a field that is no column; a name that cannot be part of a file's.
     """
-    prompts = {}
     columns = {"id", *config.data.evaluation.columns}
     field = config.data.cut_field
     wanted = {name: "config.data.target" for name in find_template(config.data.target).fields}
     wanted[field] = "config.data.cut_field"
-    for name, section in config.prompts.items():
+    for name, prompt in config.prompts.items():
         _check_name(f"config.prompts.{name}", name)
         where = f"config.prompts.{name}"
-        prompts[name] = read_prompt(section.to_dict(), where)
-        for wants in Template(template_text(prompts[name], field)).fields:
+        for wants in Template(template_text(prompt, field)).fields:
             if wants != "documents":
                 wanted.setdefault(wants, f"{where}.template")
     for wants, where in wanted.items():
@@ -118,10 +115,9 @@ def read_prompts(config: ConfigDict) -> dict[str, Prompt]:
                 f"{where} names {wants!r}, but config.data.evaluation.columns has"
                 f" {', '.join(config.data.evaluation.columns)}: say which column it is"
             )
-    return prompts
 
 
-def read_runs(config: ConfigDict, prompts: dict[str, Prompt]) -> list[Run]:
+def read_runs(config: Config) -> list[Run]:
     """What to decode: the scored runs first, then those of the side-by-side table alone.
 
     The settings of each run are the config's over those of the checkpoint's generation_config.json.
@@ -151,13 +147,13 @@ def read_runs(config: ConfigDict, prompts: dict[str, Prompt]) -> list[Run]:
         if any((each.prompt, each.setting) == (prompt, setting) for each in runs):
             raise InputError(f"{section}: ({prompt!r}, {setting!r}) is there twice; remove one")
         where = f"config.settings.{setting}"
-        settings = base.updated(config.settings[setting].to_dict(), where=where)
+        settings = base.updated(config.settings[setting], where=where)
         if settings.num_return_sequences != 1:
             raise InputError(
                 f"{where}.num_return_sequences: one output a row is compared; leave it out (a chain_of_thought"
                 " prompt has `samples` of its own)"
             )
-        asked = prompts[prompt]
+        asked = config.prompts[prompt]
         if isinstance(asked, ChainOfThought) and asked.samples > 1:
             if not settings.do_sample:
                 raise InputError(
@@ -170,7 +166,7 @@ def read_runs(config: ConfigDict, prompts: dict[str, Prompt]) -> list[Run]:
     return runs
 
 
-def check_shown(config: ConfigDict, rows: list[Row]) -> list[int]:
+def check_shown(config: Config, rows: list[Row]) -> list[int]:
     """The numbers of the rows of the side-by-side table.
 
     Raises:
@@ -184,24 +180,22 @@ def check_shown(config: ConfigDict, rows: list[Row]) -> list[int]:
     return list(dict.fromkeys(config.side_by_side.rows))
 
 
-def ask(
-    config: ConfigDict, prompts: dict[str, Prompt], rows: list[Row], vocabulary: Vocabulary
-) -> dict[str, Asked]:
+def ask(config: Config, rows: list[Row], vocabulary: Vocabulary) -> dict[str, Asked]:
     """The prompts that the runs use, built, with warnings of what was dropped and of leaks."""
     data = config.data
     used = dict.fromkeys(name for name, _ in (*config.runs, *config.side_by_side.runs))
     source: list[Row] = []
-    if any(hasattr(prompts[name], "shots") for name in used):
-        source = read_rows(data, "shots")
+    if any(isinstance(config.prompts[name], FewShot) for name in used):
+        source = read_rows(data.shots)
     same_split = (data.shots.source, data.shots.split) == (
         data.evaluation.source,
         data.evaluation.split,
     )
     asked = {}
     for name in used:
-        shots = pick_shots(prompts[name], source, f"config.prompts.{name}")
+        shots = pick_shots(config.prompts[name], source, f"config.prompts.{name}")
         built = build_prompts(
-            prompts[name],
+            config.prompts[name],
             rows,
             vocabulary,
             shots=shots,
@@ -216,7 +210,7 @@ def ask(
             counts |= warn_of_leaks(
                 shots, rows, field=data.cut_field, same_split=same_split, name=name
             )
-        asked[name] = Asked(prompts[name], built, counts)
+        asked[name] = Asked(config.prompts[name], built, counts)
     return asked
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from t5x_lite.console import log
 from t5x_lite.data.preferences import (
@@ -36,6 +35,8 @@ from t5x_lite.reports.calibration_plot import plot_calibration
 from t5x_lite.reports.environment import environment
 from t5x_lite.reports.metrics import read_metrics
 from t5x_lite.reports.report import write_report
+from t5x_lite.sections import to_dict
+from t5x_lite.tasks.reward.sections import Config
 from t5x_lite.train.classifier_step import PREFERENCE
 from t5x_lite.wiring.classifier_training import (
     SCORER,
@@ -51,9 +52,9 @@ SCORE = "score"  # the one label of a reward model
 _CONFIDENCE = 0.95
 
 
-def run(config: ConfigDict, workdir: str) -> None:
+def run(config: Config, workdir: str) -> None:
     """Runs the task, or goes on with it where the workdir's last checkpoint is."""
-    mesh = make_mesh(config.mesh.to_dict())
+    mesh = make_mesh(config.mesh.sizes())
     if config.loss.kind != PREFERENCE:
         raise InputError(f"config.loss.kind must be {PREFERENCE!r} for the task 'reward'")
     train_rows, evaluation_rows = read_with_holdout(config.data, config.seed)
@@ -109,7 +110,7 @@ def run(config: ConfigDict, workdir: str) -> None:
                 for row, c, r in zip(evaluation_rows, chosen, rejected, strict=True)
             ][: config.evaluation.samples],
             "environment": environment(),
-            "config": config.to_dict(),
+            "config": to_dict(config),
         },
         pictures={"calibration": plot_calibration(calibration, PREDICTED, OBSERVED)},
     )

@@ -1,0 +1,27 @@
+"""A model scored as it is: the quickstart's on the bundled dialogues."""
+
+from t5x_lite.recipe import load_base
+
+shared = load_base("shared")
+
+_SCORED = dict(shared.EVALUATION)
+del _SCORED["every_steps"]
+
+BASE = {
+    "task": "evaluate", "seed": 0,
+    "model": {
+        "source": "runs/quickstart/full",
+        "architecture": shared.TINY_T5,  # only of a random model
+        **shared.FLOAT32, "attention": "auto",
+    },
+    # {"method": "load", "source": "runs/lora/adapter"} scores the model with a saved adapter.
+    "adapter": {"method": "none"}, "tokenizer": shared.TOKENIZER,
+    "data": {
+        "evaluation": {**shared.BUNDLED, "split": "test"},
+        "template": "finetune",  # as the model was trained
+        "target": "{summary}", "encoder_length": 320, "decoder_length": 112,
+        "truncation": "oldest_turns", "cut_field": "dialogue",
+    },
+    "mesh": shared.MESH, "evaluation": _SCORED, "generation": {"max_new_tokens": 112}, "published": {},
+}  # fmt: skip
+WORDS = shared.runlocal(BASE)

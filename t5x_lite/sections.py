@@ -1,0 +1,435 @@
+"""Sections: what a config may hold, each field declared once, with its type, its bounds and what it means.
+
+A section is a frozen dataclass without defaults:
+
+    class Schedule(Section):
+        name: Annotated[Literal["constant", "cosine"], "How the rate goes on after the warm-up."]
+        warmup_steps: Annotated[int, AtLeast(0), "Steps over which the rate rises."]
+
+A field is a bool, int, float, str, a choice (`Literal`), a tuple or mapping of them, another section, a mapping of the
+user's own names to sections (`Mapping[str, Section]`), or one of several sections that a field tells apart (`ByKind`).
+`read` makes a section of plain values, and `to_dict` is its inverse. Nothing else needs to check them: one that is made
+by hand is held to its declarations, too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import math
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+from t5x_lite.errors import InputError
+
+Origin = Callable[[str], str]  # what messages call a field, from its dotted name
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """What a value of the right type must fulfil. words: said after the type's own."""
+
+    words: str
+    accepts: Callable[[Any], bool]
+
+
+@dataclasses.dataclass(frozen=True)
+class Expected(Rule):
+    """A rule whose words stand in place of the type's."""
+
+    accepts: Callable[[Any], bool] = lambda value: True
+
+
+def AtLeast(least: float) -> Rule:
+    """A number from `least` on."""
+    return Rule(f">= {least:g}", lambda value: value >= least)
+
+
+def AtMost(most: float) -> Rule:
+    """A number up to `most`."""
+    return Rule(f"<= {most:g}", lambda value: value <= most)
+
+
+def Below(limit: float) -> Rule:
+    """A number under `limit`."""
+    return Rule(f"< {limit:g}", lambda value: value < limit)
+
+
+def Above(limit: float) -> Rule:
+    """A number over `limit`."""
+    return Rule(f"> {limit:g}", lambda value: value > limit)
+
+
+def OneOf(*choices: str) -> Expected:
+    """One of these strings, for what is a plain string elsewhere; otherwise `Literal` says it."""
+    words = "one of " + ", ".join(map(repr, choices))
+    return Expected(words, lambda value: value in choices)
+
+
+Count = Annotated[int, AtLeast(1)]
+CountOrNone = Annotated[int, AtLeast(0)]  # 0: none, or off
+Amount = Annotated[float, AtLeast(0)]
+Fraction = Annotated[float, AtLeast(0), Below(1)]
+Share = Annotated[float, AtLeast(0), AtMost(1)]
+Name = Annotated[str, Expected("a string that is not empty", bool)]
+# What jax.random.key and numpy's generators take alike.
+Seed = Annotated[int, Expected("a whole number from 0 to 2**31 - 1", lambda v: 0 <= v < 2**31)]
+Pairs = Annotated[tuple[tuple[str, str], ...], Expected("pairs of a name and the workdir of a run")]
+RowNumbers = Annotated[tuple[CountOrNone, ...], Expected("a tuple of row numbers from 0")]
+Range = Annotated[
+    tuple[()] | tuple[int, int],
+    Expected(
+        "() or two growing whole numbers (lowest, one above the highest)",
+        lambda v: not v or 1 <= v[0] < v[1],
+    ),
+]
+Published = Annotated[
+    Mapping[str, Mapping[str, Share]],
+    Expected("a mapping of names to scores between 0 and 1, {'a paper': {'rouge1': 0.35}}"),
+    "Scores that others published, shown beside those of this run; {} for none.",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class ByKind:
+    """Several sections, told apart by the field `tag`, which is none of their own."""
+
+    tag: str
+    kinds: Mapping[str, type]
+
+    def kind_of(self, section: Any) -> str:
+        """What the tag of a section says."""
+        return next(kind for kind, cls in self.kinds.items() if type(section) is cls)
+
+
+@typing.dataclass_transform(frozen_default=True)
+class Section:
+    """What sections derive from: each is a frozen dataclass, checked when it is made.
+
+    name: what messages call one that is made by hand, e.g. "optimizer".
+
+    Raises:
+      InputError: a field of another type or out of bounds.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+    _name: ClassVar[str] = "config"
+
+    def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._name = name or cls._name
+        dataclasses.dataclass(frozen=True)(cls)
+
+    def __post_init__(self) -> None:
+        for field, declared in fields(type(self)).items():
+            _convert(declared, getattr(self, field), f"{self._name}.{field}")
+
+
+class Config(Section):
+    """The sections of a task.
+
+    FREE: the sections (by dotted name) that may change when a run goes on: what is trained does not depend on them,
+      rounding aside.
+    """
+
+    task: Annotated[Name, "What runs: a folder of t5x_lite/tasks/."]
+    seed: Annotated[Seed, "Of every random draw of the run."]
+
+    FREE: ClassVar[tuple[str, ...]] = ("mesh", "logging", "checkpoint")
+
+
+@dataclasses.dataclass(frozen=True)
+class Described:
+    """A field: its dotted name, its type in words, its meaning, and its value where there is one."""
+
+    name: str
+    words: str
+    doc: str
+    value: Any = None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Field:
+    """kind: its type, without notes. rules, doc, choices: the notes."""
+
+    kind: Any
+    rules: tuple[Rule, ...]
+    doc: str
+    choices: ByKind | None
+
+    @property
+    def section_of(self) -> Any:
+        """What reads the values of a mapping of named sections; None for other fields."""
+        if typing.get_origin(self.kind) is not Mapping:
+            return None
+        inner = _field(typing.get_args(self.kind)[1])
+        return inner if inner.choices or dataclasses.is_dataclass(inner.kind) else None
+
+    @property
+    def words(self) -> str:
+        if self.choices:
+            return f"a section with {self.choices.tag}"
+        return _words(self.kind, self.rules)
+
+
+class _Mismatch(Exception):
+    """A value that is not of the type."""
+
+
+S = TypeVar("S")
+
+
+def read(cls: type[S], values: Any, origin: Origin = "config.{}".format) -> S:
+    """The section that plain values describe: exactly its fields, each of its type and within its bounds.
+
+    Args:
+      cls: a section, e.g. the `Config` of a task.
+      values: a mapping, nested as the sections are (a `ConfigDict` is one). Lists become tuples, whole numbers floats
+        where a float is asked for.
+      origin: what messages call a field, from its dotted name.
+
+    Raises:
+      InputError: an unknown field (with the nearest known name), one that is missing, of another type or out of bounds,
+        or values that contradict each other.
+    """
+    return _read(cls, values, "", origin)
+
+
+def to_dict(section: Any) -> dict[str, Any]:
+    """The plain values that `read` makes the section of: nested dicts, tuples, numbers, strings."""
+    if hasattr(section, "given_values"):
+        return dict(section.given_values)
+    return {
+        name: _plain_of(field, getattr(section, name))
+        for name, field in fields(type(section)).items()
+    }
+
+
+def describe(cls: type, section: Any = None) -> Iterator[Described]:
+    """Every field of a section and of those in it, in their order; with an instance, only those that it has, with
+    their values. The user's own names read NAME where there is no instance.
+    """
+    yield from _describe(cls, section, "")
+
+
+def fields(cls: Any) -> Mapping[str, _Field]:
+    """The declared fields of a section, by name."""
+    return _fields(cls)
+
+
+@functools.cache
+def _fields(cls: Any) -> Mapping[str, _Field]:
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return {field.name: _field(hints[field.name]) for field in dataclasses.fields(cls)}
+
+
+def _field(kind: Any) -> _Field:
+    notes: tuple[Any, ...] = ()
+    if typing.get_origin(kind) is Annotated:
+        kind, *rest = typing.get_args(kind)
+        notes = tuple(rest)
+    return _Field(
+        kind,
+        tuple(note for note in notes if isinstance(note, Rule)),
+        next((note for note in reversed(notes) if isinstance(note, str)), ""),
+        next((note for note in notes if isinstance(note, ByKind)), None),
+    )
+
+
+def _read(cls: type[S], values: Any, place: str, origin: Origin, having: str = "") -> S:
+    """having: the tag that chose the section, for messages."""
+    known = fields(cls)
+    if not _is_mapping(values):
+        raise InputError(
+            f"{origin(place) if place else 'config'} must be a section with {', '.join(known)},"
+            f" got {plain(values)!r}"
+        )
+    prefix = f"{place}." if place else ""
+    for name in values:
+        if name not in known:
+            raise InputError(
+                f"{origin(prefix + name)}: there is no such field{_nearest(name, known, having)}"
+            )
+    found = {}
+    for name, field in known.items():
+        if name not in values:
+            raise InputError(f"{origin(prefix + name)} is missing")
+        found[name] = _read_field(field, values[name], prefix + name, origin)
+    with _placed(place, origin):
+        return cls(**found)
+
+
+def _read_field(field: _Field, value: Any, place: str, origin: Origin) -> Any:
+    if field.choices:
+        return _read_by_kind(field.choices, value, place, origin)
+    if hasattr(field.kind, "from_mapping"):
+        if not _is_mapping(value):
+            raise InputError(f"{origin(place)} must be a mapping, got {value!r}")
+        return field.kind.from_mapping(plain(value), where=origin(place))
+    if dataclasses.is_dataclass(field.kind):
+        return _read(typing.cast(Any, field.kind), value, place, origin)
+    if inner := field.section_of:
+        if not _is_mapping(value):
+            raise InputError(
+                f"{origin(place)} must be a section of named sections, got {plain(value)!r}"
+            )
+        return {name: _read_field(inner, value[name], f"{place}.{name}", origin) for name in value}
+    return _convert(field, value, origin(place))
+
+
+def _read_by_kind(choices: ByKind, value: Any, place: str, origin: Origin) -> Any:
+    if not _is_mapping(value):
+        raise InputError(
+            f"{origin(place)} must be a section with {choices.tag}, got {plain(value)!r}"
+        )
+    kind = value.get(choices.tag)
+    if not isinstance(kind, str) or kind not in choices.kinds:
+        raise InputError(
+            f"{origin(f'{place}.{choices.tag}')} must be one of {', '.join(choices.kinds)}, got {kind!r}"
+        )
+    cls = choices.kinds[kind]
+    rest = {name: value[name] for name in value if name != choices.tag}
+    return _read(cls, rest, place, origin, f"with {choices.tag} {kind!r} ")
+
+
+class _placed:
+    """Lets what a section says of its own fields ("loss.beta must be ...") name the file or flag they came from."""
+
+    def __init__(self, place: str, origin: Origin):
+        self._place, self._origin = place, origin
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, InputError):
+            message = str(error)
+            name = self._place.rpartition(".")[2]
+            where = self._origin(self._place) if self._place else "config"
+            rest = message.removeprefix(name)
+            if name and rest != message and rest[:1] in (".", ":"):
+                raise InputError(f"{where}{rest}") from None
+            raise InputError(f"{where}: {message}" if self._place else message) from None
+
+
+def _convert(field: _Field, value: Any, where: str) -> Any:
+    try:
+        return _converted(field.kind, field.rules, value)
+    except _Mismatch:
+        raise InputError(f"{where} must be {field.words}, got {plain(value)!r}") from None
+
+
+def _converted(kind: Any, rules: Iterable[Rule], value: Any) -> Any:
+    found = _of_type(kind, value)
+    if not all(rule.accepts(found) for rule in rules):
+        raise _Mismatch
+    return found
+
+
+def _of_type(kind: Any, value: Any) -> Any:
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Annotated:
+        return _converted(inner[0], [note for note in inner[1:] if isinstance(note, Rule)], value)
+    if kind is Any:
+        return plain(value)
+    if origin in (typing.Union, types.UnionType):
+        for one in inner:
+            try:
+                return _of_type(one, value)
+            except _Mismatch:
+                continue
+    elif origin is Literal:
+        if isinstance(value, str) and value in inner:
+            return value
+    elif origin is tuple:
+        if isinstance(value, (tuple, list)):
+            kinds = inner[:1] * len(value) if inner[1:] == (...,) else inner
+            if len(kinds) == len(value):
+                return tuple(map(_of_type, kinds, value))
+    elif origin is Mapping:
+        if _is_mapping(value) and all(isinstance(name, str) for name in value):
+            return {name: _of_type(inner[1], value[name]) for name in value}
+    elif kind is float:
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if number and math.isfinite(value):
+            return float(value)
+    elif isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+        return value
+    raise _Mismatch
+
+
+_TYPES = {bool: "True or False", int: "a whole number", float: "a number", str: "a string"}
+
+
+def _words(kind: Any, rules: Iterable[Rule]) -> str:
+    if special := [rule.words for rule in rules if isinstance(rule, Expected)]:
+        return special[-1]
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        text = "one of " + ", ".join(map(repr, inner))
+    elif origin is tuple:
+        text = f"a tuple of {_TYPES[inner[0]].removeprefix('a ')}s"
+    elif origin is Mapping:
+        text = "a mapping"
+    else:
+        text = _TYPES.get(kind, "a value")
+    return " ".join([text, " and ".join(rule.words for rule in rules)]).strip()
+
+
+def _describe(cls: type, section: Any, place: str) -> Iterator[Described]:
+    for name, field in fields(cls).items():
+        value = None if section is None else getattr(section, name)
+        yield from _describe_field(field, value, section is not None, f"{place}{name}")
+
+
+def _describe_field(field: _Field, value: Any, given: bool, place: str) -> Iterator[Described]:
+    if field.choices:
+        tag = field.choices.tag
+        words = "one of " + ", ".join(map(repr, field.choices.kinds))
+        yield Described(
+            f"{place}.{tag}", words, field.doc, field.choices.kind_of(value) if given else None
+        )
+        for cls in [type(value)] if given else field.choices.kinds.values():
+            yield from _describe(cls, value, f"{place}.")
+    elif hasattr(field.kind, "from_mapping"):
+        doc = field.doc or (field.kind.__doc__ or "").partition("\n")[0]
+        yield Described(place, "a mapping", doc, to_dict(value) if given else None)
+    elif dataclasses.is_dataclass(field.kind):
+        yield from _describe(typing.cast(Any, field.kind), value, f"{place}.")
+    elif inner := field.section_of:
+        for name in value if given else ("NAME",):
+            one = value[name] if given else None
+            yield from _describe_field(inner, one, given, f"{place}.{name}")
+    else:
+        yield Described(place, field.words, field.doc, value)
+
+
+def _plain_of(field: _Field, value: Any) -> Any:
+    if field.choices:
+        return {field.choices.tag: field.choices.kind_of(value), **to_dict(value)}
+    if dataclasses.is_dataclass(field.kind):
+        return to_dict(value)
+    if inner := field.section_of:
+        return {name: _plain_of(inner, one) for name, one in value.items()}
+    return plain(value)
+
+
+def plain(value: Any) -> Any:
+    """Mappings as dicts, sequences as tuples, through and through."""
+    if _is_mapping(value):
+        return {name: plain(value[name]) for name in value}
+    return tuple(map(plain, value)) if isinstance(value, (tuple, list)) else value
+
+
+def _is_mapping(value: Any) -> bool:
+    return hasattr(value, "items")  # a ConfigDict is no collections.abc.Mapping
+
+
+def _nearest(name: str, known: Iterable[str], having: str) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f"; {having}there are {', '.join(sorted(known)) or 'none'}"

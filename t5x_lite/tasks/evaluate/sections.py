@@ -1,0 +1,22 @@
+"""What the task `evaluate` reads of a config."""
+
+from __future__ import annotations
+
+from t5x_lite.data.sections import RowsSettings, TextsSettings
+from t5x_lite.evaluation.sections import ScoredSettings
+from t5x_lite.params.sections import AdapterSection
+from t5x_lite.wiring.sections import ScoringConfig
+
+
+class DataSettings(TextsSettings):
+    """Rows to be scored on."""
+
+    evaluation: RowsSettings
+
+
+class Config(ScoringConfig):
+    """A model as it is, scored."""
+
+    adapter: AdapterSection
+    data: DataSettings
+    evaluation: ScoredSettings

@@ -1,0 +1,67 @@
+"""What the task `ppo` reads of a config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
+
+from t5x_lite import sections
+from t5x_lite.data.sections import HeldOutSettings, TextsSettings
+from t5x_lite.evaluation.sections import ComparedSettings, OftenSettings
+from t5x_lite.models.sections import ModelSettings
+from t5x_lite.parallel.sections import MeshSettings
+from t5x_lite.params.sections import TrainedSettings
+from t5x_lite.rl.sections import (
+    JudgeSettings,
+    Rewards,
+    RolloutSettings,
+    ToxicitySettings,
+)
+from t5x_lite.sections import Count, CountOrNone, Expected, Range
+from t5x_lite.train.sections import CheckpointSettings, LoggingSettings
+from t5x_lite.wiring.sections import AlgorithmConfig, Generation, TokenizedConfig
+
+
+class DataSettings(TextsSettings, HeldOutSettings):
+    """Rows, as prompts."""
+
+    characters: Annotated[
+        Range, "Rows whose `cut_field` has other lengths are left out; (): none is."
+    ]
+
+
+class EvaluationSettings(ComparedSettings, OftenSettings):
+    """How the policy is measured, before and after."""
+
+    rows_while_training: Annotated[CountOrNone, "Held-out rows measured while training; 0: none."]
+    batch_size: Annotated[Count, "Rows of a batch while measuring."]
+    draws: Annotated[Count, "Responses to a row, before and after."]
+    best_of: Annotated[
+        Count, "Responses of the policy before, of which the reward takes one; 1: not measured."
+    ]
+
+
+class Config(AlgorithmConfig, TokenizedConfig):
+    """PPO against a reward."""
+
+    mode: Annotated[Literal["fixed", "parity"], "As it should be, or with the quirks of lab 3."]
+    model: ModelSettings
+    train: TrainedSettings
+    rewards: Rewards
+    data: DataSettings
+    rollout: RolloutSettings
+    mesh: MeshSettings
+    checkpoint: CheckpointSettings
+    toxicity: ToxicitySettings
+    judges: Mapping[str, JudgeSettings]
+    evaluation: EvaluationSettings
+    generation: Generation
+    logging: LoggingSettings
+    published: Annotated[
+        Mapping[str, Mapping[str, float]],
+        Expected("a mapping of names to numbers"),
+        "Figures that others published, shown beside those of this run; {} for none.",
+    ]
+
+    # Not `generation`: it is how the rollouts are drawn that the policy learns from.
+    FREE: ClassVar[tuple[str, ...]] = (*sections.Config.FREE, "published", "judges")

@@ -1,0 +1,101 @@
+"""Configs by what they have in common: sections that several tasks declare, and what the wiring reads of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from t5x_lite.data.sections import RowsOfBatchSettings, TokenizerSettings
+from t5x_lite.decoding.settings import GenerationSettings
+from t5x_lite.models.sections import ModelSettings
+from t5x_lite.optim.sections import OptimizerSettings, ScheduleSettings
+from t5x_lite.parallel.sections import MeshSettings
+from t5x_lite.params.sections import AdapterSection, TrainedSettings
+from t5x_lite.rl.sections import CriticSettings, PPORunSettings, ReferenceSettings
+from t5x_lite.sections import Config, Expected, Published
+from t5x_lite.train.sections import CheckpointSettings, Judgement, LoggingSettings, StepsSettings
+
+Generation = Annotated[
+    GenerationSettings, "How texts are decoded, in the names of transformers.GenerationConfig."
+]
+Overrides = Annotated[
+    Mapping[str, Any],
+    Expected("a mapping"),
+    "What differs from the model's own generation settings, in the names of transformers.GenerationConfig.",
+]
+
+
+class TrainSettings(TrainedSettings, StepsSettings):
+    """How long, and which parameters."""
+
+
+class TokenizedConfig(Config):
+    """A model and its tokenizer. model: `source` is read, where the tokenizer is the model's."""
+
+    model: Any
+    tokenizer: TokenizerSettings
+
+
+class OptimizedConfig(Config):
+    """Anything with an optimizer. train, batch: what they have beside `steps` and `accumulation` is the task's own."""
+
+    train: Any
+    batch: Any
+    optimizer: OptimizerSettings
+    schedule: ScheduleSettings
+    mesh: MeshSettings
+
+
+class TrainingConfig(TokenizedConfig, OptimizedConfig):
+    """Supervised training. data, evaluation: the task's own; `evaluation.every_steps` is read."""
+
+    data: Any
+    checkpoint: CheckpointSettings
+    evaluation: Any
+    logging: LoggingSettings
+
+
+class AdaptedConfig(Config):
+    """Training of a model in part, or beside an adapter. train: `trainable` and `frozen_dtype` are read."""
+
+    train: Any
+    adapter: AdapterSection
+
+
+class AlgorithmConfig(AdaptedConfig):
+    """PPO: its numbers, and the policy with what stands beside it."""
+
+    ppo: PPORunSettings
+    reference: ReferenceSettings
+    critic: CriticSettings
+    optimizer: OptimizerSettings
+    schedule: ScheduleSettings
+
+
+class GeneratingConfig(Config):
+    """Texts are generated. evaluation: `mbr_candidates` is read."""
+
+    evaluation: Any
+    generation: Generation
+
+    FREE: ClassVar[tuple[str, ...]] = (*Config.FREE, "generation")
+
+
+class ScoringConfig(GeneratingConfig, TokenizedConfig):
+    """Generated texts, scored. data: `target` and `cut_field` are read."""
+
+    model: ModelSettings
+    data: Any
+    mesh: MeshSettings
+    published: Published
+
+    FREE: ClassVar[tuple[str, ...]] = (*GeneratingConfig.FREE, "published")
+
+
+class ClassifierConfig(TrainingConfig):
+    """A text classifier or reward model. data, evaluation: the task's own; `data.max_length` is read."""
+
+    model: ModelSettings
+    batch: RowsOfBatchSettings
+    train: StepsSettings
+    loss: Judgement
