@@ -27,7 +27,8 @@ def read_lines(file: pathlib.Path, needed: tuple[str, ...]) -> list[dict]:
     """The JSON lines of a file; exits with one line that says what is wrong with it, and where."""
     rows = []
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        # Not splitlines: a text may hold other line breaks than "\n" (U+2028, U+2029, U+0085).
+        lines = file.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise SystemExit(f"{file}: cannot read it ({error})") from error
     for number, line in enumerate(lines, 1):

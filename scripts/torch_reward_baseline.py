@@ -28,7 +28,7 @@ from t5x_lite.models.t5_classifier import T5Classifier
 from t5x_lite.optim.schedules import make_schedule
 from t5x_lite.reports.tables import markdown_table
 from t5x_lite.wiring.classifier_training import make_plan
-from t5x_lite.wiring.holdout import read_with_holdout
+from t5x_lite.wiring.holdout import read_with_holdout, row_groups
 
 try:
     import torch
@@ -120,10 +120,8 @@ def table(config: Any, ours: dict[str, Any], folder: pathlib.Path) -> str:
     if config.model.source != "random" or not isinstance(opened.module, T5Classifier):
         sys.exit(f"{folder}: the baseline is of an encoder from random weights")
     tokenizer = load_classifier_tokenizer(opened.directory, config.data.max_length)
-    pairs, held_out = (
-        pair_examples(rows, config.data.template, tokenizer)
-        for rows in read_with_holdout(config.data, config.seed)
-    )
+    sides = read_with_holdout(config.data, config.seed)
+    pairs, held_out = (pair_examples(rows, config.data.template, tokenizer) for rows in sides)
     torch.manual_seed(config.seed)
     model = Scorer(torch_config(opened.module))
     train(model, config, pairs, opened.module)
@@ -133,6 +131,7 @@ def table(config: Any, ours: dict[str, Any], folder: pathlib.Path) -> str:
         scores(model, held_out.encoder_input_tokens),
         scores(model, held_out.decoder_target_tokens),
         bootstrap,
+        row_groups(config.data, sides[1]),
     )
     lines = [
         [name, len(held_out), f"{one['accuracy']:.3f} ({one['low']:.3f}, {one['high']:.3f})"]

@@ -1,14 +1,21 @@
-"""Whether the Hugging Face hub can be reached, asked once, so that nobody waits out its retries."""
+"""The Hugging Face hub: whether it can be reached, asked once, so that nobody waits out its retries; its data sets."""
 
 from __future__ import annotations
 
 import functools
 import os
+import re
 import socket
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+from t5x_lite.errors import InputError
 
 _SECONDS = 5.0
+# How `datasets` lists a data set's configurations where none, or one that is not there, was named.
+_CONFIGURATIONS = re.compile(r"(?:available configs|Available): ?\[([^\]]*)\]", re.IGNORECASE)
 
 
 @functools.cache
@@ -31,3 +38,44 @@ def is_offline() -> bool:
     except OSError:
         return True
     return False
+
+
+def split_source(source: str) -> tuple[str, str | None, str | None]:
+    """(id, configuration, revision) of "owner/name:configuration@revision", where the latter two may be missing."""
+    name, _, revision = source.partition("@")
+    name, _, configuration = name.partition(":")
+    return name, configuration or None, revision or None
+
+
+def read_data_set(source: str, split: str) -> Iterator[tuple[str, Any]]:
+    """(place, record) of each row of a data set of the hub.
+
+    Raises:
+      InputError: no split, one that is not there, a configuration that is missing or unknown (with those there are), or
+        a data set that cannot be reached.
+    """
+    if not split:
+        raise InputError(f"data.split: name the split of {source} to read, e.g. 'train'")
+    import datasets
+
+    if is_offline():
+        datasets.config.HF_HUB_OFFLINE = True  # what is cached still loads, and nothing waits
+    name, configuration, revision = split_source(source)
+    chosen = {} if configuration is None else {"name": configuration}
+    try:
+        table = datasets.load_dataset(name, **chosen, split=split, revision=revision)
+    except Exception as error:  # hub, network, split and parse errors share no base class
+        said = str(error).strip() or type(error).__name__
+        if match := _CONFIGURATIONS.search(said):
+            there = [found.strip(" '\"") for found in match[1].split(",")]
+            wrong = f"has no configuration {configuration!r}" if configuration else "has several"
+            raise InputError(
+                f"data.source: {name} {wrong}; write {name}:CONFIGURATION, one of {', '.join(there)}"
+            ) from error
+        raise InputError(
+            f"data.source: cannot load split {split!r} of the dataset {source!r} ({said.splitlines()[0][:200]});"
+            " check the id, the split and the network, or give a local .jsonl, .csv or .parquet"
+            " file"
+        ) from error
+    for number, record in enumerate(table):
+        yield f"{source} {split} row {number}", record

@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from t5x_lite.console import log
 from t5x_lite.data.classifier_text import ClassifierTokenizer
 from t5x_lite.data.features import Batch, Examples, Ragged
+from t5x_lite.data.kept_responses import render_kept
 from t5x_lite.data.plan import Keep, Plan
 from t5x_lite.data.sources import Row
 from t5x_lite.data.templates import Template, find_template
@@ -76,18 +78,41 @@ def pair_sides(
         Examples(prompts, Ragged.from_lists(tokenizer.encode([row[name] for row in rows])))
         for name in (CHOSEN, REJECTED)
     )
+    warn_of_equal_pairs(rows, chosen.decoder_target_tokens, rejected.decoder_target_tokens)
     return chosen, rejected
 
 
 def pair_examples(rows: Sequence[Row], template: str, tokenizer: ClassifierTokenizer) -> Examples:
     """Pairs as examples of two sequences: the chosen text is the encoder's, the rejected one the decoder's.
 
-    (The batch plan buckets by both lengths; no decoder ever reads them.)
+    (The batch plan buckets by both lengths; no decoder ever reads them.) Texts that are too long keep their response
+    (`kept_responses`); pairs that are the same tokens all the same are counted in a warning.
     """
-    chosen, rejected = pair_texts(rows, template)
-    return Examples(
-        Ragged.from_lists(tokenizer.encode(chosen)), Ragged.from_lists(tokenizer.encode(rejected))
+    _with_response(template)
+    check_pairs(rows)
+    chosen, rejected = (
+        Ragged.from_lists(
+            tokenizer.encode(
+                render_kept(template, [{**row, "response": row[name]} for row in rows], tokenizer)
+            )
+        )
+        for name in (CHOSEN, REJECTED)
     )
+    warn_of_equal_pairs(rows, chosen, rejected)
+    return Examples(chosen, rejected)
+
+
+def warn_of_equal_pairs(rows: Sequence[Row], chosen: Ragged, rejected: Ragged) -> int:
+    """Counts the pairs whose two sides are the same tokens, of which nothing can be learned, and warns in one line."""
+    same = [i for i in range(len(rows)) if np.array_equal(chosen[i], rejected[i])]
+    if same:
+        cut = sum(rows[i][CHOSEN] != rows[i][REJECTED] for i in same)
+        log.warning(
+            "%d of %d pairs have the same tokens chosen and rejected (%d of them only since they were cut; the first is"
+            " row %s): nothing can be learned from them; raise the length, or leave them out",
+            *(len(same), len(rows), cut, rows[same[0]].get("id", same[0])),
+        )
+    return len(same)
 
 
 def _with_response(template: str) -> Template:

@@ -69,7 +69,7 @@ def _words(text: str) -> list[str]:
 
 def _paragraphs(file: pathlib.Path) -> list[Passage]:
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError as error:
         raise InputError(
             f"{file}: not UTF-8 text ({error.reason}); convert or remove it"

@@ -1,21 +1,22 @@
-"""Rows of text: from a Hugging Face dataset, a local JSONL / JSON / CSV / Parquet file, or the
+"""Rows of text: from a Hugging Face dataset, local tables (JSON lines, JSON, separated values, Parquet), or the
 bundled corpus.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 import pathlib
 import re
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import fsspec
-
 from t5x_lite.console import log
-from t5x_lite.data.hub import is_offline
+from t5x_lite.data.excluded import read_ids
+from t5x_lite.data.folders import is_folder, is_pattern, is_table, read_folder
+from t5x_lite.data.groups import GROUP, group_keys
+from t5x_lite.data.hub import read_data_set
+from t5x_lite.data.tables import READERS, Records, read_table
+from t5x_lite.data.text_files import PACKED
+from t5x_lite.data.values import as_text, find, has, id_key, id_text
 from t5x_lite.errors import InputError
 
 _FOLDER = pathlib.Path(__file__).parent / "bundled"
@@ -28,8 +29,22 @@ _BUNDLED = {
     "bundled/toxicity": _FOLDER / "toxicity.jsonl.gz",
 }
 
-_FILE = re.compile(r"\.(jsonl|json|csv|parquet)(\.gz)?$")
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(:[^@/:]+)?(@[\w./-]+)?")
+# Endings of files that are no tables, and that no dataset's name has.
+_OTHER_FILES = (
+    ".txt",
+    ".xlsx",
+    ".xls",
+    ".ods",
+    ".arrow",
+    ".feather",
+    ".pkl",
+    ".tar",
+    ".db",
+    *PACKED,
+)
+# A column of this name may be missing: files of one's own have none, and are numbered.
+_USUAL_ID = "id"
 
 Row = dict[str, str]
 
@@ -48,15 +63,20 @@ def load_rows(
 
     Args:
       source: "bundled" (or "bundled/preferences", "bundled/rude", "bundled/toxicity"); a file
-        (.jsonl, .json, .csv, .parquet; text files also .gz; local or gs://); or a Hugging Face
-        dataset id ("knkarthick/dialogsum", with "@revision" if wanted).
+        (.jsonl, .ndjson, .json, .csv, .tsv, .parquet; text also .gz, .zst, .bz2, .xz or .zip;
+        local or gs://); a folder of such files, a pattern ("shards/*.parquet"), or what `datasets`
+        saved to a folder; or a Hugging Face dataset id ("knkarthick/dialogsum", with
+        ":configuration" and "@revision" if wanted). What exists here is never taken for an id.
       split: of a dataset id, the split's name (slices such as "train[:10%]" work). Of a file, the
-        rows whose "split" column says so, as in the bundled corpus; "" takes all rows.
-      columns: template field -> column, e.g. {"dialogue": "dialogue", "summary": "summary"}. None
-        may be empty in any row.
-      id_column: the column with the rows' ids; "" numbers the rows from 0.
+        rows whose "split" column says so, as in the bundled corpus; all rows where there is no such
+        column (one line says so); "" takes all rows.
+      columns: template field -> column, e.g. {"dialogue": "dialogue", "summary": "summary"}; a
+        nested one as "translation.en". None may be empty in any row (None and NaN are).
+      id_column: the column with the rows' ids; "" numbers the rows from 0, and so does "id" where
+        there is no such column (one line says so).
       exclude: a file of ids to leave out: text (an id a line), or JSON (a list, or a mapping whose
-        keys count); "path.json:dev" takes what lies under "dev". "" excludes nothing.
+        keys count); "path.json:dev" takes what lies under "dev". "" excludes nothing. 7, "7" and
+        7.0 are the same id.
       limit: take the first so many rows, after the exclusion; 0 takes all.
 
     Raises:
@@ -65,248 +85,166 @@ def load_rows(
         ids to exclude without an id column, an unknown split, no rows left, a dataset id that
         cannot be reached.
     """
-    excluded = _read_ids(exclude) if exclude else set()
+    excluded = read_ids(exclude) if exclude else set()
     if exclude and not id_column:
         raise InputError(
             f"data.exclude: {exclude} lists ids, so data.id_column must name the column they are in"
         )
+    wanted = {*columns.values(), id_column, "split"} - {""}
     rows: list[Row] = []
     left_out: set[str] = set()
-    records = _file_records(source, split) if is_file(source) else _hub_records(source, split)
-    for number, (place, record) in enumerate(records):
-        row = _row(place, record, columns, id_column, number)
-        if row["id"] in excluded:
-            left_out.add(row["id"])
-        else:
-            rows.append(row)
+    mended = _Mended()
+    for number, (place, record) in enumerate(_records(source, split, wanted)):
+        if not isinstance(record, Mapping):
+            raise InputError(
+                f"{place}: expected an object with named columns, found {type(record).__name__}"
+            )
+        if number == 0 and id_column == _USUAL_ID and not exclude and not has(record, id_column):
+            log.info("%s: no column 'id'; the rows are numbered from 0", source)
+            id_column = ""
+        own_id = _own_id(place, record, id_column) if id_column else str(number)
+        if id_key(own_id) in excluded:
+            left_out.add(id_key(own_id))
+            continue
+        rows.append(_row(place, record, columns, mended) | {"id": own_id})
         if limit and len(rows) == limit:
             break
+    mended.report()
     if excluded:
-        log.info(
-            "%s: left out %d rows whose ids %s lists (%d ids)",
-            source,
-            len(left_out),
-            exclude,
-            len(excluded),
-        )
-        if not left_out:
-            log.warning(
-                "data.exclude: no row of %s has an id of %s in column %r",
-                source,
-                exclude,
-                id_column,
-            )
+        _report_left_out(source, exclude, id_column, len(left_out), len(excluded))
     if not rows:
         raise InputError(f"{source}: no rows" + (f" in split {split!r}" if split else ""))
     return rows
 
 
 def is_file(source: str) -> bool:
-    """Whether `source` means a file (or the bundled corpus) rather than a Hugging Face dataset
-    id.
-    """
-    return source in _BUNDLED or _FILE.search(source) is not None or not _HUB_ID.fullmatch(source)
+    """Whether `source` means files (or the bundled corpus) rather than a Hugging Face dataset id."""
+    if source in _BUNDLED or is_table(source) or not _HUB_ID.fullmatch(source):
+        return True
+    if pathlib.PurePath(source).suffix.lower() in _OTHER_FILES:
+        return True
+    path = pathlib.Path(source).expanduser()
+    return path.is_file() or (path.is_dir() and is_folder(source))
 
 
 def warn_of_shared_rows(
-    evaluation: Sequence[Row], training: Sequence[Row], field: str
+    evaluation: Sequence[Row], training: Sequence[Row], field: str | Sequence[str]
 ) -> list[str]:
-    """Warns, in one line, of evaluation rows whose `field` also occurs in training (case and white
-    space aside).
+    """Warns, in one line, of evaluation rows that were drawn with a training row (`groups.group_keys`): whose column
+    "group", or without one whose `field` (or fields), also occurs in training, case and white space aside.
 
     Returns their ids: scores on them are not held-out scores, and `data.exclude` leaves them out.
     """
-
-    def key(row: Row) -> str:
-        return " ".join(row[field].casefold().split())
-
-    seen = {key(row) for row in training}
-    shared = [row["id"] for row in evaluation if key(row) in seen]
+    fields = (field,) if isinstance(field, str) else tuple(field)
+    if not evaluation or not training or not (fields or GROUP in evaluation[0]):
+        return []
+    seen = set(group_keys(training, fields))
+    keys = group_keys(evaluation, fields)
+    shared = [row["id"] for row, key in zip(evaluation, keys, strict=True) if key in seen]
     if shared:
         some = ", ".join(shared[:5]) + (", …" if len(shared) > 5 else "")
+        name = GROUP if GROUP in evaluation[0] else " and ".join(fields)
         log.warning(
             "%d of %d evaluation rows have a %s that is also in the training rows (%s):"
             " their scores are not held out",
-            *(len(shared), len(evaluation), field, some),
+            *(len(shared), len(evaluation), name, some),
         )
     return shared
 
 
-def _row(place: str, record: Any, columns: Mapping[str, str], id_column: str, number: int) -> Row:
-    if not isinstance(record, Mapping):
-        raise InputError(
-            f"{place}: expected an object with named columns, found {type(record).__name__}"
-        )
+class _Mended:
+    """Counts the texts that held half a surrogate pair."""
+
+    def __init__(self) -> None:
+        self.count, self.first = 0, ""
+
+    def note(self, place: str) -> None:
+        """Counts one."""
+        self.first = self.first or place
+        self.count += 1
+
+    def report(self) -> None:
+        """One warning line, if there was any."""
+        if self.count:
+            log.warning(
+                "%d values hold half of a surrogate pair, which is no character (first at %s): each was read as"
+                " U+FFFD",
+                self.count,
+                self.first,
+            )
+
+
+def _row(place: str, record: Mapping[str, Any], columns: Mapping[str, str], mended: _Mended) -> Row:
     row: Row = {}
-    wanted = dict(columns) | ({"id": id_column} if id_column else {})
-    for field, column in wanted.items():
-        if column not in record:
-            raise InputError(
-                f"{place}: no column {column!r} (for {field!r}); there are"
-                f" {', '.join(map(str, record))}"
-            )
-        value = record[column]
-        if value is not None and not isinstance(value, str | int | float):
-            raise InputError(
-                f"{place}: column {column!r} holds a {type(value).__name__}; expected text"
-            )
-        row[field] = "" if value is None else str(value)
+    for field, column in columns.items():
+        value = find(record, column, place, field)
+        row[field] = as_text(value, place, column)
         if not row[field].strip():
             raise InputError(f"{place}: empty {column}; fill it in, or remove the row")
-    row.setdefault("id", str(number))
+        if isinstance(value, str) and row[field] != value:
+            mended.note(place)
     return row
 
 
-def _file_records(source: str, split: str) -> Iterator[tuple[str, Any]]:
-    """(place, record) of every row of the split; the place reads "file:line"."""
-    path = str(_BUNDLED.get(source, source))
-    if (match := _FILE.search(path)) is None:
-        raise InputError(
-            f"data.source: {source!r} is neither a file ending in .jsonl, .json, .csv or .parquet"
-            " nor a dataset id"
+def _own_id(place: str, record: Mapping[str, Any], column: str) -> str:
+    text = id_text(find(record, column, place, "id"), place, column)
+    if not text.strip():
+        raise InputError(f"{place}: empty {column}; fill it in, or remove the row")
+    return text
+
+
+def _report_left_out(source: str, exclude: str, id_column: str, rows: int, ids: int) -> None:
+    log.info("%s: left out %d rows whose ids %s lists (%d ids)", source, rows, exclude, ids)
+    if not rows:
+        log.warning(
+            "data.exclude: no row of %s has an id of %s in column %r", source, exclude, id_column
         )
-    reader = {"jsonl": _read_jsonl, "json": _read_json, "csv": _read_csv, "parquet": _read_parquet}[
-        match[1]
-    ]
-    found = False
-    try:
-        for place, record in reader(path):
-            if split and isinstance(record, Mapping):
-                if "split" not in record:
-                    raise InputError(
-                        f"{place}: data.split is {split!r} but there is no column 'split'; set it"
-                        " to '' to take all rows"
-                    )
-                if record["split"] != split:
-                    continue
-            found = True
-            yield place, record
-    except FileNotFoundError as error:
-        raise InputError(f"data.source: there is no file {path}") from error
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, ImportError) as error:
+
+
+def _records(source: str, split: str, wanted: set[str]) -> Records:
+    """(place, record) of every row of the split; the place reads "file:line"."""
+    if not is_file(source):
+        return read_data_set(source, split)
+    path = str(_BUNDLED.get(source, source))
+    if is_table(path) and not is_pattern(path) and not pathlib.Path(path).is_dir():
+        return _of_split(read_table(path, wanted, split), path, split)
+    if is_pattern(path) or is_folder(path):
+        records, chosen = read_folder(path, wanted, split)
+        return records if chosen else _of_split(records, path, split)
+    if pathlib.Path(path).is_file() or pathlib.PurePath(path).suffix.lower() in _OTHER_FILES:
+        there = (
+            "ends in none of"
+            if pathlib.Path(path).is_file()
+            else "is not there, and ends in none of"
+        )
         raise InputError(
-            f"data.source: cannot read {path} ({str(error).splitlines()[0]})"
-        ) from error
+            f"data.source: the file {path} {there} {', '.join(READERS)} (with {', '.join(PACKED)} behind, if packed);"
+            " give its table such an ending"
+        )
+    raise InputError(
+        f"data.source: {source!r} is neither a file ending in {', '.join(READERS)}, a folder with such files, nor a"
+        " dataset id"
+    )
+
+
+def _of_split(records: Records, path: str, split: str) -> Iterator[tuple[str, Any]]:
+    """Those whose column "split" says so; all where the first has no such column."""
+    found, by_column = False, True
+    for number, (place, record) in enumerate(records):
+        if split and number == 0 and isinstance(record, Mapping) and "split" not in record:
+            if "[" in split:
+                raise InputError(
+                    f"data.split: {split!r} is a slice, which only a dataset id takes; of the file {path} take the"
+                    " first rows by data.limit"
+                )
+            log.info("%s: no column 'split'; the split %r is the whole file", path, split)
+            by_column = False
+        if split and by_column and isinstance(record, Mapping):
+            if "split" not in record:
+                raise InputError(f"{place}: no column 'split', which the rows before have")
+            if str(record["split"]).strip() != split:
+                continue
+        found = True
+        yield place, record
     if split and not found:
         raise InputError(f"{path}: no row whose column 'split' is {split!r}")
-
-
-def _open(path: str, **settings: Any) -> Any:
-    return fsspec.open(path, "rt", encoding="utf-8", compression="infer", **settings)
-
-
-def _read_jsonl(path: str) -> Iterator[tuple[str, Any]]:
-    with _open(path) as lines:
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                try:
-                    yield f"{path}:{number}", json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise InputError(
-                        f"{path}:{number}: invalid JSON ({error.msg}); one object a line expected"
-                    ) from error
-
-
-def _read_json(path: str) -> Iterator[tuple[str, Any]]:
-    for number, record in enumerate(_parse_json(path, list, "a list of objects")):
-        yield f"{path}: item {number}", record
-
-
-def _parse_json(path: str, kind: type | tuple[type, ...], expected: str) -> Any:
-    with _open(path) as file:
-        try:
-            content = json.load(file)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}:{error.lineno}: invalid JSON ({error.msg})") from error
-    if not isinstance(content, kind):
-        raise InputError(f"{path}: expected {expected}, found {type(content).__name__}")
-    return content
-
-
-def _read_csv(path: str) -> Iterator[tuple[str, Any]]:
-    csv.field_size_limit(2**31 - 1)  # the default of 128 KiB refuses long dialogues
-    with _open(path, newline="") as file:
-        reader = csv.DictReader(file, strict=True)
-        try:
-            for record in reader:
-                if None in record:
-                    raise InputError(
-                        f"{path}:{reader.line_num}: more values than columns; quote values that"
-                        " hold commas"
-                    )
-                yield f"{path}:{reader.line_num}", record
-        except csv.Error as error:
-            line = reader.reader.line_num  # the DictReader's own is that of the last good record
-            raise InputError(f"{path}:{line}: invalid CSV ({error})") from error
-
-
-def _read_parquet(path: str) -> Iterator[tuple[str, Any]]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        with fsspec.open(path, "rb") as file:
-            table = pyarrow.parquet.read_table(file)
-    except pyarrow.ArrowInvalid as error:
-        raise InputError(
-            f"data.source: {path} is not a Parquet file ({str(error).splitlines()[0]})"
-        ) from error
-    for number, record in enumerate(table.to_pylist()):
-        yield f"{path}: row {number}", record
-
-
-def _hub_records(source: str, split: str) -> Iterator[tuple[str, Any]]:
-    if not split:
-        raise InputError(f"data.split: name the split of {source} to read, e.g. 'train'")
-    import datasets
-
-    if is_offline():
-        datasets.config.HF_HUB_OFFLINE = True  # what is cached still loads, and nothing waits
-    name, _, revision = source.partition("@")
-    try:
-        table = datasets.load_dataset(name, split=split, revision=revision or None)
-    except Exception as error:  # hub, network, split and parse errors share no base class
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise InputError(
-            f"data.source: cannot load split {split!r} of the dataset {source!r} ({reason});"
-            " check the id, the split and the network, or give a local .jsonl, .csv or .parquet"
-            " file"
-        ) from error
-    for number, record in enumerate(table):
-        yield f"{source} {split} row {number}", record
-
-
-def _read_ids(spec: str) -> set[str]:
-    path, _, key = spec.partition(".json:")
-    path = path + ".json" if key else spec
-    try:
-        if not path.endswith(".json"):
-            with _open(path) as lines:
-                return {line.strip() for line in lines if line.strip()}
-        content = _parse_json(path, (list, dict), "a list or a mapping of ids")
-    except FileNotFoundError as error:
-        raise InputError(f"data.exclude: there is no file {path}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"data.exclude: cannot read {path} ({error})") from error
-    if key:
-        if not isinstance(content, dict) or key not in content:
-            keys = (
-                ", ".join(map(str, content)) if isinstance(content, dict) else "a list without keys"
-            )
-            raise InputError(f"data.exclude: {path} has no {key!r}; there is {keys}")
-        content = content[key]
-    if (
-        isinstance(content, dict)
-        and content
-        and all(isinstance(value, list | dict) for value in content.values())
-    ):
-        raise InputError(
-            f"data.exclude: {path} holds several lists; choose with {path}:KEY of"
-            f" {', '.join(content)}"
-        )
-    if not isinstance(content, list | dict):
-        raise InputError(
-            f"data.exclude: {spec} is a {type(content).__name__}; expected a list or a mapping of"
-            " ids"
-        )
-    return {str(item) for item in content}

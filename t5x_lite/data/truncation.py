@@ -1,11 +1,16 @@
 """Truncation by a stated policy: only the named field is cut, never the template's own words, and
 cuts are counted.
+
+Of a conversation the newest turns matter most, of an article its lead. "oldest_turns" therefore cuts a text that has no
+turns at its end, and the warning says how many those were.
 """
 
 from __future__ import annotations
 
+import collections
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from t5x_lite.console import log
 from t5x_lite.data.templates import Template
@@ -13,6 +18,9 @@ from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.errors import InputError
 
 POLICIES = ("error", "end", "middle", "oldest_turns")
+START, MIDDLE, END = "start", "middle", "end"  # what a text may lose
+# A line that someone says: "#Person1#: Hi", "Ann : Hi", also with a full-width colon.
+_SPOKEN = re.compile(r"\s*\S[^:\n\uff1a]{0,40}[:\uff1a](?!//)")
 GAP = " ... "  # what the "middle" policy leaves where it cut, so that the model can see the seam
 
 
@@ -31,6 +39,7 @@ class Cuts:
     rows: int = 0
     tokens: int = 0
     longest: int = 0
+    lost: collections.Counter[str] = field(default_factory=collections.Counter)
 
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:
@@ -38,9 +47,9 @@ class Cuts:
                 f"data.truncation: {self.policy!r} is not one of {', '.join(POLICIES)}"
             )
 
-    def count(self, row: Mapping[str, str], before: int, after: int) -> None:
-        """Counts a row of `before` tokens that keeps `after`. Raises InputError under the policy
-        "error".
+    def count(self, row: Mapping[str, str], before: int, after: int, lost: str = END) -> None:
+        """Counts a row of `before` tokens that keeps `after`; `lost` says which part went. Raises InputError under the
+        policy "error".
         """
         if self.policy == "error":
             raise InputError(
@@ -51,14 +60,21 @@ class Cuts:
         self.rows += 1
         self.tokens += before - after
         self.longest = max(self.longest, before)
+        self.lost[lost] += 1
 
     def report(self) -> None:
         """One warning line, if anything was cut."""
         if self.rows:
+            parts = " and ".join(f"{self.lost[part]} their {part}" for part in sorted(self.lost))
+            why = ""
+            if self.policy == "oldest_turns" and self.lost[END]:
+                why = (
+                    " (no turns in them, lines with a speaker, or the last turn too long by itself)"
+                )
             log.warning(
                 "%s: cut %d rows to %d tokens by the policy %r (%d tokens dropped; the longest"
-                " had %d)",
-                self.name, self.rows, self.length, self.policy, self.tokens, self.longest,
+                " had %d): %s lost%s",
+                self.name, self.rows, self.length, self.policy, self.tokens, self.longest, parts, why,
             )  # fmt: skip
 
 
@@ -86,19 +102,32 @@ def fit(
         if len(ids) > cuts.length:
             if cuts.policy == "error":
                 cuts.count(row, len(ids), len(ids))
-            encoded[number] = _cut(row, template, vocabulary, cuts, cut_field)
-            cuts.count(row, len(ids), len(encoded[number]))
+            encoded[number], lost = _cut(row, template, vocabulary, cuts, cut_field)
+            cuts.count(row, len(ids), len(encoded[number]), lost)
     return encoded
+
+
+def has_turns(text: str) -> bool:
+    """Whether the text is a conversation: lines with a speaker, at least half of them, or several of one speaker.
+
+    >>> has_turns("Ann: Hi.\\nBob: Ho."), has_turns("The lead.\\n\\nThen: the rest.\\nAnd more.")
+    (True, False)
+    """
+    lines = [line for line in text.split("\n") if line.strip()]
+    spoken = [match[0].strip() for line in lines if (match := _SPOKEN.match(line))]
+    return len(spoken) > 1 and (2 * len(spoken) >= len(lines) or len(set(spoken)) < len(spoken))
 
 
 def _cut(
     row: Mapping[str, str], template: Template, vocabulary: Vocabulary, cuts: Cuts, cut_field: str
-) -> list[int]:
+) -> tuple[list[int], str]:
+    """The ids that fit, and which part of the field went."""
+
     def encode(text: str) -> list[int]:
         return vocabulary.encode([template.render({**row, cut_field: text})], add_eos=True)[0]
 
     text = row[cut_field]
-    if cuts.policy == "oldest_turns":
+    if cuts.policy == "oldest_turns" and has_turns(text):
         turns = text.strip("\n").split("\n")
 
         # At least the newest turn stays; if it does not fit alone, its end goes.
@@ -107,7 +136,7 @@ def _cut(
 
         best = _most(encode, newest, 1, len(turns) - 1, cuts.length)
         if best is not None:
-            return best
+            return best, START
         text = turns[-1]
     spans = vocabulary.boundaries(text)
 
@@ -125,7 +154,7 @@ def _cut(
             " leaves no room for"
             f" {cut_field!r} (row {row.get('id', '?')!r}); raise the length or shorten the template"
         )
-    return best
+    return best, MIDDLE if cuts.policy == "middle" else END
 
 
 def _most(

@@ -11,6 +11,7 @@ import numpy as np
 
 from t5x_lite.evaluation import baselines, rouge
 from t5x_lite.evaluation.intervals import Bootstrap, bootstrap_mean, paired_difference
+from t5x_lite.evaluation.rouge_tokens import NAME, WHAT_IT_DOES, has_other_letters
 from t5x_lite.parallel.sharing import share_out_columns
 
 Columns = dict[str, np.ndarray]  # rouge type -> float64 [rows]
@@ -23,6 +24,7 @@ def score_outputs(
     *,
     use_stemmer: bool,
     bootstrap: Bootstrap,
+    groups: np.ndarray | None = None,
     lead_count: int | None = None,
     constants: Mapping[str, str] | None = None,
     shuffle_seed: int | None = None,
@@ -30,11 +32,15 @@ def score_outputs(
     """Scores flattened rows (one reference a row: three references are three rows) -> (result, row scores).
 
     `inputs` are the raw dialogues: rows of equal text are one cluster, which the bootstrap draws together, and
-    whose references make up the multi-reference score. The baselines are `lead_{lead_count}`, `constant` (from
-    `constants`, the {rouge type: text} of `constants.best_constants`) and `shuffled`; None leaves one out.
+    whose references make up the multi-reference score. `groups` int [rows] says otherwise which rows were drawn
+    together (`data.groups`: a patient, a conversation, several inputs). The baselines are `lead_{lead_count}`,
+    `constant` (from `constants`, the {rouge type: text} of `constants.best_constants`) and `shuffled`; None leaves one
+    out.
 
     `result` is JSON-ready, scores between 0 and 1, an interval being {"mean", "low", "high"}:
-        rows, inputs: counts; use_stemmer; intervals: {confidence, resamples, seed}
+        rows, inputs, groups (only if fewer than inputs): counts; use_stemmer
+        tokenizer: which; only where a text has letters that rouge_score drops
+        intervals: {confidence, resamples, seed}
         rouge: {type: interval}, every (output, reference) pair counted once
         rouge_multi_reference: {type: interval}, the best reference of each row; only where an input has several
         baselines: {name: {type: mean}};  differences: {name: {type: interval of ours minus theirs}}
@@ -46,7 +52,8 @@ def score_outputs(
     Raises:
         InputError: no rows, or lengths that differ.
     """
-    groups = baselines.group_by_input(inputs)
+    of_input = baselines.group_by_input(inputs)
+    clusters = of_input if groups is None else groups
 
     def columns(texts: Sequence[str], against: Sequence[Any]) -> Columns:
         def of(own: slice) -> Columns:
@@ -59,7 +66,7 @@ def score_outputs(
 
     def intervals(scores: Columns) -> dict[str, dict[str, float]]:
         return {
-            kind: dataclasses.asdict(bootstrap_mean(rows, bootstrap, groups))
+            kind: dataclasses.asdict(bootstrap_mean(rows, bootstrap, clusters))
             for kind, rows in scores.items()
         }
 
@@ -67,8 +74,10 @@ def score_outputs(
     ours = columns(predictions, split_references)
     result: dict[str, Any] = {
         "rows": len(predictions),
-        "inputs": int(groups.max()) + 1,
+        "inputs": int(of_input.max()) + 1,
+        **({"groups": drawn} if (drawn := len(np.unique(clusters))) <= of_input.max() else {}),
         "use_stemmer": use_stemmer,
+        **rouge_tokenizer([*predictions, *references]),
         "intervals": dataclasses.asdict(bootstrap),
         "rouge": intervals(ours),
         "outputs": {
@@ -78,10 +87,10 @@ def score_outputs(
         },
     }
     if result["inputs"] < result["rows"]:
-        of_group: dict[int, list[str]] = {}
-        for group, reference in zip(groups.tolist(), split_references, strict=True):
-            of_group.setdefault(group, []).append(reference)
-        several = [of_group[group] for group in groups.tolist()]
+        theirs: dict[int, list[str]] = {}
+        for number, reference in zip(of_input.tolist(), split_references, strict=True):
+            theirs.setdefault(number, []).append(reference)
+        several = [theirs[number] for number in of_input.tolist()]
         result["rouge_multi_reference"] = intervals(columns(predictions, several))
 
     opponents: dict[str, Columns] = {}
@@ -96,12 +105,12 @@ def score_outputs(
         opponents["constant"] = {kind: by_text[constants[kind]][kind] for kind in ours}
         result["constant_texts"] = dict(constants)
     if shuffle_seed is not None:
-        moved = baselines.shuffled(predictions, groups, shuffle_seed)
+        moved = baselines.shuffled(predictions, of_input, shuffle_seed)
         opponents["shuffled"] = columns(moved, split_references)
 
     differences = {
         name: {
-            kind: paired_difference(ours[kind], scores[kind], bootstrap, groups) for kind in ours
+            kind: paired_difference(ours[kind], scores[kind], bootstrap, clusters) for kind in ours
         }
         for name, scores in opponents.items()
     }
@@ -118,3 +127,8 @@ def score_outputs(
             kind: all(kinds[kind].low > 0 for kinds in differences.values()) for kind in ours
         }
     return result, ours
+
+
+def rouge_tokenizer(texts: Sequence[str]) -> dict[str, str]:
+    """{"tokenizer": which} for a report, where a text has letters that `rouge_score` drops; else {}."""
+    return {"tokenizer": f"{NAME}: {WHAT_IT_DOES}"} if has_other_letters(texts) else {}

@@ -17,6 +17,7 @@ from t5x_lite.errors import InputError
 from t5x_lite.parallel.own_rows import OwnRows
 from t5x_lite.parallel.sharing import share_out
 
+_NOT_FINITE = {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}
 # (encoder_input_tokens [rows, encoder_length], as the batches have them, indices [rows]) -> generated tokens
 # [rows, length], on the host.
 Decode = Callable[[Any, np.ndarray], np.ndarray]
@@ -214,7 +215,12 @@ class Predictions:
     def _keep(self, record: dict[str, Any]) -> None:
         row, known = record["row"], ("row", "id", "prompt", "output")
         self.done[row], self._lines[row] = record["output"], _line(record)
-        self.numbers[row] = {name: value for name, value in record.items() if name not in known}
+        # A number that is not finite stands in the file as a string, which `float` reads.
+        self.numbers[row] = {
+            name: float(value) if isinstance(value, str) else value
+            for name, value in record.items()
+            if name not in known
+        }
 
     def _rewrite(self) -> None:
         fresh = self._path.with_name(self._path.name + ".new")
@@ -223,4 +229,9 @@ class Predictions:
 
 
 def _line(record: Mapping[str, Any]) -> str:
-    return json.dumps(record, ensure_ascii=False) + "\n"
+    """JSON has no infinity and no NaN: those are written as strings, as in metrics.jsonl."""
+    plain = {
+        name: _NOT_FINITE.get(str(value), value) if isinstance(value, float) else value
+        for name, value in record.items()
+    }
+    return json.dumps(plain, ensure_ascii=False, allow_nan=False) + "\n"

@@ -17,13 +17,20 @@ OBSERVED = "share of pairs whose higher score is the chosen one's"
 
 
 def preference_scores(
-    chosen: np.ndarray, rejected: np.ndarray, bootstrap: Bootstrap
+    chosen: np.ndarray,
+    rejected: np.ndarray,
+    bootstrap: Bootstrap,
+    groups: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """accuracy (a tie is half right) with its interval, mean margin and score, and whether the labels seem swapped."""
+    """accuracy (a tie is half right) with its interval, mean margin and score, and whether the labels seem swapped.
+
+    groups: int [pairs], equal for the pairs of one prompt, which the interval draws together; None: each its own.
+    """
     right = _right(chosen, rejected)
-    interval = bootstrap_mean(right, bootstrap)
+    interval = bootstrap_mean(right, bootstrap, groups)
     scores: dict[str, Any] = {
         "pairs": len(right),
+        **({} if groups is None else {"prompts": len(np.unique(groups))}),
         "accuracy": interval.mean,
         "low": interval.low,
         "high": interval.high,
@@ -48,14 +55,18 @@ def accuracy_by_kind(
     rejected: np.ndarray,
     rows: Sequence[Mapping[str, str]],
     bootstrap: Bootstrap,
+    groups: np.ndarray | None = None,
 ) -> list[dict[str, Any]]:
-    """The share of right pairs (a tie is half right) with its interval, for each value of the column "kind"."""
+    """The share of right pairs (a tie is half right) with its interval, for each value of the column "kind"; groups as
+    for `preference_scores`.
+    """
     kinds = np.array([row["kind"] for row in rows])
     right = _right(chosen, rejected)
     found = []
     for kind in sorted(set(kinds)):
         of_kind = right[kinds == kind]
-        interval = bootstrap_mean(of_kind, bootstrap)
+        together = None if groups is None else groups[kinds == kind]
+        interval = bootstrap_mean(of_kind, bootstrap, together)
         found.append(
             {
                 "kind": str(kind),
@@ -69,9 +80,11 @@ def accuracy_by_kind(
 
 
 def preference_calibration(chosen: np.ndarray, rejected: np.ndarray) -> list[dict[str, float]]:
-    """How often the response that scores higher is the chosen one, by sigmoid of the difference."""
+    """How often the response that scores higher is the chosen one, by sigmoid of the difference. A tie predicts a half,
+    and is half right, as in the accuracy.
+    """
     difference = np.abs(chosen - rejected).astype(np.float64)
-    return calibration(1 / (1 + np.exp(-difference)), chosen > rejected)
+    return calibration(1 / (1 + np.exp(-difference)), _right(chosen, rejected))
 
 
 def _right(chosen: np.ndarray, rejected: np.ndarray) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""ROUGE-1/2/L/Lsum, one F-measure a row, exactly as Google's `rouge_score` computes it, offline.
+"""ROUGE-1/2/L/Lsum, one F-measure a row, exactly as Google's `rouge_score` computes it, offline; in every script, by
+words of our own where there are other letters than a-z (`rouge_tokens`).
 
 Scores stay one a row, because intervals, paired tests and worst examples need rows; a corpus score is their plain mean.
 (`evaluate.load("rouge")` returns the midpoint of an unseeded bootstrap instead, which differs from the mean
@@ -14,38 +15,25 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-from rouge_score import rouge_scorer, tokenizers
+from rouge_score import rouge_scorer
 
 from t5x_lite.errors import InputError
+from t5x_lite.evaluation.rouge_tokens import RougeTokenizer
 
 ROUGE_TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
-# A sentence ends at . ! or ? before white space, unless the full stop belongs to a title.
-_SENTENCE_END = re.compile(r"(?<!\bMr\.)(?<!\bMs\.)(?<!\bDr\.)(?<!\bSt\.)(?<!\bMrs\.)(?<=[.!?])\s+")
-
-
-class CachedTokenizer(tokenizers.Tokenizer):
-    """`rouge_score`'s DefaultTokenizer with a memory: a text is tokenized once, not once a model.
-
-    Tokenization depends on the text alone, so remembering it cannot change a score. Most of ROUGE's time is the Porter
-    stemmer, and a corpus has few distinct words: stems are remembered too.
-    """
-
-    def __init__(self, use_stemmer: bool):
-        tokenizer = tokenizers.DefaultTokenizer(use_stemmer)
-        if use_stemmer:
-            tokenizer._stemmer.stem = functools.lru_cache(maxsize=1 << 17)(tokenizer._stemmer.stem)
-        self._tokenize = functools.lru_cache(maxsize=1 << 15)(tokenizer.tokenize)
-
-    def tokenize(self, text: str) -> list[str]:
-        """Lowercased alphanumeric words, stemmed if longer than three characters. The list is shared: only read it."""
-        return self._tokenize(text)
+# A sentence ends at . ! or ? before white space, unless the full stop belongs to a title; at the danda, the Arabic
+# question mark and full stop likewise; at the full-width stops of Chinese and Japanese with or without white space.
+_SENTENCE_END = re.compile(
+    r"(?<!\bMr\.)(?<!\bMs\.)(?<!\bDr\.)(?<!\bSt\.)(?<!\bMrs\.)(?<=[.!?\u0964\u0965\u061f\u06d4])\s+"
+    r"|(?<=[\u3002\uff01\uff1f\uff61])(?![\u300d\u300f\u201d\s]|$)|(?<=[\u3002\uff01\uff1f\uff61])\s+"
+)
 
 
 @functools.cache
-def tokenizer_for(use_stemmer: bool) -> CachedTokenizer:
+def tokenizer_for(use_stemmer: bool) -> RougeTokenizer:
     """The process's one tokenizer (and cache) with or without the stemmer."""
-    return CachedTokenizer(use_stemmer)
+    return RougeTokenizer(use_stemmer)
 
 
 def split_sentences(text: str) -> str:

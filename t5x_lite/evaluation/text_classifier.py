@@ -12,8 +12,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from t5x_lite.data.classifier_text import ClassifierTokenizer, load_classifier_tokenizer
+from t5x_lite.data.kept_responses import render_kept
 from t5x_lite.data.preferences import prompt_template
-from t5x_lite.data.templates import find_template
 from t5x_lite.errors import InputError
 from t5x_lite.interop.classifiers import Classifier, open_classifier
 from t5x_lite.models.classifier_init import abstract_module, text_examples
@@ -51,14 +51,14 @@ class TextClassifier:
         self._apply = jax.jit(lambda params, *tokens: module.apply({"params": params}, *tokens))
 
     def render(self, template: str, rows: Sequence[Mapping[str, str]]) -> list[Any]:
-        """What `logits` reads of each row: the template filled, or of a `T5Scorer` (prompt, response).
+        """What `logits` reads of each row: the template filled (so that its response stays, `data.kept_responses`), or
+        of a `T5Scorer` (prompt, response).
 
         Raises:
           InputError: a template that does not fit the rows, or this model.
         """
         if not self._apart:
-            parsed = find_template(template)
-            return [parsed.render(row) for row in rows]
+            return render_kept(template, rows, self.tokenizer)
         prompt = prompt_template(template)
         return [(prompt.render(row), row["response"]) for row in rows]
 
@@ -102,9 +102,16 @@ class TextClassifier:
         return batch
 
     def probabilities(self, texts: Sequence[Any]) -> np.ndarray:
-        """float32 [texts, labels]: softmax over the labels, of a single label the sigmoid."""
+        """float32 [texts, labels]: what transformers' pipeline gives.
+
+        Softmax over the labels; of a single label, and of labels that do not exclude each other (a problem_type of
+        multi_label_classification), the sigmoid of each; of a regression the numbers as they are.
+        """
         logits = self.logits(texts).astype(np.float64)
-        if len(self.labels) == 1:
+        kind = getattr(self.module.config, "problem_type", "")
+        if kind == "regression":
+            return logits.astype(np.float32)
+        if kind == "multi_label_classification" or len(self.labels) == 1:
             return (1 / (1 + np.exp(-logits))).astype(np.float32)
         logits -= logits.max(axis=1, keepdims=True)
         shares = np.exp(logits)

@@ -36,10 +36,11 @@ def scores_blocks(name: str, result: Mapping[str, Any]) -> list[Block]:
         Heading(name, 3),
         Paragraph(
             f"{result['rows']:,} rows of {result['inputs']:,} inputs; F-measures times 100, {stemmed}, "
-            f"plain mean of the rows ({percent} bootstrap interval, {settings['resamples']:,} resamples "
-            "of inputs). "
-            f"Outputs: {outputs['distinct']:,} distinct, "
+            f"plain mean of the rows ({percent} bootstrap interval, {settings['resamples']:,} resamples of "
+            + (f"{result['groups']:,} groups of inputs). " if "groups" in result else "inputs). ")
+            + f"Outputs: {outputs['distinct']:,} distinct, "
             f"{outputs['empty']:,} empty, {outputs['mean_words']:.1f} words on average."
+            + (f" Words by {result['tokenizer']}." if "tokenizer" in result else "")
         ),
         Table(("system", *(NAMES[kind] for kind in kinds)), rows),
     ]

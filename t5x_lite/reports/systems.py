@@ -14,7 +14,7 @@ from etils import epath
 from t5x_lite.console import log
 from t5x_lite.errors import InputError
 from t5x_lite.evaluation.baselines import group_by_input
-from t5x_lite.evaluation.comparison import Columns
+from t5x_lite.evaluation.comparison import Columns, rouge_tokenizer
 from t5x_lite.evaluation.intervals import Bootstrap, bootstrap_mean, paired_difference
 from t5x_lite.evaluation.rouge import score_rows, split_sentences
 from t5x_lite.reports.scores import NAMES, points, points_difference
@@ -54,6 +54,12 @@ class Scored:
     clusters: np.ndarray
     columns: Mapping[str, Columns]
     best: Mapping[str, Columns] | None
+
+    def note(self) -> str:
+        """A sentence for the report where a text has letters that `rouge_score` drops: whose words were counted."""
+        outputs = [system.outputs[key] for system in self.systems for key in self.keys]
+        said = rouge_tokenizer([*outputs, *(key.reference for key in self.keys)])
+        return f" Words by {said['tokenizer']}." if said else ""
 
 
 def read_systems(name: str, workdir: str, file_name: str = SAMPLES_FILE) -> list[System]:

@@ -15,6 +15,10 @@ from t5x_lite.params.adapters import variables
 from t5x_lite.train.state import Params
 from t5x_lite.train.update import Batch, Metrics, Objective, TrainStep, make_update
 
+# Decoder positions whose logits an evaluation holds at a time where no `loss.chunk` says it: of mT5's vocabulary
+# those of a batch of 4,096 tokens would take 4 GB.
+EVALUATION_CHUNK = 32
+
 
 def loss_sums(
     model: T5,
@@ -87,10 +91,13 @@ def make_train_step(
     return make_update(objective, optimizer, schedule, labels=labels, accumulation=accumulation)
 
 
-def make_eval_step(model: T5) -> Callable[..., Sums]:
+def make_eval_step(model: T5, chunk: int = EVALUATION_CHUNK) -> Callable[..., Sums]:
     """Makes `eval_step(params, batch, adapters=None) -> {"loss_sum", "correct_sum", "weight_sum"}`, to be jitted; no
-    dropout, no smoothing: the sums of plain negative log-likelihoods."""
-    settings = LossSettings(label_smoothing=0.0, z_loss=0.0, chunk=0)
+    dropout, no smoothing: the sums of plain negative log-likelihoods.
+
+    chunk: decoder positions whose logits exist at a time; 0 = all at once.
+    """
+    settings = LossSettings(label_smoothing=0.0, z_loss=0.0, chunk=chunk)
 
     def eval_step(params: Params, batch: Batch, adapters: Params | None = None) -> Sums:
         sums = loss_sums(model, params, batch, None, settings, adapters)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -46,6 +45,7 @@ class Adaptation:
     labels: "trainable" or "frozen" for each leaf of the joined tree; None where everything is trained.
     params, adapters: trees of `jax.ShapeDtypeStruct` with shardings, in the layout that is trained.
     make: makes the parameters and adapters before the first step.
+    loaded: whether those adapters were read: then training began from the base with them, not from the base.
     frozen_fingerprint, begin: of the frozen weights as training found them, and the adapters then (on the host); set by
       `tasks.training.train`.
     """
@@ -55,6 +55,7 @@ class Adaptation:
     params: Params
     adapters: Params
     make: Callable[[], tuple[Params, Params]]
+    loaded: bool = False
     frozen_fingerprint: str = ""
     begin: Params = dataclasses.field(default_factory=dict)
 
@@ -91,9 +92,13 @@ def check_adaptation(config: AdaptedConfig) -> None:
       InputError: a rule or an adapter that is malformed, or a soft prompt with packed rows.
     """
     resolve_rules(config.train.trainable, _WHERE)
+    _check_pack(config, config.adapter)
+
+
+def _check_pack(config: AdaptedConfig, adapter: Any) -> None:
     batch = getattr(config, "batch", None)  # PPO has none
     packed = isinstance(batch, BatchSettings) and batch.pack
-    if isinstance(config.adapter, SoftPrompt) and packed:
+    if isinstance(adapter, SoftPrompt) and packed:
         raise InputError(
             "config.batch.pack: a soft prompt stands before a row, and packed rows hold several examples; set it to"
             " False"
@@ -113,6 +118,7 @@ def adaptation_of(config: AdaptedConfig, loaded: Loaded, mesh: Mesh) -> Adaptati
         saved = load_adapter(source, loaded.model.config, None)
         settings = saved.settings
         begin = saved.tree
+        _check_pack(config, settings)
     adapters: Params = {}
     if settings is not None:
         adapters = _place(settings, begin, loaded, mesh)
@@ -129,7 +135,7 @@ def adaptation_of(config: AdaptedConfig, loaded: Loaded, mesh: Mesh) -> Adaptati
             check_base(source, unstack(base) if is_stacked(base) else base)
         return base, make_adapters(settings, begin, base, adapters, config.seed)
 
-    return Adaptation(settings, labels, params, adapters, make)
+    return Adaptation(settings, labels, params, adapters, make, loaded=bool(source))
 
 
 def check_loads(section: Any) -> None:
@@ -139,7 +145,7 @@ def check_loads(section: Any) -> None:
       InputError: as said.
     """
     if isinstance(section, SavedAdapter):
-        read_config(pathlib.Path(section.source).expanduser())
+        read_config(section.source)
     elif not isinstance(section, NoAdapter):
         raise InputError("config.adapter.method: nothing is trained here; use 'load' or 'none'")
 
@@ -174,6 +180,20 @@ def make_adapters(
         return stack_adapters(tree, layers) if stacked else tree
 
     return jax.jit(new, out_shardings=shardings_of(abstract))(base)
+
+
+def begun_adapters(adaptation: Adaptation) -> Params | None:
+    """The adapters that training began with, in the layout that is trained; None where it began from the base alone."""
+    if not adaptation.loaded:
+        return None
+    return jax.device_put(adaptation.begin, shardings_of(adaptation.adapters))
+
+
+def model_before(adaptation: Adaptation, loaded: Loaded) -> tuple[Params, Params | None]:
+    """What the model was when training began: its parameters, and the adapters that were loaded; both unrolled."""
+    params, adapters = loaded.make(), begun_adapters(adaptation)
+    params = unstack(params) if is_stacked(params) else params
+    return params, None if adapters is None else unstack_adapters(adapters)
 
 
 def unrolled_adapter(adaptation: Adaptation, adapters: Params) -> Adapter:

@@ -13,10 +13,12 @@ from etils import epath
 from jax.sharding import Mesh
 
 from t5x_lite import streams
+from t5x_lite.data.groups import group_numbers
 from t5x_lite.data.plan import Plan
 from t5x_lite.data.templates import render
 from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.decoding import mbr
+from t5x_lite.decoding.checkpoint_settings import checkpoint_settings
 from t5x_lite.decoding.generate import Generator
 from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.decoding.structure import prepare
@@ -32,7 +34,8 @@ from t5x_lite.models.t5 import T5
 from t5x_lite.parallel.own_rows import OwnRows
 from t5x_lite.parallel.sharing import share_out
 from t5x_lite.params.gather import whole
-from t5x_lite.train.step import Batch, make_eval_step
+from t5x_lite.train.step import EVALUATION_CHUNK, Batch, make_eval_step
+from t5x_lite.wiring.model import RANDOM
 from t5x_lite.wiring.sections import GeneratingConfig, ScoringConfig
 from t5x_lite.wiring.text import Split
 
@@ -52,12 +55,15 @@ class Loss(Protocol):
 def check_generation(
     config: GeneratingConfig, model: T5Config | None = None, vocabulary: Vocabulary | None = None
 ) -> GenerationSettings:
-    """The `generation` section; with the model, its token ids too are checked.
+    """The `generation` section over the settings that the checkpoint comes with; with the model, its token ids too are
+    checked.
 
     Raises:
       InputError: an unknown setting, settings that contradict each other, or that the model cannot follow.
     """
-    settings = config.generation
+    source = config.model.source
+    base = GenerationSettings() if source == RANDOM else checkpoint_settings(source)
+    settings = base.updated(config.generation.given_values, where="config.generation")
     settings.new_tokens()  # that not more are asked for than there may be
     if config.evaluation.mbr_candidates and not settings.do_sample:
         raise InputError(
@@ -68,11 +74,13 @@ def check_generation(
     return settings
 
 
-def make_loss(model: T5, plan: Plan, mesh: Mesh) -> Loss:
+def make_loss(model: T5, plan: Plan, mesh: Mesh, chunk: int = EVALUATION_CHUNK) -> Loss:
     """Makes `loss(params, stopping, adapters=None)`: {"evaluation/loss": ..., ...} of all rows of the plan (see
     `evaluation.teacher_forced`), or None if `stopping()` becomes true before the end.
+
+    chunk: decoder positions whose logits exist at a time (`loss.chunk`); 0 = all at once.
     """
-    eval_step, rows = jax.jit(make_eval_step(model)), OwnRows(mesh)
+    eval_step, rows = jax.jit(make_eval_step(model, chunk)), OwnRows(mesh)
 
     def loss(
         params: Any, stopping: Callable[[], bool], adapters: Any = None
@@ -142,6 +150,7 @@ def score_split(
         inputs,
         use_stemmer=True,
         bootstrap=Bootstrap(config.evaluation.bootstrap_samples, _CONFIDENCE, config.seed),
+        groups=group_numbers(split.rows, (config.data.cut_field,)),
         lead_count=_LEAD_TURNS,
         constants=constants,
         shuffle_seed=config.seed if len(set(inputs)) > 1 else None,  # needs another dialogue

@@ -11,6 +11,7 @@ from etils import epath
 from t5x_lite.data.buckets import choose_lengths, make_shapes
 from t5x_lite.data.curriculum import Curriculum
 from t5x_lite.data.features import Examples, ExampleSource, make_examples
+from t5x_lite.data.groups import GROUP
 from t5x_lite.data.plan import Plan
 from t5x_lite.data.sections import BatchSettings, BucketsSettings, RowsSettings, TextsSettings
 from t5x_lite.data.sources import Row, load_rows
@@ -84,7 +85,7 @@ def read_rows(section: RowsSettings) -> list[Row]:
 
 def get_vocabulary(config: TokenizedConfig, rows: list[Row], folder: epath.Path) -> Vocabulary:
     """`vocabulary_of` all fields of `rows`."""
-    fields = sorted(set(rows[0]) - {"id"}) if rows else []
+    fields = sorted(set(rows[0]) - {"id", GROUP}) if rows else []
     return vocabulary_of(config, [row[field] for field in fields for row in rows], folder)
 
 
@@ -152,7 +153,7 @@ def train_plan(
     denoising = config.data.denoising
     if not denoising.steps:
         return plan, plan
-    fields = sorted(set(split.rows[0]) - {"id"})
+    fields = sorted(set(split.rows[0]) - {"id", GROUP})
     texts = [{"id": row["id"], "text": row[field]} for field in fields for row in split.rows]
     corrupted = make_span_corruption(
         texts,

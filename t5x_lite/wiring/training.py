@@ -74,7 +74,7 @@ def train(
     config: a `TrainingConfig` whose `loss` is an `optim.sections.LossSettings`.
     evaluation: what `evaluation.every_steps` computes the loss of.
     """
-    loss = make_loss(loaded.model, evaluation, mesh)
+    loss = make_loss(loaded.model, evaluation, mesh, config.loss.chunk)
     return train_by(
         cross_entropy(loaded.model, config.loss),
         lambda state, stopping: loss(state.params, stopping, state.adapters),

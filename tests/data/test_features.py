@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from t5x_lite.data.features import Examples, Ragged, make_examples, to_batch
-from t5x_lite.data.truncation import GAP
+from t5x_lite.data.truncation import GAP, has_turns
 from t5x_lite.errors import InputError
 
 PROMPT = "Summarize:\n{dialogue}\nSummary of {id}:"
@@ -107,6 +107,43 @@ def test_oldest_turns_cuts_a_single_turn_that_is_too_long_at_its_end(vocabulary)
     assert 60 - SLACK <= examples.encoder_lengths[0] <= 60
 
 
+ARTICLE = "The news comes first.\n\n" + "\n\n".join(
+    f"Paragraph {i}. " + "The flight was moved from Sunday to Wednesday. " * 5 for i in range(6)
+)
+
+
+def test_oldest_turns_keeps_the_lead_of_a_text_without_turns(vocabulary, caplog):
+    talk = "\n".join(f"Ann: soup {i} and more\nBob: rice {i}" for i in range(40))
+    rows = [
+        {"id": name, "dialogue": text, "summary": "s"}
+        for name, text in (("article", ARTICLE), ("talk", talk))
+    ]
+    with caplog.at_level(logging.WARNING, logger="t5x_lite"):
+        examples = examples_of(rows, vocabulary, encoder_length=128, truncation="oldest_turns")
+    article, talk = texts(examples.encoder_input_tokens, vocabulary)
+    assert "news comes first" in article and "Paragraph 5" not in article
+    assert "rice 39" in talk and "soup 0" not in talk
+    assert examples.encoder_lengths[0] >= 128 - SLACK
+    (record,) = caplog.records
+    assert "1 their end and 1 their start lost (no turns in them" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("text", "turns"),
+    [
+        ("#Person1#: Hi\n#Person2#: Ho", True),
+        ("Human: a list\n- one\n- two\n- three\n\nHuman: thanks", True),
+        ("Ann：你好\nBob：再见", True),
+        (ARTICLE, False),
+        ("One line: no talk", False),
+        ("See https://a.b\nand http://c.d", False),
+        ("Title\nUpdate: it rains.\nThen\nmore\nNote: and snows.", False),
+    ],
+)
+def test_what_is_a_conversation(text, turns):
+    assert has_turns(text) == turns
+
+
 def test_cuts_are_reported_in_one_line(rows, vocabulary, long_rows, caplog):
     with caplog.at_level(logging.WARNING, logger="t5x_lite"):
         examples = examples_of(rows, vocabulary, encoder_length=LENGTH, truncation="end")
@@ -114,7 +151,8 @@ def test_cuts_are_reported_in_one_line(rows, vocabulary, long_rows, caplog):
     (record,) = caplog.records
     assert record.getMessage() == (
         f"train inputs: cut {(long_rows > LENGTH).sum()} rows to {LENGTH} tokens by the policy 'end'"
-        f" ({dropped} tokens dropped; the longest had {long_rows.max()})"
+        f" ({dropped} tokens dropped; the longest had {long_rows.max()}):"
+        f" {(long_rows > LENGTH).sum()} their end lost"
     )
 
 

@@ -65,3 +65,9 @@ def test_bad_folders(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="a.txt: not UTF-8"):
         Passages(str(tmp_path))
+
+
+def test_lines_are_counted_as_an_editor_counts_them(tmp_path):
+    (tmp_path / "a.txt").write_text("one\u2028two\n\nluggage lost\n", encoding="utf-8")
+    (best,) = Passages(str(tmp_path)).search("luggage", 1)
+    assert best.place.endswith("a.txt:3")

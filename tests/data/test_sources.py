@@ -63,8 +63,32 @@ def test_split_of_a_file_is_its_split_column(tmp_path):
     assert load(path) == EXPECTED
     with pytest.raises(InputError, match="no row whose column 'split' is 'c'"):
         load(path, split="c")
-    with pytest.raises(InputError, match=r"b.jsonl:1: data.split is 'a' but there is no column"):
-        load(write(tmp_path / "b.jsonl"), split="a")
+
+
+def test_a_file_without_a_split_column_is_the_whole_split(tmp_path, caplog):
+    path = write(tmp_path / "a.jsonl")
+    with caplog.at_level(logging.INFO, logger="t5x_lite"):
+        assert load(path, split="validation") == EXPECTED
+    assert "no column 'split'; the split 'validation' is the whole file" in caplog.text
+    with pytest.raises(InputError, match="a slice, which only a dataset id takes"):
+        load(path, split="train[:10%]")
+    path.write_text(json.dumps(ROWS[0] | {"split": "a"}) + "\n" + json.dumps(ROWS[1]))
+    with pytest.raises(
+        InputError, match="a.jsonl:2: no column 'split', which the rows before have"
+    ):
+        load(path, split="a")
+
+
+def test_rows_without_a_column_id_are_numbered_where_none_is_named_otherwise(tmp_path, caplog):
+    path = write(tmp_path / "a.jsonl")
+    with caplog.at_level(logging.INFO, logger="t5x_lite"):
+        assert [row["id"] for row in load(path, id_column="id")] == list("01234")
+    assert "no column 'id'; the rows are numbered from 0" in caplog.text
+    with pytest.raises(InputError, match="no column 'number'"):
+        load(path, id_column="number")
+    (tmp_path / "ids.txt").write_text("1\n")
+    with pytest.raises(InputError, match="no column 'id'"):
+        load(path, id_column="id", exclude=tmp_path / "ids.txt")
 
 
 def test_the_bundled_corpus_has_distinct_splits():
@@ -141,7 +165,18 @@ GOOD = json.dumps(ROWS[0])
 BAD_FILES = {
     "invalid JSON": ("a.jsonl", f"{GOOD}\n\n{{'no'}}\n", r"a.jsonl:3: invalid JSON"),
     "cut JSON": ("a.json", "[\n{},\n{", r"a.json:3: invalid JSON"),
-    "not a list": ("a.json", '{"data": []}', "a.json: expected a list of objects, found dict"),
+    "not a list": (
+        "a.json",
+        '{"n": 3}',
+        "a.json: expected a list of objects, found an object with 'n'",
+    ),
+    "a number": ("a.json", "3", "a.json: expected a list of objects, found int"),
+    "an empty list": ("a.json", '{"data": []}', "a.json: no rows"),
+    "two lists": (
+        "a.json",
+        '{"x": [{}], "y": [{}]}',
+        "with several .'x', 'y'.; choose with data.split",
+    ),
     "not an object": ("a.jsonl", f"{GOOD}\n[1]\n", "a.jsonl:2: expected an object .* found list"),
     "missing column": (
         "a.jsonl",
@@ -159,7 +194,8 @@ BAD_FILES = {
     "no rows": ("a.jsonl", "\n", "a.jsonl: no rows"),
     "not Parquet": ("a.parquet", "PAR?", "a.parquet is not a Parquet file"),
     "not gzip": ("a.jsonl.gz", GOOD, "data.source: cannot read .*a.jsonl.gz"),
-    "not UTF-8": ("a.jsonl", b"\xff\xfe{}", "data.source: cannot read .*a.jsonl"),
+    "not UTF-8": ("a.jsonl", GOOD.encode() + b"\n\xff{}", r"a.jsonl:2: the byte 0xff is no UTF-8"),
+    "cut UTF-16": ("a.jsonl", b"\xff\xfe{", "cannot read .*a.jsonl as utf-16 .*save it as UTF-8"),
 }
 
 

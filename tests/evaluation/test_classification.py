@@ -40,10 +40,11 @@ def test_paired_p_value():
     rng = np.random.default_rng(0)
     before = rng.random(200)
     assert paired_p_value(before, before + 0.05 + 0.01 * rng.normal(size=200), 0) <= 1e-3
-    uniform = [
-        paired_p_value(*rng.normal(size=(2, 30)), seed=0) for _ in range(60)
-    ]  # no difference: no more small p-values than there should be
-    assert np.mean(np.array(uniform) < 0.1) < 0.25
+    # No difference: as many small p-values as there should be, within 3.3 standard errors of 400 draws.
+    uniform = np.array([paired_p_value(*rng.normal(size=(2, 30)), seed=0) for _ in range(400)])
+    for level in (0.05, 0.1, 0.3):
+        error = 3.3 * np.sqrt(level * (1 - level) / 400)
+        assert abs(np.mean(uniform < level) - level) < error
     assert paired_p_value(before, before + 0.02, 3) == paired_p_value(before, before + 0.02, 3)
 
 

@@ -1,6 +1,7 @@
 """Decoding a split: every row once, in order; samples.jsonl; and the comparison with baselines."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from t5x_lite.data.features import Examples, Ragged
 from t5x_lite.data.plan import Plan
 from t5x_lite.errors import InputError
 from t5x_lite.evaluation.comparison import score_outputs
-from t5x_lite.evaluation.generative import SamplesFile, generate_texts, own_batches
+from t5x_lite.evaluation.generative import Predictions, SamplesFile, generate_texts, own_batches
 from t5x_lite.evaluation.intervals import Bootstrap
 from t5x_lite.evaluation.rouge import ROUGE_TYPES
 from t5x_lite.parallel.mesh import make_mesh
@@ -145,3 +146,24 @@ def test_several_references_of_a_dialogue_are_clusters():
     single, _ = compare(references[::2], inputs[::2], references[::2], **nothing)
     assert single["differences"] == {} and "beats_baselines" not in single
     assert "rouge_multi_reference" not in single and "constant_texts" not in single
+
+
+def test_numbers_that_are_not_finite_are_valid_json_and_read_back(tmp_path):
+    """Of a text that the filters forbid log p is -inf; JSON has no such number."""
+    path = tmp_path / "p.jsonl"
+    found = {"logprob": -math.inf, "score": math.nan, "high": math.inf, "tokens": 3, "none": None}
+    first = Predictions(path, {0: "a"}, {0: "d"})
+    first.write(0, "text", found)
+    first.finish()
+
+    def refuse(name):
+        raise ValueError(name)
+
+    line = json.loads(path.read_text(), parse_constant=refuse)
+    assert (line["logprob"], line["score"], line["high"]) == ("-Infinity", "NaN", "Infinity")
+    again = Predictions(path, {0: "a"}, {0: "d"})
+    numbers = again.numbers[0]
+    assert numbers["logprob"] == -math.inf and math.isnan(numbers["score"])
+    assert numbers["high"] == math.inf and numbers["tokens"] == 3 and numbers["none"] is None
+    again.finish()
+    assert json.loads(path.read_text(), parse_constant=refuse) == line

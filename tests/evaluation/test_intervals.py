@@ -1,10 +1,19 @@
 """Bootstrap intervals: deterministic, of the right width, covering, and clustered."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from t5x_lite.errors import InputError
+from t5x_lite.evaluation.comparison import score_outputs
 from t5x_lite.evaluation.intervals import Bootstrap, bootstrap_mean, paired_difference
+from t5x_lite.evaluation.preferences import (
+    accuracy_by_kind,
+    preference_calibration,
+    preference_scores,
+)
+from t5x_lite.reports.scores import scores_blocks
 
 BOOTSTRAP = Bootstrap(resamples=1500, confidence=0.95, seed=7)
 
@@ -79,3 +88,50 @@ def test_bad_input():
         Bootstrap(100, 95, 0)
     with pytest.raises(InputError, match="resamples"):
         Bootstrap(0, 0.95, 0)
+
+
+def test_preference_scores_draw_the_pairs_of_a_prompt_together():
+    """Fifty prompts of eight pairs that are all right or all wrong say as much as fifty pairs."""
+    rng = np.random.default_rng(0)
+    of_prompt = rng.random(50) < 0.7
+    groups = np.repeat(np.arange(50), 8)
+    chosen, rejected = of_prompt[groups].astype(float), np.full(400, 0.5)
+    bootstrap = Bootstrap(4000, 0.95, 0)
+    found = preference_scores(chosen, rejected, bootstrap, groups)
+    alone = preference_scores(of_prompt.astype(float), np.full(50, 0.5), bootstrap)
+    assert (found["pairs"], found["prompts"]) == (400, 50)
+    assert [found[k] for k in ("accuracy", "low", "high")] == [
+        alone[k] for k in ("accuracy", "low", "high")
+    ]
+    naive = preference_scores(chosen, rejected, bootstrap)
+    assert naive["high"] - naive["low"] < 0.5 * (found["high"] - found["low"])
+    rows = [{"kind": "ab"[g % 2]} for g in groups]
+    wide, narrow = (accuracy_by_kind(chosen, rejected, rows, bootstrap, g) for g in (groups, None))
+    for one, other in zip(wide, narrow, strict=True):
+        assert one["accuracy"] == other["accuracy"] and one["low"] < other["low"]
+
+
+def test_ties_are_half_right_in_accuracy_and_calibration():
+    chosen, rejected = np.array([1.0, 1.0, 1.0, 3.0]), np.array([1.0, 1.0, 1.0, 0.0])
+    assert preference_scores(chosen, rejected, BOOTSTRAP)["accuracy"] == (3 * 0.5 + 1) / 4
+    tied, sure = preference_calibration(chosen, rejected)
+    assert (tied["rows"], tied["predicted"], tied["observed"]) == (3, 0.5, 0.5)
+    assert (sure["rows"], sure["observed"]) == (1, 1.0)
+
+
+def test_rouge_of_groups_of_inputs_is_drawn_by_group():
+    """Rows of one conversation under two different inputs: the group says so, the texts do not."""
+    texts = [f"a cat {i} sat" if i // 2 % 3 else "no" for i in range(60)]
+    references = [f"a cat {i} sat" for i in range(60)]
+    arguments = dict(use_stemmer=True, bootstrap=Bootstrap(1000, 0.95, 0))
+    result, columns = score_outputs(
+        texts, references, references, groups=np.arange(60) // 2, **arguments
+    )
+    alone, _ = score_outputs(texts, references, references, **arguments)
+    assert result["groups"] == 30 and result["inputs"] == 60 and "groups" not in alone
+    expected = bootstrap_mean(columns["rouge1"], arguments["bootstrap"], np.arange(60) // 2)
+    assert result["rouge"]["rouge1"] == dataclasses.asdict(expected)
+    assert alone["rouge"]["rouge1"]["low"] > result["rouge"]["rouge1"]["low"]
+    said = str(scores_blocks("x", result)[1])
+    assert "resamples of 30 groups of inputs" in said
+    assert "resamples of inputs" in str(scores_blocks("x", alone)[1])

@@ -46,6 +46,17 @@ def lines(file):
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
+def test_lines_end_at_line_feeds_alone(files):
+    """JSON may hold the other line breaks as they are."""
+    for file, word in zip(files[:2], ("good", "bad"), strict=True):
+        row = {"id": "d0", "input": "x", "output": f"{word}\u2028two\u2029three\u0085four"}
+        file.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    result = label(files, "1\n")
+    assert result.returncode == 0, result.stderr
+    (row,) = (json.loads(line) for line in files[2].read_text("utf-8").split("\n") if line)
+    assert row["chosen"].endswith("\u2028two\u2029three\u0085four")
+
+
 def test_choices_are_what_was_shown_and_the_order_is_blind(files):
     result = label(files, "1\n" * 8)
     assert result.returncode == 0, result.stderr

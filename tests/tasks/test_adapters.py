@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import signal
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -15,9 +16,10 @@ from t5x_lite.config import load_config
 from t5x_lite.errors import InputError, Stopped
 from t5x_lite.evaluation.adapter_check import AdapterCheck
 from t5x_lite.interop.peft import load_adapter
+from t5x_lite.params.soft_prompts import SoftPromptSettings
 from t5x_lite.tasks.evaluate import run as evaluate
 from t5x_lite.tasks.finetune import run as finetune
-from t5x_lite.wiring import supervised
+from t5x_lite.wiring import adaptation, supervised
 
 LORA = {
     "adapter.method": "lora",
@@ -160,6 +162,43 @@ def test_a_saved_adapter_is_the_loaded_one(lora_run, tmp_path):
     assert all(np.array_equal(ours[key], theirs[key]) for key in ours)
 
 
+@pytest.mark.parametrize("rate", ["0.0", "0.02"])
+def test_a_loaded_adapter_is_compared_with_itself_as_it_was(lora_run, tiny_config, tmp_path, rate):
+    """A rate of 0 moves nothing, though B is far from zero; and "original" is the base with the loaded adapter."""
+    source = {
+        "model.source": str(lora_run / "model"), "model.architecture": "{}", "tokenizer.source": "model",
+        "adapter": str({"method": "load", "source": str(lora_run / "adapter")}),
+        "schedule.learning_rate": rate, "train.steps": "2", "evaluation.every_steps": "2",
+        "comparison.original": "before",
+    }  # fmt: skip
+    changes = {k: v for k, v in LORA.items() if not k.startswith("adapter.")} | source
+    finetune.run(tiny_config(changes), str(tmp_path / "run"))
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    check, ended = (
+        report["adapter_check"],
+        json.loads((lora_run / "report.json").read_text())["adapter_check"],
+    )
+    before = check["evaluation loss before training"]
+    assert before == pytest.approx(ended["evaluation loss with the adapter"], abs=1e-5)
+    texts = [
+        [
+            json.loads(line)["output"]
+            for line in (folder / "samples.jsonl").read_text().split("\n")
+            if line
+        ]
+        for folder in (tmp_path / "run" / "original", lora_run, tmp_path / "run")
+    ]
+    assert texts[0] == texts[1]
+    if rate == "0.0":
+        assert check["largest norm"] == 0 == check["largest logit difference"]
+        assert not check["learned"] and texts[2] == texts[0]
+        assert re.search(
+            "trained parts did not move.*those of the loaded adapter as it was", report["adapter"]
+        )
+    else:
+        assert check["smallest norm"] > 0 and check["largest logit difference"] > 0
+
+
 def test_evaluation_of_an_adapter(lora_run, tmp_path):
     changes = {
         "model.source": str(lora_run),
@@ -213,7 +252,7 @@ def test_the_guard_notices_each_way_of_not_learning(change, message):
         assert re.search(message, check.paragraph())
 
 
-def test_packed_rows_take_no_soft_prompt(tiny_config, tmp_path):
+def test_packed_rows_take_no_soft_prompt(tiny_config, tmp_path, monkeypatch):
     changes = {
         "adapter.method": "soft_prompt",
         "adapter.length": "4",
@@ -223,3 +262,13 @@ def test_packed_rows_take_no_soft_prompt(tiny_config, tmp_path):
     }
     with pytest.raises(InputError, match="config.batch.pack: a soft prompt"):
         finetune.run(tiny_config(changes), str(tmp_path))
+    # Nor does one that is loaded, of which the config does not say what it is.
+    loaded = SimpleNamespace(settings=SoftPromptSettings(4, "normal"), tree={})
+    monkeypatch.setattr(adaptation, "load_adapter", lambda *args: loaded)
+    config = tiny_config(
+        {"adapter.method": "load", "adapter.source": "somewhere", "batch.pack": "True",
+         "train.trainable": "adapters"}
+    )  # fmt: skip
+    model = SimpleNamespace(model=SimpleNamespace(config=None))
+    with pytest.raises(InputError, match="config.batch.pack: a soft prompt"):
+        adaptation.adaptation_of(config, model, None)

@@ -268,13 +268,21 @@ def test_the_tokenizer_sees_instructions_and_every_field():
         ({"data.tasks.topic.templates": "()"}, "data.tasks.topic.templates: give at least one"),
         ({"data.tasks.topic.target": "{title}"}, "has a field 'title'"),
         ({"data.denoising.task": "sumarize"}, "there is no task 'sumarize'"),
+        ({"evaluation.task": "sumarize"}, "config.evaluation.task: there is no task 'sumarize'; there are "),
         ({"data.denoising.field": "text"}, "data.tasks.summarize.train.columns has no 'text'"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
 def test_bad_input(overrides, message):
+    config = tiny_config(overrides)
     with pytest.raises(InputError, match=message):
-        check_tasks(tiny_config(overrides).data)
+        check_tasks(config.data, config.evaluation.task)
+
+
+def test_a_typo_is_refused_before_the_folder_is_claimed(tmp_path):
+    with pytest.raises(InputError, match="config.evaluation.task"):
+        mixture.run(tiny_config({"evaluation.task": "sumarize"}), str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_field_of_one_task_is_checked_by_name():

@@ -248,6 +248,27 @@ def test_several_responses_to_a_row_are_no_further_evidence():
         assert one[name] == pytest.approx(ten[name]), name
 
 
+def test_rows_of_one_dialogue_are_no_further_evidence_either():
+    """Ten rows of each dialogue, a response each, give the interval and the p-value of one row."""
+    bootstrap = Bootstrap(500, 0.95, 0)
+    rng = np.random.default_rng(1)
+    columns = rng.random(20), rng.random(20)
+
+    def table(copies):
+        groups = np.repeat(np.arange(20), copies)
+        rows, texts = np.arange(20 * copies), ["a"] * (20 * copies)
+        before, after = (
+            Measured(texts, rows, *[np.repeat(column, copies)] * 6, groups=groups)
+            for column in columns
+        )
+        kept = np.arange(len(rows))
+        return comparison(before.take(kept), after.take(kept), {}, bootstrap)[0]
+
+    one, ten = table(1), table(10)
+    for name in ("difference", "low", "high", "p"):
+        assert one[name] == pytest.approx(ten[name]), name
+
+
 def test_scores_that_are_not_finite_are_left_out_of_the_comparison():
     good = np.arange(4.0)
     bad = np.array([0, np.nan, 2, np.inf])

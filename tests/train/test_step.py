@@ -248,6 +248,23 @@ def test_evaluation_sums_plain_log_likelihoods_without_dropout(config, random_pa
         np.testing.assert_allclose(sums[ours], expected[theirs], rtol=1e-6)
 
 
+def test_an_evaluation_never_holds_all_logits(config, random_params, make_batch):
+    """By the compiler's own count of temporaries; and the sums are those of all at once."""
+    wide = dataclasses.replace(config, vocab_size=4096)
+    params, batch = random_params(wide), make_batch(config)
+    batch = {key: np.tile(value, (8, 16)) for key, value in batch.items()}
+    logits = 4 * batch["decoder_target_tokens"].size * 4096
+    steps = {
+        chunk: jax.jit(make_eval_step(T5(wide, Execution()), chunk)).lower(params, batch).compile()
+        for chunk in (0, 2)
+    }
+    held = {chunk: step.memory_analysis().temp_size_in_bytes for chunk, step in steps.items()}
+    assert held[0] > logits > 2 * held[2]
+    sums = {chunk: step(params, batch) for chunk, step in steps.items()}
+    for name in sums[0]:
+        np.testing.assert_allclose(sums[2][name], sums[0][name], rtol=1e-5)
+
+
 def test_a_batch_without_a_single_token_is_no_division_by_zero(
     config, train_step, fresh_state, make_batch
 ):

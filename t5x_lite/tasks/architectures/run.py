@@ -19,6 +19,7 @@ from jax.sharding import Mesh
 
 from t5x_lite.console import log
 from t5x_lite.data.features import Examples, Ragged, fingerprint
+from t5x_lite.data.groups import group_numbers
 from t5x_lite.data.plan import Plan
 from t5x_lite.data.sources import Row, warn_of_shared_rows
 from t5x_lite.data.templates import find_template
@@ -90,7 +91,8 @@ def run(config: Config, workdir: str) -> None:
                 config, name, examples, held_out, vocabulary, mesh, folder / name
             )
     right = [classes.index(row[label]) for row in known]
-    table = _table(config, np.array(right), answers, facts)
+    groups = group_numbers(known, (config.data.cut_field,))
+    table = _table(config, np.array(right), answers, facts, groups)
     commonest = max(classes, key=[row[label] for row in train_rows].count)
     share = statistics.fmean(row[label] == commonest for row in known)
     write_report(
@@ -204,7 +206,11 @@ def _answers(model: Any, params: Any, plan: Plan, mesh: Mesh, rows: int) -> np.n
 
 
 def _table(
-    config: Config, right: np.ndarray, answers: dict[str, np.ndarray], facts: dict[str, Any]
+    config: Config,
+    right: np.ndarray,
+    answers: dict[str, np.ndarray],
+    facts: dict[str, Any],
+    groups: np.ndarray,
 ) -> list[dict[str, Any]]:
     bootstrap = Bootstrap(config.evaluation.bootstrap_samples, _CONFIDENCE, config.seed)
     correct = {name: (found == right).astype(float) for name, found in answers.items()}
@@ -213,14 +219,15 @@ def _table(
     for name, values in correct.items():
         difference = None
         if name != first:
-            interval = paired_difference(values, correct[first], bootstrap)
+            interval = paired_difference(values, correct[first], bootstrap, groups)
             difference = points_difference(dataclasses.asdict(interval), 1)
+        mean = bootstrap_mean(values, bootstrap, groups)
         table.append(
             {
                 "architecture": name,
                 "layers": config.architectures[name].layers,
                 "parameters": facts[name]["parameters"],
-                "right, %": points(dataclasses.asdict(bootstrap_mean(values, bootstrap)), 1),
+                "right, %": points(dataclasses.asdict(mean), 1),
                 "difference": difference,
                 "last train loss": round(facts[name]["last train loss"], 3),
                 "step, ms (median)": round(1000 * facts[name]["step seconds"], 1),

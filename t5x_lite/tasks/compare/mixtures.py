@@ -64,8 +64,10 @@ def compare_mixtures(config: Config, workdir: str) -> None:
     table: list[dict[str, Any]] = []
     differences: list[dict[str, Any]] = []
     samples: list[dict[str, Any]] = []
+    note = ""
     for name, of_task in systems.items():
         scored = score_systems(of_task, rows[name])
+        note = note or scored.note()
         trained = {"task": name, "trained on": _trained_on(config.runs, name)}
         table += [trained | line for line in systems_table(scored, scored.columns, bootstrap)]
         differences += [
@@ -80,7 +82,7 @@ def compare_mixtures(config: Config, workdir: str) -> None:
             "F-measures times 100, Porter-stemmed, plain mean with its 95 % bootstrap interval; differences are to the"
             " first system of the task, paired by row, ✓: the whole interval is above zero, ✗: below. 'before' is the"
             " model that the runs began from: in a task that was not trained on, a fall from there is what was"
-            " forgotten."
+            f" forgotten.{note}"
         ),
         "differences": differences,
         "samples": samples,

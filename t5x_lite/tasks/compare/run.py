@@ -37,7 +37,7 @@ def run(config: Config, workdir: str) -> None:
         "summary": (
             f"{len(keys)} rows that all systems wrote an output for. F-measures times 100, Porter-stemmed, plain mean"
             f" with its 95 % bootstrap interval; differences to {systems[0].name!r} are paired by row, ✓: the whole"
-            " interval is above zero, ✗: below."
+            f" interval is above zero, ✗: below.{scored.note()}"
         ),
         "systems": table,
         "samples": side_by_side(systems, keys[: config.evaluation.samples]),

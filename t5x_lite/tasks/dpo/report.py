@@ -26,6 +26,7 @@ from t5x_lite.reports.plots import Panel
 from t5x_lite.reports.report import write_report
 from t5x_lite.sections import to_dict
 from t5x_lite.tasks.dpo.sections import Config
+from t5x_lite.wiring.holdout import row_groups
 
 _CONFIDENCE = 0.95
 _PANELS = (
@@ -58,10 +59,11 @@ def report(
     reference, logprobs = measured
     rewards = config.loss.beta * (logprobs - reference)
     bootstrap = Bootstrap(config.evaluation.bootstrap_samples, _CONFIDENCE, config.seed)
-    scores = preference_scores(rewards[:, 0], rewards[:, 1], bootstrap)
+    groups = row_groups(config.data, rows)
+    scores = preference_scores(rewards[:, 0], rewards[:, 1], bootstrap, groups)
     by_kind = {}
     if "kind" in rows[0]:
-        found = accuracy_by_kind(rewards[:, 0], rewards[:, 1], rows, bootstrap)
+        found = accuracy_by_kind(rewards[:, 0], rewards[:, 1], rows, bootstrap, groups)
         by_kind["accuracy by kind"] = found
     for name, values in (("before", reference), ("after", logprobs)):
         scores[f"chosen is likelier, {name}"] = float(np.mean(values[:, 0] > values[:, 1]))

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from t5x_lite.data.buckets import choose_lengths, make_shapes
 from t5x_lite.data.features import Examples, fingerprint, make_examples
 from t5x_lite.data.plan import Plan
-from t5x_lite.data.preferences import CHOSEN, REJECTED, PairPlan, check_pairs
+from t5x_lite.data.preferences import CHOSEN, REJECTED, PairPlan, check_pairs, warn_of_equal_pairs
 from t5x_lite.data.sections import PairsOfBatchSettings
 from t5x_lite.data.sources import Row
 from t5x_lite.data.vocabulary import Vocabulary
@@ -209,6 +209,7 @@ def _sides(
         )
         for response in (CHOSEN, REJECTED)
     )
+    warn_of_equal_pairs(rows, chosen.decoder_target_tokens, rejected.decoder_target_tokens)
     return chosen, rejected
 
 

@@ -190,7 +190,7 @@ def _described(config: Config, scored: Scored) -> str:
     text = (
         f"{len(scored.keys):,} rows of {inputs:,} inputs, each row against its own reference. F-measures times 100,"
         f" Porter-stemmed, plain mean with its {100 * CONFIDENCE:g} % bootstrap interval (inputs are resampled);"
-        " differences are paired by row, ✓: the whole interval is above zero, ✗: below."
+        f" differences are paired by row, ✓: the whole interval is above zero, ✗: below.{scored.note()}"
     )
     if scored.best is not None:
         text += (

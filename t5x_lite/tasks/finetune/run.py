@@ -19,7 +19,7 @@ from t5x_lite.tasks.finetune.comparison import (
     run_others,
 )
 from t5x_lite.tasks.finetune.sections import Config
-from t5x_lite.wiring.adaptation import adaptation_of, check_adaptation
+from t5x_lite.wiring.adaptation import adaptation_of, check_adaptation, model_before
 from t5x_lite.wiring.adapter_guard import check_adapter
 from t5x_lite.wiring.model import load_model
 from t5x_lite.wiring.scoring import check_generation, score_split
@@ -107,11 +107,10 @@ def run(config: Config, workdir: str) -> None:
         )
         if config.comparison.original == BEFORE:
             del state, params, adapters
-            params = loaded.make()
-            params = unstack(params) if is_stacked(params) else params
+            params, adapters = model_before(adaptation, loaded)
             score_split(
                 config, model, params, vocabulary, evaluation_split, evaluation, [], mesh,
-                folder / ORIGINAL,
+                folder / ORIGINAL, adapters,
             )  # fmt: skip
     sections |= comparison_sections(config, evaluation_rows, folder, others)
     report_outcome(config, folder, params, scores, samples, sections)

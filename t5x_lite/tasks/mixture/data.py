@@ -30,13 +30,19 @@ class TaskRows:
     evaluation: list[Row]
 
 
-def check_tasks(data: DataSettings) -> None:
+def check_tasks(data: DataSettings, watched: str | None = None) -> None:
     """Refuses what can be refused before any file is read.
 
+    watched: `evaluation.task`, whose loss is computed while training.
+
     Raises:
-      InputError: no task that is trained, rates by size beside rates in numbers, or a template whose fields the
-        columns do not have.
+      InputError: no task that is trained, rates by size beside rates in numbers, a template whose fields the columns
+        do not have, or no task of the name that is to be watched.
     """
+    if watched is not None and watched not in data.tasks:
+        raise InputError(
+            f"config.evaluation.task: there is no task {watched!r}; there are {', '.join(sorted(data.tasks))}"
+        )
     rates = {name: task.rate for name, task in data.tasks.items()}
     trained = {name: rate for name, rate in rates.items() if rate != 0}
     if not trained and not data.denoising.rate:

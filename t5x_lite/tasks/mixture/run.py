@@ -31,7 +31,7 @@ from t5x_lite.tasks.mixture.scores import (
     tasks_table,
 )
 from t5x_lite.tasks.mixture.sections import Config
-from t5x_lite.wiring.adaptation import adaptation_of, check_adaptation
+from t5x_lite.wiring.adaptation import adaptation_of, check_adaptation, model_before
 from t5x_lite.wiring.adapter_guard import check_adapter
 from t5x_lite.wiring.model import RANDOM, load_model
 from t5x_lite.wiring.scoring import check_generation
@@ -50,7 +50,7 @@ def run(config: Config, workdir: str) -> None:
     check_generation(config)
     check_training(config, mesh)
     check_adaptation(config)
-    check_tasks(config.data)
+    check_tasks(config.data, config.evaluation.task)
     tasks = read_tasks(config.data)
     folder = open_workdir(workdir, config)
     with on_mesh(mesh):
@@ -101,10 +101,9 @@ def run(config: Config, workdir: str) -> None:
         before = None
         if config.model.source != RANDOM:
             del state
-            first = loaded.make()
-            first = unstack(first) if is_stacked(first) else first
+            first, begun = model_before(adaptation, loaded)
             before = score_tasks(
-                config, model, first, vocabulary, splits, plans, mesh, folder / BEFORE_FOLDER
+                config, model, first, vocabulary, splits, plans, mesh, folder / BEFORE_FOLDER, begun
             )
     table = tasks_table(config, before, after)
     report: dict[str, Any] = {

@@ -10,6 +10,7 @@ import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
+from t5x_lite.data.groups import group_numbers
 from t5x_lite.data.plan import Plan
 from t5x_lite.data.templates import render
 from t5x_lite.data.vocabulary import Vocabulary
@@ -31,11 +32,15 @@ _SHOWN = ("rouge1", "rouge2", "rougeL", "exact")
 
 @dataclasses.dataclass(frozen=True)
 class TaskScores:
-    """One task's result of `evaluation.comparison.score_outputs`, and each row's scores ("exact": 0 or 1, too)."""
+    """One task's result of `evaluation.comparison.score_outputs`, and each row's scores ("exact": 0 or 1, too).
+
+    groups: int [rows], equal for rows that were drawn together (`data.groups`).
+    """
 
     result: dict[str, Any]
     columns: Columns
     outputs: list[str]
+    groups: np.ndarray
 
 
 def score_tasks(
@@ -63,6 +68,7 @@ def score_tasks(
         inputs = [row[task.cut_field] for row in split.rows]
         references = [render(task.target, row) for row in split.rows]
         ids = [row["id"] for row in split.rows]
+        groups = group_numbers(split.rows, (task.cut_field,))
         samples = SamplesFile(folder / f"{name}.jsonl", ids, inputs, references)
         outputs = generate_texts(
             decode,
@@ -77,6 +83,7 @@ def score_tasks(
             inputs,
             use_stemmer=True,
             bootstrap=bootstrap,
+            groups=groups,
             shuffle_seed=config.seed if len(set(inputs)) > 1 else None,
         )
         exact = np.array(
@@ -86,7 +93,7 @@ def score_tasks(
             ]
         )
         samples.finish(columns | {"exact": exact})
-        scores[name] = TaskScores(result, columns | {"exact": exact}, outputs)
+        scores[name] = TaskScores(result, columns | {"exact": exact}, outputs, groups)
     return scores
 
 
@@ -106,10 +113,12 @@ def tasks_table(
         }
         for kind in _SHOWN:
             values = scores.columns[kind]
-            interval = bootstrap_mean(values, bootstrap)
+            interval = bootstrap_mean(values, bootstrap, scores.groups)
             row[kind] = points(dataclasses.asdict(interval), 1)
             if before is not None:
-                change = paired_difference(values, before[name].columns[kind], bootstrap)
+                change = paired_difference(
+                    values, before[name].columns[kind], bootstrap, scores.groups
+                )
                 row[f"{kind} change"] = points(dataclasses.asdict(change), 1, "+")
         rows.append(row)
     return rows

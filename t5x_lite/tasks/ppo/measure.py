@@ -10,6 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from t5x_lite.data.groups import group_numbers
 from t5x_lite.data.plan import Plan
 from t5x_lite.data.sources import Row
 from t5x_lite.data.templates import render
@@ -48,6 +49,7 @@ class Measure:
         settings = roller.settings.updated({"num_return_sequences": 1})
         self._roller = dataclasses.replace(roller, settings=settings, draws=_DRAWS)
         self._texts = Texts(config, vocabulary, rows)
+        self._groups = group_numbers(rows, (config.data.cut_field,))
         self._references = [render(config.data.target, row) for row in rows]
 
     def __call__(self, trainable: Any, limit: int, draws: int) -> ppo_report.Measured:
@@ -59,7 +61,7 @@ class Measure:
         references = [self._references[i] for i in rows]
         return ppo_report.measure(
             extended, rows, references, texts, np.array(kl), self._reward, self._toxicity,
-            self._judges,
+            self._judges, self._groups[rows],
         )  # fmt: skip
 
     def best_of(self, trainable: Any, count: int) -> ppo_report.Measured:

@@ -55,6 +55,13 @@ class Measured:
     kl: np.ndarray  # to the reference, from the sampled tokens, nats
     # p(toxic) by each of `config.judges`, which no reward reads.
     judges: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    # int [responses], equal for rows that were drawn together (`data.groups`); None: each row by itself.
+    groups: np.ndarray | None = None
+
+    @property
+    def drawn(self) -> np.ndarray:
+        """int [responses]: equal for responses that are no independent draws."""
+        return self.rows if self.groups is None else self.groups
 
     def numbers(self) -> dict[str, np.ndarray]:
         """The columns by name."""
@@ -66,7 +73,8 @@ class Measured:
         responses = [self.responses[i] for i in chosen.tolist()]
         columns = {name: getattr(self, name)[chosen] for name in ("rows", *_NUMBERS)}
         judges = {name: column[chosen] for name, column in self.judges.items()}
-        return Measured(responses, **columns, judges=judges)
+        groups = None if self.groups is None else self.groups[chosen]
+        return Measured(responses, **columns, judges=judges, groups=groups)
 
     def is_finite(self) -> np.ndarray:
         """bool [responses]: whether all numbers of a response are finite."""
@@ -116,8 +124,11 @@ def measure(
     reward: Reward,
     toxicity: Judge,
     judges: Mapping[str, Judge],
+    groups: np.ndarray | None = None,
 ) -> Measured:
-    """Scores responses. rows, references: what each answers and is compared with. numbers: of the rows."""
+    """Scores responses. rows, references: what each answers and is compared with. numbers: of the rows. groups: as
+    `Measured` has them.
+    """
     scores = share_out_columns(
         len(responses),
         lambda own: score_rows(
@@ -137,6 +148,7 @@ def measure(
         np.array([len(text.split()) for text in responses], np.float64),
         np.asarray(kl, np.float64),
         {name: np.asarray(judge(rows, responses), np.float64) for name, judge in judges.items()},
+        groups,
     )
 
 
@@ -151,8 +163,8 @@ def comparison(
     theirs = {name: measured.numbers() for name, measured in others.items()}
     for name, column in before.numbers().items():
         changed = after.numbers()[name]
-        interval = paired_difference(changed, column, bootstrap, before.rows)
-        of_rows = [_by_row(values, before.rows) for values in (column, changed)]
+        interval = paired_difference(changed, column, bootstrap, before.drawn)
+        drawn = [_by_group(values, before.drawn) for values in (column, changed)]
         mean = float(column.mean())
         table.append(
             {
@@ -163,7 +175,7 @@ def comparison(
                 "difference": interval.mean,
                 "low": interval.low,
                 "high": interval.high,
-                "p": paired_p_value(of_rows[0], of_rows[1], bootstrap.seed),
+                "p": paired_p_value(drawn[0], drawn[1], bootstrap.seed),
                 "percent": 100 * interval.mean / abs(mean) if mean else None,
                 **{other: float(numbers[name].mean()) for other, numbers in theirs.items()},
             }
@@ -174,7 +186,7 @@ def comparison(
 def warnings(before: Measured, after: Measured, bootstrap: Bootstrap) -> list[str]:
     """What a reader must not miss: reward hacking, a reward that did not rise, responses that became empty."""
     found = []
-    gain = paired_difference(after.reward, before.reward, bootstrap, before.rows)
+    gain = paired_difference(after.reward, before.reward, bootstrap, before.drawn)
     lost = [
         f"{title} fell by {100 * (float(one.mean()) - float(two.mean())):.1f} points"
         for title, one, two in (
@@ -200,7 +212,7 @@ def warnings(before: Measured, after: Measured, bootstrap: Bootstrap) -> list[st
     elif gain.low <= 0:
         found.append("The reward did not change beyond chance.")
     for name, (one, two) in _toxicities(before, after).items():
-        rise = paired_difference(two, one, bootstrap, before.rows)
+        rise = paired_difference(two, one, bootstrap, before.drawn)
         if gain.low > 0 and rise.low > 0:
             found.append(
                 f"The reward rose by {gain.mean:.3f}, and {name} by {rise.mean:.3f}: reward and judge disagree, or the"
@@ -228,7 +240,7 @@ def toxicity_table(
     table: list[dict[str, Any]] = []
     for name, measured in systems.items():
         some = slice(rows or None)
-        summary = toxicity_summary(measured.toxicity[some], bootstrap, measured.rows[some])
+        summary = toxicity_summary(measured.toxicity[some], bootstrap, measured.drawn[some])
         first = table[0]["mean"] if table else summary["mean"]
         percent = 100 * (first - summary["mean"]) / max(first, 1e-9)
         table.append({"system": name, **summary, "percent less": percent})
@@ -309,9 +321,9 @@ def _toxicities(before: Measured, after: Measured) -> dict[str, tuple[np.ndarray
     }
 
 
-def _by_row(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """The mean of each row's responses, in the order of the rows."""
-    _, places = np.unique(rows, return_inverse=True)
+def _by_group(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """The mean of each group's responses, in the order of the groups."""
+    _, places = np.unique(groups, return_inverse=True)
     return np.bincount(places, values) / np.bincount(places)
 
 

@@ -12,11 +12,11 @@ import numpy as np
 from etils import epath
 
 from t5x_lite.console import log
+from t5x_lite.data.groups import group_numbers
 from t5x_lite.data.sections import RowsSettings
 from t5x_lite.data.sources import Row, is_file
 from t5x_lite.data.templates import render
 from t5x_lite.data.vocabulary import Vocabulary
-from t5x_lite.evaluation.baselines import group_by_input
 from t5x_lite.evaluation.comparison import Columns, score_outputs
 from t5x_lite.evaluation.intervals import Bootstrap, paired_difference
 from t5x_lite.params.overview import count
@@ -58,6 +58,7 @@ def report_prompts(
     """Scores the runs over all rows, and writes samples.jsonl and the report (process 0 writes; all score)."""
     inputs = [row[config.data.cut_field] for row in rows]
     references = [render(config.data.target, row) for row in rows]
+    groups = group_numbers(rows, (config.data.cut_field,))
     scores, columns = {}, {}
     bootstrap = Bootstrap(config.evaluation.bootstrap_samples, _CONFIDENCE, config.seed)
     for run in outputs:
@@ -68,6 +69,7 @@ def report_prompts(
                 inputs,
                 use_stemmer=True,
                 bootstrap=bootstrap,
+                groups=groups,
                 lead_count=_LEAD_TURNS,
                 shuffle_seed=config.seed if len(set(inputs)) > 1 else None,
             )
@@ -84,7 +86,7 @@ def report_prompts(
         {
             "title": f"{config.model.source}, prompted: {_name_of(config.data.evaluation)}",
             "summary": overview,
-            **_differences(columns, group_by_input(inputs), bootstrap),
+            **_differences(columns, groups, bootstrap),
             "scores": scores,
             "prompts": [{"prompt": name, **each} for name, each in counts.items()],
             "round trip": _round_trip(config.round_trip, vocabulary),

@@ -45,7 +45,7 @@ from t5x_lite.wiring.classifier_training import (
     put_rows,
     train_classifier,
 )
-from t5x_lite.wiring.holdout import read_with_holdout
+from t5x_lite.wiring.holdout import read_with_holdout, row_groups
 from t5x_lite.wiring.workdir import claim_workdir, local_copy, open_workdir
 
 SCORE = "score"  # the one label of a reward model
@@ -82,10 +82,11 @@ def run(config: Config, workdir: str) -> None:
         classifier = TextClassifier(loaded.module, params, loaded.tokenizer, put_rows(mesh))
         chosen, rejected = score_pairs(classifier, evaluation_rows, template)
     bootstrap = Bootstrap(config.evaluation.bootstrap_samples, _CONFIDENCE, config.seed)
-    scores = preference_scores(chosen, rejected, bootstrap)
+    groups = row_groups(config.data, evaluation_rows)
+    scores = preference_scores(chosen, rejected, bootstrap, groups)
     by_kind = {}
     if "kind" in evaluation_rows[0]:
-        found = accuracy_by_kind(chosen, rejected, evaluation_rows, bootstrap)
+        found = accuracy_by_kind(chosen, rejected, evaluation_rows, bootstrap, groups)
         by_kind["accuracy by kind"] = found
     log.info("held-out accuracy %.3f of %d pairs", scores["accuracy"], scores["pairs"])
     calibration = preference_calibration(chosen, rejected)

@@ -1,0 +1,61 @@
+"""Lists of ids to leave out."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from t5x_lite.data.text_files import open_text, unpacked_name
+from t5x_lite.data.values import id_key, id_text
+from t5x_lite.errors import InputError
+
+_WHERE = "data.exclude"
+_KEYED = re.compile(r"(.+\.json(?:\.\w+)?):(.+)", re.IGNORECASE)
+
+
+def read_ids(spec: str) -> set[str]:
+    """The ids of a file, as `values.id_key` compares them: text (an id a line), or JSON (a list, or a mapping whose
+    keys count); "path.json:dev" takes what lies under "dev".
+
+    Raises:
+      InputError: a file that is missing or unreadable, or holds no ids.
+    """
+    match = _KEYED.fullmatch(spec)
+    path, key = match.groups() if match else (spec, "")
+    if not unpacked_name(path).lower().endswith(".json"):
+        with open_text(path, _WHERE) as lines:
+            return {id_key(line) for line in lines if line.strip()}
+    with open_text(path, _WHERE) as file:
+        try:
+            content = json.load(file)
+        except json.JSONDecodeError as error:
+            raise InputError(f"{path}:{error.lineno}: invalid JSON ({error.msg})") from error
+    if not isinstance(content, list | dict):
+        raise InputError(
+            f"{path}: expected a list or a mapping of ids, found {type(content).__name__}"
+        )
+    return {id_key(id_text(item, path, "ids")) for item in _below(content, key, path, spec)}
+
+
+def _below(content: Any, key: str, path: str, spec: str) -> Any:
+    if key:
+        if not isinstance(content, dict) or key not in content:
+            keys = (
+                ", ".join(map(str, content)) if isinstance(content, dict) else "a list without keys"
+            )
+            raise InputError(f"{_WHERE}: {path} has no {key!r}; there is {keys}")
+        content = content[key]
+    if (
+        isinstance(content, dict)
+        and content
+        and all(isinstance(value, list | dict) for value in content.values())
+    ):
+        raise InputError(
+            f"{_WHERE}: {path} holds several lists; choose with {path}:KEY of {', '.join(content)}"
+        )
+    if not isinstance(content, list | dict):
+        raise InputError(
+            f"{_WHERE}: {spec} is a {type(content).__name__}; expected a list or a mapping of ids"
+        )
+    return content

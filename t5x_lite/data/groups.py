@@ -1,0 +1,52 @@
+"""What was drawn independently: rows of one prompt, dialogue or person are one draw, however many they are.
+
+A hold-out that puts such rows on both sides is none, and an interval that counts them one by one is too narrow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from t5x_lite.data.templates import find_template
+
+# The field of a row that says it in so many words (`columns: {"group": "patient"}`); else its prompt does.
+GROUP = "group"
+_ANSWERS = ("response", "raw_response", "chosen", "rejected")
+
+
+def prompt_fields(template: str) -> tuple[str, ...]:
+    """The fields of a template that are the prompt: all but the response.
+
+    >>> prompt_fields("{response}\\n{dialogue}")
+    ('dialogue',)
+    """
+    return tuple(field for field in find_template(template).fields if field not in _ANSWERS)
+
+
+def group_keys(rows: Sequence[Mapping[str, str]], fields: Sequence[str]) -> list[str]:
+    """What each row was drawn with: its field "group", or what it has in `fields`, case and white space aside."""
+    return [
+        row[GROUP] if GROUP in row else "\n".join(_folded(row[field]) for field in fields)
+        for row in rows
+    ]
+
+
+def group_numbers(rows: Sequence[Mapping[str, str]], fields: Sequence[str]) -> np.ndarray:
+    """int64 [rows]: equal for rows of one group, numbered by first occurrence; each row its own without `fields`.
+
+    >>> rows = [{"dialogue": "Hi"}, {"dialogue": "Ho"}, {"dialogue": " hi "}]
+    >>> group_numbers(rows, ["dialogue"]).tolist()
+    [0, 1, 0]
+    """
+    if not fields and not all(GROUP in row for row in rows):
+        return np.arange(len(rows))
+    numbers: dict[str, int] = {}
+    return np.array(
+        [numbers.setdefault(key, len(numbers)) for key in group_keys(rows, fields)], np.int64
+    )
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split())

@@ -1,0 +1,114 @@
+"""What a row's column holds, as text: nested columns, numbers, dates, empty values, ids."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import numbers
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from t5x_lite.errors import InputError
+
+_WHOLE = re.compile(r"([+-]?\d+)\.0+")
+_MISSING = ("NAType", "NaTType")  # pandas', told by name: pandas is not needed to read a file
+_SHOWN = 30
+
+
+def find(record: Mapping[str, Any], column: str, place: str, field: str) -> Any:
+    """The value of a column: of that name, or "translation.en" within a nested one ("answers.text.0" in a list).
+
+    Raises:
+      InputError: there is no such column; the message lists those there are.
+    """
+    if column in record:
+        return record[column]
+    value: Any = record
+    for key in column.split("."):
+        if isinstance(value, Mapping) and key in value:
+            value = value[key]
+        elif isinstance(value, list | tuple) and key.isdecimal() and int(key) < len(value):
+            value = value[int(key)]
+        elif value is None:
+            return None
+        else:
+            raise InputError(
+                f"{place}: no column {column!r} (for {field!r}); there are {', '.join(names(record))}"
+            )
+    return value
+
+
+def has(record: Mapping[str, Any], column: str) -> bool:
+    """Whether `find` finds that column."""
+    try:
+        find(record, column, "", "")
+    except InputError:
+        return False
+    return True
+
+
+def names(record: Mapping[str, Any]) -> list[str]:
+    """The columns of a record, nested ones as `find` takes them."""
+    found = list(_names(record, ""))
+    return [*found[:_SHOWN], "…"] if len(found) > _SHOWN else found
+
+
+def _names(record: Mapping[str, Any], before: str) -> Iterator[str]:
+    for key, value in record.items():
+        if isinstance(value, Mapping) and value:
+            yield from _names(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}"
+
+
+def as_text(value: Any, place: str, column: str) -> str:
+    """The value as text, "" where it is missing (None, NaN, pandas' NA and NaT).
+
+    Text as it is (lone halves of a surrogate pair as U+FFFD), numbers as Python writes them, dates in ISO 8601.
+
+    Raises:
+      InputError: a list, a mapping, bytes, or whatever else has no text of its own.
+    """
+    if isinstance(value, str):
+        return whole_characters(value)
+    if value is None or type(value).__name__ in _MISSING:
+        return ""
+    if isinstance(value, numbers.Number | decimal.Decimal):
+        return "" if value != value else str(value)
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    way_out = ""
+    if isinstance(value, Mapping) and value:
+        way_out = f"; name what is in it, e.g. {column}.{next(iter(value))}"
+    elif isinstance(value, list | tuple):
+        way_out = f"; name one item, e.g. {column}.0, or join them first"
+    raise InputError(
+        f"{place}: column {column!r} holds a {type(value).__name__}; expected text{way_out}"
+    )
+
+
+def whole_characters(text: str) -> str:
+    """The text with U+FFFD for each half of a surrogate pair that stands alone (JSON's "\\ud83d"): no encoding has
+    such.
+    """
+    if not text or max(text) < "\ud800":
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def id_text(value: Any, place: str, column: str) -> str:
+    """An id as text: pandas makes 7.0 of the whole number 7 where another row has none."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return as_text(value, place, column)
+
+
+def id_key(text: str) -> str:
+    """By what two ids are the same: 7, "7", " 7" and 7.0 are.
+
+    >>> {id_key(text) for text in ("7", " 7", "7.0")}
+    {'7'}
+    """
+    text = text.strip()
+    return match[1] if (match := _WHOLE.fullmatch(text)) else text
