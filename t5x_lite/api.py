@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from t5x_lite import streams
 from t5x_lite.console import log
 from t5x_lite.data.vocabulary import Vocabulary, load_vocabulary, tell_differing_ids
 from t5x_lite.decoding.call_shapes import LENGTH_STEP, bucket, pad_call
@@ -156,7 +157,7 @@ class Pretrained:
             self.params,
             encoder_input_tokens,
             self.settings.updated(settings),
-            jax.random.key(seed),
+            streams.key(seed, "decode"),
             adapters=self._acting(),
         )
 
@@ -203,7 +204,7 @@ class Pretrained:
             self.params,
             call.encoder_input_tokens,
             call.settings,
-            jax.random.key(seed),
+            streams.key(seed, "decode"),
             row_ids=call.row_ids,
             with_logprobs=with_logprobs,
             adapters=self._acting(),

@@ -16,7 +16,7 @@ PACKAGE = REPOSITORY / "t5x_lite"
 
 # Data flows downwards: a file imports from its own room and from rooms above it.
 ROOMS = (
-    "errors console sections params data models parallel optim checkpoints interop decoding evaluation train rl"
+    "errors console streams sections params data models parallel optim checkpoints interop decoding evaluation train rl"
     " reports pods recipe config wiring api tasks main"
 ).split()
 # The package itself re-exports the surface of `api`; `__main__` starts `main`.

@@ -63,7 +63,7 @@ PREFERENCES = {
 IN_DETAIL = "Summarize the following conversation in detail.\n\n{dialogue}\n\nSummary: "
 
 PPO = {
-    "steps": 20, "prompts": 32, "samples_per_prompt": 1, "minibatch_size": 16, "epochs": 2,
+    "steps": 20, "prompts": 32, "samples_per_prompt": 1, "minibatch_size": 16, "accumulation": 1, "epochs": 2,
     "advantage": "gae", "gamma": 1.0, "lam": 0.95, "cliprange": 0.2, "cliprange_value": 0.2,
     "vf_coef": 0.1, "entropy_coef": 0.0, "kl_penalty": "reward", "kl_controller": "adaptive",
     "init_kl_coef": 0.1, "kl_target": 6.0, "kl_horizon": 1000.0, "target_kl": 0.1,

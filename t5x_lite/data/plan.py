@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from t5x_lite import streams
 from t5x_lite.data.buckets import Shape, assign
 from t5x_lite.data.features import Batch, ExampleSource, to_batch
 from t5x_lite.errors import InputError
@@ -140,7 +141,7 @@ class Plan:
     def _plan_epoch(self, epoch: int) -> list[tuple[int, np.ndarray]]:
         """The epoch's batches in order: (bucket, the numbers of its packs)."""
         order = np.arange(len(self._packs))
-        rng = None if self.seed is None else np.random.default_rng((self.seed, epoch))
+        rng = None if self.seed is None else streams.generator(self.seed, "shuffle", epoch)
         if rng is not None:
             rng.shuffle(order)
         batches: list[tuple[int, np.ndarray]] = []
@@ -163,7 +164,7 @@ class Plan:
         """Greedy first fit: each example goes into the first row that still has room for it."""
         order = np.arange(len(self._lengths[0]))
         if self.seed is not None:
-            np.random.default_rng((self.seed,)).shuffle(order)
+            streams.generator(self.seed, "packing").shuffle(order)
         room = np.zeros((len(order), 2), np.int64)  # tokens left in each open row: encoder, decoder
         packs: list[list[int]] = []
         for index in order:

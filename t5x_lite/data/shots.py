@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
+from t5x_lite import streams
 from t5x_lite.data.sources import Row
 from t5x_lite.data.templates import find_template
 from t5x_lite.errors import InputError
@@ -39,7 +38,7 @@ def with_shots(
     shown = []
     for i, row in enumerate(rows):
         # One more than are shown, for the row itself may be among them.
-        drawn = np.random.default_rng((seed, i)).choice(len(solved), count + 1, replace=False)
+        drawn = streams.generator(seed, "shots", i).choice(len(solved), count + 1, replace=False)
         others = [n for n in drawn if solved[n]["id"] != row["id"]][:count]
         shown.append({**row, SHOTS_FIELD: "".join(texts[n] for n in others)})
     return shown

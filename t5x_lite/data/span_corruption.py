@@ -24,6 +24,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from t5x_lite import streams
 from t5x_lite.console import log
 from t5x_lite.data.features import Ragged
 from t5x_lite.data.templates import find_template
@@ -127,7 +128,7 @@ class SpanCorruption:
         epoch.
         """
         tokens = self.texts[index]
-        rng = np.random.default_rng((self._seed, epoch, index))
+        rng = streams.generator(self._seed, "spans", epoch, index)
         mask = random_spans_noise_mask(len(tokens), rng, *self._settings)
         inputs, spans = corrupt(tokens, mask, self._sentinel_ids)
         targets = np.asarray(tokens, np.int32) if self._whole_text else spans

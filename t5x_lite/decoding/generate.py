@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from t5x_lite import streams
 from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.decoding.beam_search import beam_search
 from t5x_lite.decoding.cache import Cache, init_cache
@@ -173,7 +174,7 @@ class Generator:
             encoder_input_tokens,
             None,
             values,
-            jax.eval_shape(lambda: jax.random.key(0)) if structure.do_sample else None,
+            jax.eval_shape(lambda: streams.key(0, "decode")) if structure.do_sample else None,
             jax.ShapeDtypeStruct((batch,), jnp.int32),
             adapters or None,
             structure=structure,

@@ -198,16 +198,25 @@ class GenerationSettings:
             return dataclasses.replace(self, **{**defaults, **given})
 
     def new_tokens(self) -> tuple[PerRow, PerRow]:
-        """The fewest and the most new tokens, without the decoder start token (and with eos)."""
+        """The fewest and the most new tokens, without the decoder start token (and with eos).
+
+        Raises:
+          InputError: more are asked for than there may be.
+        """
         if self.max_new_tokens is not None:
             most = self.max_new_tokens
         elif self.max_length is not None:
             most = np.asarray(self.max_length) - 1
         else:
             most = _NEW_TOKENS_BY_DEFAULT
-        if self.min_new_tokens is not None:
-            return self.min_new_tokens, most
-        return np.maximum(np.asarray(self.min_length) - 1, 0), most
+        fewest = self.min_new_tokens
+        if fewest is None:
+            fewest = np.maximum(np.asarray(self.min_length) - 1, 0)
+        if np.any(np.asarray(fewest) > np.asarray(most)):
+            raise InputError(
+                f"generation: at least {fewest} and at most {most} new tokens asked for; raise max_new_tokens"
+            )
+        return fewest, most
 
     def stop_texts(self) -> tuple[str, ...]:
         """The stop strings; empty without any."""
@@ -268,11 +277,8 @@ class GenerationSettings:
             raise InputError(
                 "generation.min_new_tokens and generation.min_length: give one of them"
             )
-        fewest, most = self.new_tokens()
-        if np.any(np.asarray(fewest) > np.asarray(most)):
-            raise InputError(
-                f"generation: at least {fewest} and at most {most} new tokens asked for; raise max_new_tokens"
-            )
+        if self.max_new_tokens is not None or self.max_length is not None:
+            self.new_tokens()  # with neither, a task may yet say how many (`rollout.length`)
         unused = {} if self.do_sample else {name: "do_sample=True" for name in _SAMPLING_ONLY}
         unused |= {} if self.num_beams > 1 else {name: "num_beams > 1" for name in _BEAMS_ONLY}
         for name, condition in unused.items():

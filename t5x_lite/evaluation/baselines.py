@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from t5x_lite import streams
 from t5x_lite.errors import InputError
 from t5x_lite.evaluation import rouge
 
@@ -54,7 +55,7 @@ def shuffled(predictions: Sequence[str], groups: np.ndarray, seed: int) -> list[
     names = np.unique(groups)
     if len(names) < 2:
         raise InputError("the shuffled baseline needs outputs for at least two different inputs")
-    order = np.random.default_rng(seed).permutation(names)
+    order = streams.generator(seed, "shuffled_baseline").permutation(names)
     donors = dict(zip(order, np.roll(order, -1), strict=True))
     members = {name: np.flatnonzero(groups == name) for name in names}
     result = [""] * len(predictions)

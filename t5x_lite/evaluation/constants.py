@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from t5x_lite import streams
 from t5x_lite.errors import InputError
 from t5x_lite.evaluation import rouge
 
@@ -61,7 +62,7 @@ def best_constants(
     Raises:
         InputError: no training summaries, or none with a word in it.
     """
-    rng = np.random.default_rng(seed)
+    rng = streams.generator(seed, "constants")
     order = rng.permutation(len(train_summaries))[:_REFERENCES]
     lengths = {i: len(rouge.tokenizer_for(False).tokenize(train_summaries[i])) for i in order}
     sample = [train_summaries[i] for i in order if lengths[i]]

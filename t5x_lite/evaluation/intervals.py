@@ -10,6 +10,7 @@ import dataclasses
 
 import numpy as np
 
+from t5x_lite import streams
 from t5x_lite.errors import InputError
 
 # Resamples drawn at a time: bounds the memory at about 1000 x clusters x 16 bytes.
@@ -71,7 +72,7 @@ def bootstrap_mean(
         _, membership = np.unique(np.asarray(clusters), return_inverse=True)
         sums, sizes = np.bincount(membership, values), np.bincount(membership).astype(np.float64)
 
-    rng = np.random.default_rng(bootstrap.seed)
+    rng = streams.generator(bootstrap.seed, "bootstrap")
     means = np.empty(bootstrap.resamples)
     for start in range(0, bootstrap.resamples, _CHUNK):
         stop = min(start + _CHUNK, bootstrap.resamples)

@@ -14,6 +14,7 @@ import datasets
 import evaluate
 import numpy as np
 
+from t5x_lite import streams
 from t5x_lite.errors import InputError
 from t5x_lite.evaluation.intervals import Bootstrap, bootstrap_mean
 from t5x_lite.evaluation.text_classifier import TextClassifier, load_text_classifier
@@ -98,7 +99,7 @@ def paired_p_value(before: np.ndarray, after: np.ndarray, seed: int) -> float:
     """
     differences = np.asarray(after, np.float64) - np.asarray(before, np.float64)
     observed = abs(differences.sum())
-    rng = np.random.default_rng(seed)
+    rng = streams.generator(seed, "permutation")
     signs = rng.integers(0, 2, size=(_FLIPS - 1, len(differences)), dtype=np.int8) * 2 - 1
     drawn = np.abs(signs @ differences)
     return float((1 + (drawn >= observed - 1e-12).sum()) / _FLIPS)

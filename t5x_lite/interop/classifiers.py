@@ -18,6 +18,7 @@ import jax
 import numpy as np
 from flax import traverse_util
 
+from t5x_lite import streams
 from t5x_lite.console import log
 from t5x_lite.errors import InputError
 from t5x_lite.interop import classifier_config
@@ -86,7 +87,7 @@ class OpenedClassifier:
             return {path: flat[path] for path in missing}
 
         # As one program: on a mesh, the example's single row could not be split op by op.
-        return jax.jit(draw)(jax.random.key(seed))
+        return jax.jit(draw)(streams.key(seed, "init"))
 
 
 def open_classifier(

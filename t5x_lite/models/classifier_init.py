@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from t5x_lite import streams
 from t5x_lite.models.t5_scorer import T5Scorer
 
 Params = dict[str, Any]
@@ -42,7 +43,7 @@ def init_jitted(module: nn.Module, rng: jax.Array, *examples: Example) -> Params
 
 def abstract_module(module: nn.Module, *examples: Example) -> tuple[Params, Params]:
     """Each parameter's `jax.ShapeDtypeStruct`, and its logical axis names; nothing is computed."""
-    boxed = jax.eval_shape(lambda: module.init(jax.random.key(0), *examples)["params"])
+    boxed = jax.eval_shape(lambda: module.init(streams.key(0, "init"), *examples)["params"])
     axes = jax.tree.map(lambda leaf: tuple(leaf.names), boxed, is_leaf=_is_box)
     return _values(boxed), axes
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from t5x_lite import streams
 from t5x_lite.models.t5 import T5
 
 Params = dict[str, Any]
@@ -34,10 +35,10 @@ def init_params(model: T5, rng: jax.Array) -> Params:
 
 def abstract_params(model: T5) -> Params:
     """`jax.ShapeDtypeStruct` of every parameter; nothing is computed or allocated."""
-    return _unbox(jax.eval_shape(lambda: _boxed(model, jax.random.key(0))))
+    return _unbox(jax.eval_shape(lambda: _boxed(model, streams.key(0, "init"))))
 
 
 def logical_axes(model: T5) -> Params:
     """The logical axis names of every parameter, a tuple of names a leaf."""
-    boxed = jax.eval_shape(lambda: _boxed(model, jax.random.key(0)))
+    boxed = jax.eval_shape(lambda: _boxed(model, streams.key(0, "init")))
     return jax.tree.map(lambda leaf: tuple(leaf.names), boxed, is_leaf=_is_box)

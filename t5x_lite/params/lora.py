@@ -158,8 +158,11 @@ def with_output_scales(params: Params, adapters: Params) -> Params:
     return traverse_util.unflatten_dict(flat, sep="/")
 
 
-def merge(params: Params, adapters: Params) -> Params:
-    """Parameters that compute what `params` with `adapters` compute; kernels keep their types.
+def merge(params: Params, adapters: Params, *, dtype: str | None = None) -> Params:
+    """Parameters that compute what `params` with `adapters` compute.
+
+    dtype: of the kernels that are adapted; None: they keep theirs. A bfloat16 kernel has no room for what an adapter
+      adds in its first steps (a relative 2**-9), so "float32" is for those who need the same model.
 
     Raises:
       InputError: adapters that are no part of the weights (a soft prompt), or of modules that are not there.
@@ -172,7 +175,7 @@ def merge(params: Params, adapters: Params) -> Params:
             adapted["lora_output_scale"] = output_scale(kernel, adapted)
         if "lora_output_scale" in adapted:
             merged = merged * _over_inputs(adapted["lora_output_scale"], merged)
-        kernels[module + _KERNEL] = merged.astype(kernel.dtype)
+        kernels[module + _KERNEL] = merged.astype(dtype or kernel.dtype)
     return traverse_util.unflatten_dict(kernels, sep="/")
 
 

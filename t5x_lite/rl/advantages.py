@@ -9,6 +9,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from t5x_lite.rl.masked import counted_rows, masked_mean, masked_sum, masked_var
+
 _EPSILON = 1e-4  # GRPO's, below its standard deviation
 
 
@@ -69,18 +71,26 @@ def group_advantages(
 
     Args:
       rewards: [batch, length]; rows of one prompt side by side, `samples` of them.
+      mask: [batch, length]. A response without a token that counts is none of its group: not in its mean, its
+        deviation or its number. One that is alone gets 0.
       normalize: False is RLOO (minus the mean of the others); True is GRPO (minus the mean, over the standard
         deviation, of all of them).
 
     Returns:
       float32 [batch, length]: the same advantage at every token of a response, 0 where the mask is 0.
+
+    >>> scores, mask = jnp.array([[5.0], [6.0], [7.0], [jnp.nan]]), jnp.array([[1], [1], [1], [0]])
+    >>> group_advantages(scores, mask, samples=4, normalize=False)[:, 0].tolist()
+    [-1.5, 0.0, 1.5, 0.0]
     """
-    mask = mask.astype(jnp.float32)
-    totals = jnp.where(mask > 0, rewards.astype(jnp.float32), 0.0).sum(axis=1).reshape(-1, samples)
-    mean = totals.mean(axis=1, keepdims=True)
+    totals = masked_sum(rewards, mask, axis=1).reshape(-1, samples)
+    counts = counted_rows(mask).reshape(-1, samples)
+    advantages = totals - masked_mean(totals, counts, axis=1)[:, None]
     if normalize:
-        advantages = (totals - mean) / (totals.std(axis=1, ddof=1, keepdims=True) + _EPSILON)
+        deviation = jnp.sqrt(masked_var(totals, counts, axis=1))
+        advantages = advantages / (deviation[:, None] + _EPSILON)
     else:
         # r - (sum - r) / (n - 1) = (r - mean) * n / (n - 1)
-        advantages = (totals - mean) * (samples / (samples - 1))
+        n = counts.sum(axis=1, keepdims=True)
+        advantages = advantages * (n / jnp.maximum(n - 1, 1))
     return jnp.where(mask > 0, advantages.reshape(-1)[:, None], 0.0)

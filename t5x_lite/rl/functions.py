@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from t5x_lite.data.sources import Row
+from t5x_lite.errors import InputError
 from t5x_lite.evaluation.rouge import score_rows, split_sentences
 
 
@@ -24,7 +25,15 @@ def rouge(
 
 
 def length(rows: Sequence[Row], responses: Sequence[str], *, words: int) -> np.ndarray:
-    """Minus the distance to a number of words, as a share of it: 0 at best."""
+    """Minus the distance to a number of words, as a share of it: 0 at best.
+
+    Raises:
+      InputError: a share of no words.
+    """
+    if words < 1:
+        raise InputError(
+            f"the reward length: its argument words must be a whole number >= 1, got {words}"
+        )
     counts = np.array([len(text.split()) for text in responses], np.float32)
     return -np.abs(counts - words) / np.float32(words)
 

@@ -46,7 +46,9 @@ class KLController:
     target: float
     horizon: float
 
-    def next(self, coefficient: jax.Array, kl: jax.Array, sequences: int) -> jax.Array:
+    def next(
+        self, coefficient: jax.Array, kl: jax.Array, sequences: jax.typing.ArrayLike
+    ) -> jax.Array:
         """The coefficient of the next step, after a step of `sequences` with a mean of `kl` nats each."""
         if self.kind == "fixed":
             return coefficient

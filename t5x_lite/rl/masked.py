@@ -1,6 +1,6 @@
-"""Mean, variance and whitening over the tokens that count. All in float32, whatever comes in.
+"""Mean, variance and whitening over the tokens, or the responses, that count. In float32, whatever comes in.
 
-Every function takes `mask` in the shape of the values, 1 where a token counts. A mask without any token gives 0.
+`mask` has the shape of the values and is 1 where one counts. Where none does, the result is 0.
 """
 
 from __future__ import annotations
@@ -11,21 +11,32 @@ import jax.numpy as jnp
 _EPSILON = 1e-8
 
 
+def counted_rows(mask: jax.Array) -> jax.Array:
+    """float32 [batch]: 1 for a response that counts, some token of it that is; of mask [batch, length].
+
+    One that only fills the batch, whose score is not finite, or none of whose tokens counts is no response at all: it
+    is in no mean, no deviation and no number of responses.
+    """
+    return (mask > 0).any(axis=1).astype(jnp.float32)
+
+
 def masked_sum(values: jax.Array, mask: jax.Array, axis: int | None = None) -> jax.Array:
-    """Sum over the tokens that count; what the others hold (NaN even) does not matter."""
+    """Sum over what counts, all of it or along an axis; what the rest holds (NaN even) does not matter."""
     values = jnp.where(mask > 0, values.astype(jnp.float32), 0.0)
     return jnp.sum(values, axis=axis)
 
 
-def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
-    """Mean over all tokens that count, a scalar."""
-    return masked_sum(values, mask) / jnp.maximum(_count(mask), 1.0)
+def masked_mean(values: jax.Array, mask: jax.Array, axis: int | None = None) -> jax.Array:
+    """Mean over what counts: a scalar, or along an axis."""
+    return masked_sum(values, mask, axis) / jnp.maximum(_count(mask, axis), 1.0)
 
 
-def masked_var(values: jax.Array, mask: jax.Array) -> jax.Array:
-    """Unbiased variance over all tokens that count (n - 1 below; 0 for a single token), a scalar."""
-    centred = values.astype(jnp.float32) - masked_mean(values, mask)
-    return masked_sum(jnp.square(centred), mask) / jnp.maximum(_count(mask) - 1.0, 1.0)
+def masked_var(values: jax.Array, mask: jax.Array, axis: int | None = None) -> jax.Array:
+    """Unbiased variance over what counts (n - 1 below; 0 of a single one): a scalar, or along an axis."""
+    mean = masked_mean(values, mask, axis)
+    mean = mean if axis is None else jnp.expand_dims(mean, axis)
+    squares = masked_sum(jnp.square(values.astype(jnp.float32) - mean), mask, axis)
+    return squares / jnp.maximum(_count(mask, axis) - 1.0, 1.0)
 
 
 def whiten(values: jax.Array, mask: jax.Array, *, shift_mean: bool) -> jax.Array:
@@ -42,5 +53,5 @@ def whiten(values: jax.Array, mask: jax.Array, *, shift_mean: bool) -> jax.Array
     return jnp.where(mask > 0, whitened, 0.0)
 
 
-def _count(mask: jax.Array) -> jax.Array:
-    return jnp.sum((mask > 0).astype(jnp.float32))
+def _count(mask: jax.Array, axis: int | None = None) -> jax.Array:
+    return jnp.sum((mask > 0).astype(jnp.float32), axis=axis)

@@ -24,6 +24,7 @@ from t5x_lite.models.t5 import T5, project
 from t5x_lite.models.value_head import ValueHead
 from t5x_lite.optim.trainable import combine
 from t5x_lite.params.adapters import variables
+from t5x_lite.params.lora import merge
 from t5x_lite.params.partition import separate
 from t5x_lite.rl.losses import Forward
 
@@ -107,16 +108,13 @@ class Policy:
         )
 
 
-def make_resharding(
-    merge: Callable[[Tree, Tree], Tree], shardings: Tree
-) -> Callable[[Tree, Tree], Tree]:
+def make_resharding(shardings: Tree) -> Callable[[Tree, Tree], Tree]:
     """Makes `(trainable, frozen) -> parameters to generate with`, jitted: merged, and gathered over "fsdp" once.
 
-    Inside a token loop, shards would be gathered anew for every token.
+    Inside a token loop, shards would be gathered anew for every token. Adapted kernels are float32, whatever type the
+    frozen weights have: the sampler is to be the policy that is scored and trained.
 
-    Args:
-      merge: (parameters, adapters) -> parameters; not called for a policy without adapters.
-      shardings: of the parameters as they are trained.
+    shardings: of the parameters as they are trained.
     """
 
     def gathered(sharding: NamedSharding) -> NamedSharding:
@@ -125,7 +123,7 @@ def make_resharding(
 
     def generation_params(trainable: Tree, frozen: Tree) -> Tree:
         params, adapters = parts_of(trainable, frozen)
-        return merge(params, adapters) if adapters else params
+        return merge(params, adapters, dtype="float32") if adapters else params
 
     return jax.jit(generation_params, out_shardings=jax.tree.map(gathered, shardings))
 

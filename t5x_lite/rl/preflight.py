@@ -20,15 +20,26 @@ from t5x_lite.params.paths import flatten
 
 # Nats a token by which two computations of one log-probability may differ: other shapes round otherwise.
 TOLERANCES = {"float32": 1e-3, "bfloat16": 0.15, "float16": 0.05}
-_NEUTRAL = {
+# What makes the draws other than the policy's, with the value at which it does not.
+NEUTRAL = {
     "temperature": 1.0,
     "top_k": 0,
     "top_p": 1.0,
     "min_p": 0.0,
     "typical_p": 1.0,
     "repetition_penalty": 1.0,
+    "encoder_repetition_penalty": 1.0,
     "no_repeat_ngram_size": 0,
+    "encoder_no_repeat_ngram_size": 0,
 }
+# As `NEUTRAL`, of lists and token ids: nothing there has no effect.
+LISTED = (
+    "bad_words_ids",
+    "suppress_tokens",
+    "begin_suppress_tokens",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +94,7 @@ def inspect(
     tolerance = TOLERANCES[dtype]
 
     def gap(one: np.ndarray, other: np.ndarray) -> float:
-        return float(np.max(np.abs(one - other)[counts], initial=0.0))
+        return largest_gap(one, other, compared.mask)
 
     to_reference = gap(logprobs, ref_logprobs)
     to_sampler = gap(logprobs, compared.sampler_logprobs)
@@ -123,6 +134,11 @@ def inspect(
     return Preflight(kl, to_sampler, tuple(problems), tuple(remarks))
 
 
+def largest_gap(one: np.ndarray, other: np.ndarray, mask: np.ndarray) -> float:
+    """The largest distance of two tables over what a mask counts; 0 where that is nothing."""
+    return float(np.max(np.abs(one - other)[mask > 0], initial=0.0))
+
+
 def report(found: Preflight, mode: str) -> None:
     """Says what was found: "fixed" stops on a problem, "parity" warns and goes on.
 
@@ -157,13 +173,10 @@ def same_leaves(one: object, other: object) -> bool:
 def _filters(settings: GenerationSettings) -> Sequence[str]:
     active = [
         f"{name} = {getattr(settings, name)}"
-        for name, neutral in _NEUTRAL.items()
+        for name, neutral in NEUTRAL.items()
         if np.any(np.asarray(getattr(settings, name)) != neutral)
     ]
     fewest, _ = settings.new_tokens()
     if np.any(np.asarray(fewest) > 0):
         active.append(f"at least {np.max(fewest)} new tokens")
-    for name in ("bad_words_ids", "suppress_tokens", "begin_suppress_tokens"):
-        if getattr(settings, name):
-            active.append(name)
-    return active
+    return active + [name for name in LISTED if getattr(settings, name) not in (None, [], ())]

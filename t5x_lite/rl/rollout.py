@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from t5x_lite import streams
 from t5x_lite.decoding.generate import Generator
 from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.errors import InputError
@@ -66,10 +67,13 @@ class Layout:
     pad_id: int
 
 
-def draw_lengths(bounds: tuple[int, ...], rows: int, seed: int, step: int) -> np.ndarray:
+def draw_lengths(
+    bounds: tuple[int, ...], rows: int, seed: int, step: int, stream: str = "response_lengths"
+) -> np.ndarray:
     """The most new tokens of each prompt, uniform over bounds[0] .. bounds[1] - 1 as the labs' LengthSampler."""
     lowest, above = bounds
-    return np.random.default_rng((seed, step)).integers(lowest, above, size=rows).astype(np.int32)
+    drawn = streams.generator(seed, stream, step).integers(lowest, above, size=rows)
+    return drawn.astype(np.int32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +85,7 @@ class Roller:
     settings: sampling, with `num_return_sequences` = samples_per_prompt.
     length_range: draws each prompt's own limit uniformly from length_range[0] .. length_range[1] - 1; None: no draw.
     put: places rows on the devices.
+    draws: the random streams (`streams.NAMES`) of tokens and lengths.
     """
 
     generator: Generator
@@ -91,6 +96,7 @@ class Roller:
     length_range: tuple[int, ...] | None
     put: Callable[[Any], jax.Array]
     seed: int
+    draws: tuple[str, str] = ("rollout", "response_lengths")
 
     def respond(self, trainable: Tree, frozen: Tree, prompts: Prompts, step: int) -> Responses:
         """The responses of a step, a function of (seed, step, weights) alone.
@@ -104,12 +110,14 @@ class Roller:
                 "generation.do_sample: a rollout samples; set it to True, without beams"
             )
         if self.length_range is not None:
-            drawn = draw_lengths(self.length_range, len(prompts.rows), self.seed, step)
+            drawn = draw_lengths(
+                self.length_range, len(prompts.rows), self.seed, step, self.draws[1]
+            )
             settings = settings.updated({"max_new_tokens": drawn})
-        rng = jax.random.fold_in(jax.random.key(self.seed), step)
+        rng = streams.key(self.seed, self.draws[0], step)
         tokens = self.put(prompts.encoder_input_tokens)
         output = self.generator.generate_with_logprobs(
-            self.generation_params(trainable, frozen), tokens, settings, jax.random.fold_in(rng, 0)
+            self.generation_params(trainable, frozen), tokens, settings, rng
         )
         return _lay_out(tokens, output.tokens, output.logprobs, output.lengths, self.layout)
 

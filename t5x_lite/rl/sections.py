@@ -30,6 +30,10 @@ class PPOSettings(Section, name="ppo"):
     """The numbers of the algorithm."""
 
     minibatch_size: Annotated[Count, "Responses of an update."]
+    accumulation: Annotated[
+        Count,
+        "Slices that an update's responses are read in; what is learned does not depend on it.",
+    ]
     epochs: Annotated[Count, "How often the responses of a step are learned from."]
     samples_per_prompt: Annotated[Count, "Responses to each prompt of a step."]
     advantage: Annotated[

@@ -12,9 +12,17 @@ from flax import struct
 
 from t5x_lite.rl.advantages import gae, group_advantages, token_rewards
 from t5x_lite.rl.kl import KLController, k1
-from t5x_lite.rl.losses import Forward, PPOSettings, Targets, ppo_loss
-from t5x_lite.rl.masked import whiten
-from t5x_lite.train.update import apply_gradients
+from t5x_lite.rl.losses import (
+    Forward,
+    PPOSettings,
+    Targets,
+    counted_tokens,
+    prepared,
+    slice_loss,
+    variances,
+)
+from t5x_lite.rl.masked import counted_rows, masked_mean, masked_sum, whiten
+from t5x_lite.train.update import accumulated, apply_gradients, at_update
 
 Tree = Any
 # (trainable, frozen, inputs, dropout rng or None) -> what the policy says of the responses in `inputs`
@@ -38,7 +46,8 @@ class Experience(NamedTuple):
     """A batch of scored responses, all on the devices; rows of one prompt side by side."""
 
     inputs: dict[str, jax.Array]  # what the policy reads, [batch, ...] each
-    mask: jax.Array  # float32 [batch, length], 1 where a response token counts
+    # float32 [batch, length], 1 where a token counts; of which responses any does, `masked.counted_rows` says.
+    mask: jax.Array
     logprobs: jax.Array  # float32 [batch, length], of the policy that wrote the responses
     ref_logprobs: jax.Array
     values: jax.Array
@@ -67,103 +76,169 @@ def make_ppo_step(
     """Makes `ppo_step(state, frozen, experience, base_rng) -> (state, statistics, details)`; jit it, donating state.
 
     Advantages are computed once, before the epochs. Each epoch visits all rows in an order drawn from
-    `fold_in(base_rng, state.step)`, `minibatch_size` at a time. A minibatch whose loss or gradient is not finite
-    changes nothing; one that is too far from the policy that wrote its responses (`target_kl`) ends the step.
+    `fold_in(base_rng, state.step)`, `minibatch_size` at a time. A minibatch whose loss or gradient is not finite, or
+    none of whose responses counts, changes nothing; one that is too far from the policy that wrote its responses
+    (`target_kl`) ends the step. The schedule goes by the minibatches that there are, not by those that were applied, so
+    that it ends with the run.
 
-    statistics: float32 scalars, ppo/* of LABS.md as means over the minibatches that were visited; beside them
-      ppo/grad_norm, ppo/minibatches (those that changed the state), ppo/skipped (not finite), ppo/early_stop (0 or 1).
-    details: [batch, length] each: advantages (whitened over the batch where that is asked), returns,
-      non_score_rewards.
+    statistics: float32 scalars, ppo/* as means over the tokens of the minibatches that were visited; with
+      ppo/learning_rate (of the first minibatch), ppo/minibatches (those applied), ppo/skipped, ppo/early_stop (0 or 1).
+    details: [batch, length] each: advantages (whitened over the batch if so asked), returns, non_score_rewards.
     """
-
-    def advantages_of(state: PPOState, e: Experience) -> tuple[Targets, jax.Array]:
-        coefficient = state.kl_coef if settings.kl_penalty == "reward" else jnp.float32(0.0)
-        rewards, non_score = token_rewards(
-            e.scores, k1(e.logprobs, e.ref_logprobs), e.mask, coefficient
-        )
-        if settings.whiten_rewards:
-            rewards = whiten(rewards, e.mask, shift_mean=False)
-        advantages, returns = gae(rewards, e.values, e.mask, gamma=settings.gamma, lam=settings.lam)
-        if settings.advantage != "gae":
-            advantages = group_advantages(
-                rewards,
-                e.mask,
-                samples=settings.samples_per_prompt,
-                normalize=settings.advantage == "grpo",
-            )
-        if settings.whiten_advantages == "batch":
-            advantages = whiten(advantages, e.mask, shift_mean=True)
-        values = e.values.astype(jnp.float32)
-        old = Targets(e.logprobs, e.ref_logprobs, values, advantages, returns, e.mask)
-        return jax.lax.stop_gradient(old), non_score
 
     def ppo_step(
         state: PPOState, frozen: Tree, experience: Experience, base_rng: jax.Array
     ) -> tuple[PPOState, dict[str, jax.Array], dict[str, jax.Array]]:
         rng = jax.random.fold_in(base_rng, state.step)
-        targets, non_score = advantages_of(state, experience)
-        rows = experience.mask.shape[0]
-        # Whole minibatches (the config is checked for that).
-        orders = [
-            jax.random.permutation(jax.random.fold_in(rng, epoch), rows)
-            for epoch in range(settings.epochs)
-        ]
-        order = jnp.concatenate(orders).reshape(-1, settings.minibatch_size)
+        targets, non_score = targets_of(experience, settings, state.kl_coef)
+        order = _order(rng, experience.mask.shape[0], settings)
+        first = state.step * len(order)
 
-        def update(carry: tuple, number_and_rows: tuple) -> tuple[tuple, dict[str, jax.Array]]:
-            trainable, opt_state, stopped = carry
+        def visit(
+            carry: _Carry, number_and_rows: tuple[jax.Array, jax.Array]
+        ) -> tuple[_Carry, _Visit]:
             number, chosen = number_and_rows
             inputs, old = jax.tree.map(lambda x: x[chosen], (experience.inputs, targets))
             key = jax.random.fold_in(jax.random.fold_in(rng, settings.epochs), number)
 
-            def loss(trainable: Tree) -> tuple[jax.Array, dict[str, jax.Array]]:
-                new = forward(trainable, frozen, inputs, key if settings.dropout else None)
-                return ppo_loss(new, old, settings, state.kl_coef)
+            def gradient(
+                piece: tuple[dict[str, jax.Array], Targets], key: jax.Array, tokens: jax.Array
+            ) -> tuple[Tree, dict[str, jax.Array]]:
+                def loss(trainable: Tree) -> tuple[jax.Array, dict[str, jax.Array]]:
+                    new = forward(trainable, frozen, piece[0], key if settings.dropout else None)
+                    return slice_loss(new, piece[1], settings, state.kl_coef, tokens)
 
-            grads, statistics = jax.grad(loss, has_aux=True)(trainable)
-            visited = ~stopped
-            if settings.target_kl:
-                far = statistics["ppo/policy/approxkl"] > _EARLY_STOP_FACTOR * settings.target_kl
-                stopped = stopped | far
-            new = apply_gradients(
-                optimizer, grads, statistics["ppo/loss/total"], trainable, opt_state, ~stopped
+                return jax.grad(loss, has_aux=True)(carry.trainable)
+
+            opt_state = at_update(carry.opt_state, first + number)
+            grads, figures = _minibatch_gradient(gradient, inputs, old, key, settings)
+            return _updated(
+                carry._replace(opt_state=opt_state), grads, figures, old.mask, optimizer, settings
             )
-            marks = {
-                "visited": visited,
-                "applied": new.finite & ~stopped,
-                "skipped": visited & ~new.finite,
-            }
-            statistics = statistics | {"ppo/grad_norm": new.norm} | marks
-            return (new.part, new.opt_state, stopped), statistics
 
-        carry = (state.trainable, state.opt_state, jnp.zeros((), bool))
-        (trainable, opt_state, stopped), history = jax.lax.scan(
-            update, carry, (jnp.arange(len(order)), order)
-        )
-        visited = history.pop("visited").astype(jnp.float32)
-        applied, skipped = history.pop("applied"), history.pop("skipped")
-        statistics = {name: _mean_where(values, visited) for name, values in history.items()}
-        variance = jnp.maximum(statistics["ppo/returns/var"], 1e-8)
-        statistics |= {
-            "ppo/val/var_explained": 1.0 - statistics["ppo/val/error"] / variance,
-            "ppo/learning_rate": jnp.asarray(schedule(state.step * len(order)), jnp.float32),
-            "ppo/minibatches": applied.sum().astype(jnp.float32),
-            "ppo/skipped": skipped.sum().astype(jnp.float32),
-            "ppo/early_stop": stopped.astype(jnp.float32),
-        }
-        kl = jnp.where(targets.mask > 0, targets.logprobs - targets.ref_logprobs, 0.0)
-        kl_coef = controller.next(state.kl_coef, kl.sum(axis=1).mean(), rows)
-        details = {
-            "advantages": targets.advantages,
-            "returns": targets.returns,
-            "non_score_rewards": non_score,
-        }
-        new = PPOState(state.step + 1, trainable, opt_state, kl_coef)
-        return new, statistics, details
+        carry = _Carry(state.trainable, state.opt_state, jnp.zeros((), bool))
+        carry, visits = jax.lax.scan(visit, carry, (jnp.arange(len(order)), order))
+        statistics = _statistics(visits, carry.stopped)
+        statistics["ppo/learning_rate"] = jnp.asarray(schedule(first), jnp.float32)
+        kl_coef = _controlled(controller, state.kl_coef, targets)
+        new = PPOState(state.step + 1, carry.trainable, carry.opt_state, kl_coef)
+        details = {"advantages": targets.advantages, "returns": targets.returns}
+        return new, statistics, details | {"non_score_rewards": non_score}
 
     return ppo_step
 
 
-def _mean_where(values: jax.Array, marks: jax.Array) -> jax.Array:
-    values = jnp.where(marks > 0, values, 0.0)
-    return values.sum() / jnp.maximum(marks.sum(), 1.0)
+def targets_of(
+    e: Experience, settings: PPOSettings, kl_coef: jax.Array
+) -> tuple[Targets, jax.Array]:
+    """What the updates compare with, and the rewards that are no score."""
+    coefficient = kl_coef if settings.kl_penalty == "reward" else jnp.float32(0.0)
+    rewards, non_score = token_rewards(
+        e.scores, k1(e.logprobs, e.ref_logprobs), e.mask, coefficient
+    )
+    if settings.whiten_rewards:
+        rewards = whiten(rewards, e.mask, shift_mean=False)
+    advantages, returns = gae(rewards, e.values, e.mask, gamma=settings.gamma, lam=settings.lam)
+    if settings.advantage != "gae":
+        advantages = group_advantages(
+            rewards,
+            e.mask,
+            samples=settings.samples_per_prompt,
+            normalize=settings.advantage == "grpo",
+        )
+    if settings.whiten_advantages == "batch":
+        advantages = whiten(advantages, e.mask, shift_mean=True)
+    values = e.values.astype(jnp.float32)
+    targets = Targets(e.logprobs, e.ref_logprobs, values, advantages, returns, e.mask)
+    return jax.lax.stop_gradient(targets), non_score
+
+
+def _controlled(controller: KLController, kl_coef: jax.Array, targets: Targets) -> jax.Array:
+    """The next coefficient, by the mean KL and the number of the responses that count."""
+    kl = masked_sum(targets.logprobs - targets.ref_logprobs, targets.mask, axis=1)
+    counts = counted_rows(targets.mask)
+    return controller.next(kl_coef, masked_mean(kl, counts), counts.sum())
+
+
+class _Carry(NamedTuple):
+    """From minibatch to minibatch. stopped: bool, whether one was too far from the policy that wrote its responses."""
+
+    trainable: Tree
+    opt_state: optax.OptState
+    stopped: jax.Array
+
+
+class _Visit(NamedTuple):
+    """A minibatch. figures: its statistics. weight: its tokens that count, 0 where it was not looked at."""
+
+    figures: dict[str, jax.Array]
+    weight: jax.Array
+    applied: jax.Array
+    skipped: jax.Array
+
+
+def _order(rng: jax.Array, rows: int, settings: PPOSettings) -> jax.Array:
+    """int [minibatches, minibatch_size]: whole minibatches (the config is checked for that), epoch after epoch."""
+    orders = [
+        jax.random.permutation(jax.random.fold_in(rng, epoch), rows)
+        for epoch in range(settings.epochs)
+    ]
+    return jnp.concatenate(orders).reshape(-1, settings.minibatch_size)
+
+
+def _minibatch_gradient(
+    gradient: Callable[..., tuple[Tree, dict[str, jax.Array]]],
+    inputs: dict[str, jax.Array],
+    old: Targets,
+    key: jax.Array,
+    settings: PPOSettings,
+) -> tuple[Tree, dict[str, jax.Array]]:
+    """Of a minibatch, at once or in slices. gradient: (slice, dropout's key, the minibatch's tokens) -> its share."""
+    old, tokens = prepared(old, settings), counted_tokens(old.mask)
+    if settings.accumulation == 1:
+        grads, figures = gradient((inputs, old), key, tokens)
+    else:
+        grads, figures = accumulated(
+            lambda piece, key: gradient(piece, key, tokens),
+            (inputs, old), key, settings.accumulation,
+        )  # fmt: skip
+    return grads, figures | variances(old)
+
+
+def _updated(
+    carry: _Carry,
+    grads: Tree,
+    figures: dict[str, jax.Array],
+    mask: jax.Array,
+    optimizer: optax.GradientTransformation,
+    settings: PPOSettings,
+) -> tuple[_Carry, _Visit]:
+    weight = (mask > 0).astype(jnp.float32).sum() * ~carry.stopped
+    visited, stopped = weight > 0, carry.stopped
+    if settings.target_kl:
+        far = figures["ppo/policy/approxkl"] > _EARLY_STOP_FACTOR * settings.target_kl
+        stopped = stopped | (visited & far)
+    allowed = visited & ~stopped
+    new = apply_gradients(
+        optimizer, grads, figures["ppo/loss/total"], carry.trainable, carry.opt_state, allowed
+    )
+    visit = _Visit(
+        figures | {"ppo/grad_norm": new.norm}, weight, allowed & new.finite, visited & ~new.finite
+    )
+    return _Carry(new.part, new.opt_state, stopped), visit
+
+
+def _statistics(visits: _Visit, stopped: jax.Array) -> dict[str, jax.Array]:
+    """Means over the tokens of all minibatches that were visited, and how many there were."""
+    total = jnp.maximum(visits.weight.sum(), 1.0)
+    statistics = {
+        name: jnp.where(visits.weight > 0, values * visits.weight, 0.0).sum() / total
+        for name, values in visits.figures.items()
+    }
+    variance = jnp.maximum(statistics["ppo/returns/var"], 1e-8)
+    return statistics | {
+        "ppo/val/var_explained": 1.0 - statistics["ppo/val/error"] / variance,
+        "ppo/minibatches": visits.applied.sum().astype(jnp.float32),
+        "ppo/skipped": visits.skipped.sum().astype(jnp.float32),
+        "ppo/early_stop": stopped.astype(jnp.float32),
+    }

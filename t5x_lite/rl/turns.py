@@ -120,6 +120,7 @@ class PPOTurns:
                 )
                 statistics = jax.device_get(statistics)
         numbers = self._numbers(step, rollout, batch, statistics, details, kl_coef)
+        numbers["ppo/sampler_gap"] = self._sampler_gap(rollout, step)
         if numbers["ppo/skipped"]:
             log.warning(
                 "step %d: the loss or gradient of %d minibatches was not finite; they changed nothing",
@@ -157,6 +158,19 @@ class PPOTurns:
             ),
         )
         preflight.report(found, self._checks.mode)
+
+    def _sampler_gap(self, rollout: Rollout, step: int) -> float:
+        """How far sampler and scorer are apart, at most: nats a token that counts. They are to be one policy."""
+        e, sampler = rollout.experience, rollout.responses.sampler_logprobs
+        gap = preflight.largest_gap(on_host(e.logprobs), on_host(sampler), on_host(e.mask))
+        allowed = preflight.TOLERANCES[self._learner.policy.model.execution.dtype]
+        if not gap <= allowed:
+            log.warning(
+                "step %d: sampler and scorer differ by up to %.3g nats a token where rounding allows %g: the responses"
+                " are not of the policy whose ratios are clipped",
+                step, gap, allowed,
+            )  # fmt: skip
+        return gap
 
     def _scored(self, responses: Responses, scored: Scored, batch: Prompts, step: int) -> Rollout:
         tokens = on_host(responses.inputs["decoder_target_tokens"])
@@ -217,7 +231,8 @@ class PPOTurns:
         )
         logged["ppo/policy/advantages"] = on_host(details["advantages"])[mask > 0]
         numbers, distributions = split_distributions({**logged, **statistics})
-        numbers["ppo/unusable_scores"] = float((rows >= 0).sum() - kept.sum())
+        unusable = ~np.isfinite(rollout.raw_scores[real])
+        numbers["ppo/unusable_scores"] = float(unusable.sum())
         numbers["ppo/missing_eos"] = float(1.0 - ended[kept].mean())
         tokens = on_host(responses.inputs["decoder_target_tokens"])
         content = {

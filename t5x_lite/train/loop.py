@@ -193,7 +193,9 @@ class _Journal:
         values["time/step_seconds"], self._last_time = now - self._last_time, now
         self._bar.note(self._turns.note(values))
         self._bar.update()
-        if self._cadence.is_due(self._cadence.log_every, step):
+        # A step that was skipped is always told of: who counts the lines counts all of them.
+        skipped = any(name.endswith("skipped") and value for name, value in values.items())
+        if skipped or self._cadence.is_due(self._cadence.log_every, step):
             self._writer.write(step, values)
 
     def evaluated(self, step: int, state: State) -> bool:

@@ -122,7 +122,7 @@ def make_update(
         metrics = objective.metrics(sums, total) | {
             "grad_norm": new.norm,
             "param_norm": optax.tree.norm(new.part),
-            "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
+            "learning_rate": rate_of(schedule, state.opt_state, state.step),
             "skipped": 1.0 - new.finite.astype(jnp.float32),
         }
         new_state = TrainState(
@@ -135,11 +135,11 @@ def make_update(
 
 def accumulated(
     gradient: Callable[[Any, jax.Array], Any],
-    batch: Mapping[str, jax.Array],
+    batch: Any,
     rng: jax.Array,
     accumulation: int,
 ) -> Any:
-    """The sum of `gradient(slice, rng)`, any tree of arrays, over slices of the batch; float32.
+    """The sum of `gradient(slice, rng)`, any tree of arrays, over slices of the batch, a tree of rows; float32.
 
     A slice takes every `accumulation`-th row, so that each device keeps a share of every slice and no row moves
     between devices.
@@ -159,6 +159,31 @@ def accumulated(
     )
     total, _ = jax.lax.scan(body, zeros, (jnp.arange(accumulation), slices))
     return total
+
+
+def rate_of(schedule: optax.Schedule, opt_state: optax.OptState, otherwise: jax.Array) -> jax.Array:
+    """The learning rate that an optimizer in this state uses next, float32: by its own count of updates, which a step
+    that was not applied does not raise; by the number `otherwise` of an optimizer that keeps no such count.
+    """
+    counts = [
+        leaf.count
+        for leaf in jax.tree.leaves(opt_state, is_leaf=_is_scheduled)
+        if _is_scheduled(leaf)
+    ]
+    return jnp.asarray(schedule(counts[0] if counts else otherwise), jnp.float32)
+
+
+def at_update(opt_state: optax.OptState, number: jax.Array) -> optax.OptState:
+    """The state of an optimizer whose schedule stands at the update `number`."""
+    return jax.tree.map(
+        lambda leaf: leaf._replace(count=number.astype(leaf.count.dtype)) if _is_scheduled(leaf) else leaf,
+        opt_state,
+        is_leaf=_is_scheduled,
+    )  # fmt: skip
+
+
+def _is_scheduled(node: Any) -> bool:
+    return isinstance(node, optax.ScaleByScheduleState)
 
 
 def counted_rows(batch: Mapping[str, jax.Array]) -> jax.Array:

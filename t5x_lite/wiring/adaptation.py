@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from t5x_lite import streams
 from t5x_lite.data.sections import BatchSettings
 from t5x_lite.errors import InputError
 from t5x_lite.interop.peft import check_base, load_adapter, read_config
@@ -174,7 +175,7 @@ def make_adapters(
     layers = _layer_counts(base) if stacked else {}
 
     def new(base: Params) -> Params:
-        rng = jax.random.fold_in(jax.random.key(seed), 1)  # 0 is for the steps
+        rng = streams.key(seed, "adapter")
         tree = begin or settings.init(unstack(base) if stacked else base, rng)
         return stack_adapters(tree, layers) if stacked else tree
 
@@ -207,7 +208,7 @@ def _place(settings: AdapterSettings, begin: Params | None, loaded: Loaded, mesh
     shapes, kernel_axes = abstract_params(unrolled), logical_axes(unrolled)
     abstract = begin
     if abstract is None:
-        abstract = jax.eval_shape(lambda: settings.init(_zeros(shapes), jax.random.key(0)))
+        abstract = jax.eval_shape(lambda: settings.init(_zeros(shapes), streams.key(0, "adapter")))
     axes = settings.axes(shapes, kernel_axes)
     if is_stacked(loaded.abstract):
         counts = _layer_counts(loaded.abstract)

@@ -13,6 +13,7 @@ import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
+from t5x_lite import streams
 from t5x_lite.data.buckets import choose_lengths, make_shapes
 from t5x_lite.data.classifier_text import (
     ClassifierTokenizer,
@@ -273,7 +274,7 @@ def _random(module: Classifier, seed: int, shardings: Any) -> Any:
     def make(rng: jax.Array) -> Any:
         return init_module(module, rng, *text_examples(module))
 
-    return jax.jit(make, out_shardings=shardings)(jax.random.key(seed))
+    return jax.jit(make, out_shardings=shardings)(streams.key(seed, "init"))
 
 
 def _kind(config: ClassifierConfig) -> str:
@@ -294,7 +295,7 @@ def _from_t5(module: Classifier, opened: Any, dtype: str, seed: int, shardings: 
     t5 = T5(opened.config, Execution())
     mesh = jax.tree.leaves(shardings)[0].mesh
     params = opened.read(dtype, fitting_shardings(abstract_params(t5), logical_axes(t5), mesh))
-    fresh = init_jitted(module, jax.random.key(seed), *text_examples(module))
+    fresh = init_jitted(module, streams.key(seed, "init"), *text_examples(module))
     return jax.device_put({name: params.get(name, fresh[name]) for name in fresh}, shardings)
 
 

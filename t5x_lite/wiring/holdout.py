@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from t5x_lite import streams
 from t5x_lite.data.groups import group_numbers, prompt_fields
 from t5x_lite.data.sections import HeldOutSettings
 from t5x_lite.data.sources import Row, warn_of_shared_rows
@@ -74,9 +75,9 @@ def row_groups(data: HeldOutSettings, rows: Sequence[Row]) -> np.ndarray:
 def drawn_groups(groups: np.ndarray, count: int, seed: int) -> np.ndarray:
     """bool [rows]: whole groups in a seeded order, until they have at least `count` rows.
 
-    Where each row is a group, these are the last `count` rows of `default_rng(seed).permutation(rows)`.
+    Where each row is a group, these are the last `count` rows of a permutation of them, of the stream "holdout".
     """
     names, sizes = np.unique(groups, return_counts=True)
-    order = np.random.default_rng(seed).permutation(len(names))[::-1]
+    order = streams.generator(seed, "holdout").permutation(len(names))[::-1]
     enough = int(np.searchsorted(np.cumsum(sizes[order]), count)) + 1 if count > 0 else 0
     return np.isin(groups, names[order[:enough]])

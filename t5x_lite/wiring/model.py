@@ -10,6 +10,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from t5x_lite import streams
 from t5x_lite.data.vocabulary import Vocabulary, tell_differing_ids
 from t5x_lite.errors import InputError
 from t5x_lite.interop.pretrained import open_pretrained
@@ -159,7 +160,7 @@ def _random(model: Any, dtype: str, seed: int, shardings: Any) -> Params:
     def make(rng: jax.Array) -> Params:
         return jax.tree.map(lambda leaf: leaf.astype(dtype), init_params(model, rng))
 
-    return jax.jit(make, out_shardings=shardings)(jax.random.key(seed))
+    return jax.jit(make, out_shardings=shardings)(streams.key(seed, "init"))
 
 
 def _placed(model: Any, dtype: str, mesh: Mesh) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
+from t5x_lite import streams
 from t5x_lite.data.groups import group_numbers
 from t5x_lite.data.plan import Plan
 from t5x_lite.data.templates import render
@@ -63,6 +64,7 @@ def check_generation(
     source = config.model.source
     base = GenerationSettings() if source == RANDOM else checkpoint_settings(source)
     settings = base.updated(config.generation.given_values, where="config.generation")
+    settings.new_tokens()  # that not more are asked for than there may be
     if config.evaluation.mbr_candidates and not settings.do_sample:
         raise InputError(
             "config.evaluation.mbr_candidates: the candidates are samples; set config.generation.do_sample"
@@ -180,7 +182,7 @@ def make_decode(
     if candidates:
         settings = settings.updated({"num_return_sequences": candidates})
     generator = Generator(model.config, model.execution, vocabulary)
-    rng = jax.random.fold_in(jax.random.key(config.seed), 1)
+    rng = streams.key(config.seed, "decode")
 
     def decode(tokens: jax.Array, indices: np.ndarray) -> np.ndarray:
         output = generator.generate(

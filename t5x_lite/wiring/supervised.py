@@ -13,6 +13,7 @@ import optax
 from etils import epath
 from jax.sharding import Mesh
 
+from t5x_lite import streams
 from t5x_lite.console import log
 from t5x_lite.data.buckets import Shape
 from t5x_lite.data.plan import Keep
@@ -139,7 +140,7 @@ def run_supervised(
         return StepTurns(
             MeasuredStep(jitted, workdir / MEMORY_FILE, begin=start == 0),
             _device_batches(batches, start, steps, mesh),
-            jax.random.fold_in(jax.random.key(config.seed), 0),
+            streams.key(config.seed, "dropout"),
         )
 
     if masters := masters_in(states.abstract.opt_state):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import importlib
 
+import jax
 from etils import epath
 
 from t5x_lite.config import load_config
 from t5x_lite.console import log
 from t5x_lite.errors import InputError
+from t5x_lite.parallel.processes import wait_for_all
+from t5x_lite.sections import Config
+from t5x_lite.wiring.workdir import is_claimed, open_workdir
 
 _TRAIN = "train:"
 
@@ -39,12 +43,29 @@ def check_source(source: str, where: str) -> None:
 def trained(source: str, folder: epath.Path) -> str:
     """The directory of a model: `source` itself, or where its recipe was trained (once: a finished run is reused).
 
+    A run of the recipe as it was before it changed is put away, and the recipe trained anew.
+
     folder: where the recipe's run goes.
     """
     if not is_recipe(source):
         return source
     config = load_config(recipe_of(source), {})
+    if is_claimed(folder) and not _is_run_of(config, folder):
+        log.warning("%s has changed since it was trained in %s: training it anew", source, folder)
+        wait_for_all()  # all have compared
+        if jax.process_index() == 0:
+            folder.rmtree()
+        wait_for_all()
     if not (folder / "report.json").exists():
         log.info("training %s in %s", recipe_of(source), folder)
         importlib.import_module(f"t5x_lite.tasks.{config.task}.run").run(config, str(folder))
     return str(folder)
+
+
+def _is_run_of(config: Config, folder: epath.Path) -> bool:
+    """Whether the run in the folder may go on, or be used, as one of this config."""
+    try:
+        open_workdir(str(folder), config)
+    except InputError:
+        return False
+    return True

@@ -110,7 +110,7 @@ def slow_whiten(table, mask, shift):
 
 def settings(**changes):
     numbers = dict(
-        minibatch_size=2, epochs=1, samples_per_prompt=1, advantage="gae", gamma=1.0, lam=0.95,
+        minibatch_size=2, accumulation=1, epochs=1, samples_per_prompt=1, advantage="gae", gamma=1.0, lam=0.95,
         cliprange=0.2, cliprange_value=0.2, vf_coef=0.1, entropy_coef=0.0, kl_penalty="reward",
         target_kl=0.0, whiten_advantages="none", whiten_rewards=False, dropout=False,
     )  # fmt: skip

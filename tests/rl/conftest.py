@@ -34,7 +34,7 @@ CONFIG = T5Config(
     num_heads=2, tie_word_embeddings=False, scale_decoder_outputs=False, dropout_rate=0.0,
 )  # fmt: skip
 SETTINGS: dict[str, Any] = dict(
-    minibatch_size=32, epochs=2, samples_per_prompt=1, advantage="gae", gamma=1.0, lam=0.95,
+    minibatch_size=32, accumulation=1, epochs=2, samples_per_prompt=1, advantage="gae", gamma=1.0, lam=0.95,
     cliprange=0.2, cliprange_value=0.2, vf_coef=0.1, entropy_coef=0.0, kl_penalty="reward",
     target_kl=0.0, whiten_advantages="batch", whiten_rewards=False, dropout=False,
 )  # fmt: skip

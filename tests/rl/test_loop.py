@@ -10,6 +10,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from t5x_lite.errors import InputError
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
+from t5x_lite.rl.kl import KLController
 from t5x_lite.rl.rollout import draw_lengths, other_side
 from t5x_lite.rl.statistics import DISTRIBUTIONS
 
@@ -93,6 +94,51 @@ def test_scores_that_are_no_numbers_leave_their_responses_out(ppo_run, caplog):
     assert len(record["rows"]) == len(record["tokens"]) == 64
     np.testing.assert_array_equal(np.isnan(record["scores"]), np.arange(64) % 3 == 0)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.trainable))
+
+
+@pytest.mark.parametrize(("advantage", "samples"), [("gae", 1), ("rloo", 4), ("grpo", 4)])
+def test_rows_that_fill_the_batch_are_no_responses(ppo_run, advantage, samples):
+    """Sixteen responses of 64, an eighth of a minibatch: figures, number and coefficient are those of the sixteen."""
+    controller = KLController("adaptive", 0.5, 100.0)
+    run = ppo_run(
+        share_of_four, steps=2, kl_coef=0.2, controller=controller, learning_rate=0.02,
+        changes={"advantage": advantage, "samples_per_prompt": samples, "minibatch_size": 8},
+    )  # fmt: skip
+    every = run.prompts
+    real = 16 // samples
+
+    def few(step):
+        batch = every(step)
+        return batch._replace(rows=np.where(np.arange(len(batch.rows)) < real, batch.rows, -1))
+
+    run.prompts = few
+    _, kept = run.train()
+    for line, record in zip(kept.metrics, kept.records, strict=True):
+        assert len(record["rows"]) == len(record["distributions"]["objective/kl_dist"]) == 16
+        assert line["ppo/mean_scores"] == pytest.approx(np.mean(record["scores"]), rel=1e-5)
+        assert line["ppo/minibatches"] <= 16  # two epochs of eight, some of which may be empty
+    first, second = kept.metrics
+    kl = first["objective/kl"]
+    wanted = 0.2 * (1 + np.clip(kl / 0.5 - 1, -0.2, 0.2) * 16 / 100)
+    assert second["objective/kl_coef"] == pytest.approx(wanted, rel=1e-5)
+    assert second["objective/kl"] == pytest.approx(
+        np.mean(kept.records[1]["distributions"]["objective/kl_dist"]), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("advantage", ["rloo", "grpo"])
+def test_groups_with_unusable_scores_learn_from_the_others(ppo_run, advantage):
+    """Where all that can be scored is the same, nothing is to be learned, whatever could not be."""
+    rng = np.random.default_rng(0)
+
+    def rate(rows, responses):
+        return np.where(rng.random(len(responses)) < 0.3, np.nan, 5.0).astype(np.float32)
+
+    changes = {"advantage": advantage, "samples_per_prompt": 4}
+    run = ppo_run(rate, steps=1, changes=changes)
+    state, kept = run.train()
+    assert kept.metrics[0]["ppo/unusable_scores"] > 8
+    jax.tree.map(np.testing.assert_array_equal, state.trainable["policy"], run.params)
 
 
 def test_not_one_usable_score_stops_with_the_reason(ppo_run):

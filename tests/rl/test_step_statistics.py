@@ -45,7 +45,8 @@ def test_a_step_of_one_minibatch(name):
     slope = sum(
         value_slope(case.new_values[r][t], case.values[r][t], returns[r][t]) for r, t in cells
     ) / len(cells)
-    kl = sum(case.logprobs[r][t] - case.ref[r][t] for r, t in cells) / case.rows
+    responses = sum(any(line) for line in case.mask)  # one without a token that counts is none
+    kl = sum(case.logprobs[r][t] - case.ref[r][t] for r, t in cells) / responses
     near = min(max(kl / TARGET - 1, -0.2), 0.2)
 
     def forward(trainable, frozen, inputs, rng):
@@ -81,5 +82,5 @@ def test_a_step_of_one_minibatch(name):
         assert math.isclose(statistics[key], wanted, rel_tol=2e-4, abs_tol=2e-5), key
     np.testing.assert_allclose(details["advantages"], advantages, atol=1e-5)
     assert math.isclose(new.trainable["shift"], -0.5 * VF_COEF * slope, rel_tol=1e-4, abs_tol=1e-6)
-    wanted = COEFFICIENT * (1 + near * case.rows / HORIZON)
+    wanted = COEFFICIENT * (1 + near * responses / HORIZON)
     assert math.isclose(new.kl_coef, wanted, rel_tol=1e-5)

@@ -231,3 +231,19 @@ def test_a_step_that_was_skipped_is_written():
     recorder.train_step = train_step
     run(recorder, steps=1)
     assert recorder.written[0][1]["skipped"] == 1.0
+
+
+def test_a_step_that_was_skipped_is_written_between_those_that_are_due():
+    """So that their number in a report is that of all steps."""
+    recorder = Recorder()
+    inner = recorder.train_step
+
+    def train_step(state, batch, rng):
+        state, metrics = inner(state, batch, rng)
+        metrics["skipped"].value = float(state.step in (2, 5))
+        return state, metrics
+
+    recorder.train_step = train_step
+    run(recorder, steps=9, log_every=4, evaluate_every=100, save_every=100)
+    skipped = {step: m["skipped"] for step, m in recorder.written if "skipped" in m}
+    assert skipped == {2: 1.0, 4: 0.0, 5: 1.0, 8: 0.0, 9: 0.0}

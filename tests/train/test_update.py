@@ -71,3 +71,23 @@ def test_a_batch_without_a_row_that_counts_has_no_gradient(batch):
     before, after, metrics = take(batch)
     np.testing.assert_array_equal(after.params["w"], before.params["w"])
     assert metrics["loss"] == 0 and metrics["grad_norm"] == 0
+
+
+def test_the_logged_rate_is_the_one_that_is_used(batch):
+    """The second of three steps is skipped: the third uses, and says, what the second would have."""
+    schedule = optax.linear_schedule(RATE, 0.0, 10)
+    optimizer = optax.sgd(schedule)
+    state = init_state({"w": jnp.array([1.0, -2.0, 0.5])}, optimizer)
+    step = jax.jit(make_update(SQUARES, optimizer, schedule))
+    bad = {**batch, "y": np.full(8, np.nan, np.float32)}
+    rates = []
+    for one in (batch, bad, batch):
+        new, metrics = step(state, one, jax.random.key(0))
+        moved = np.linalg.norm(np.asarray(new.params["w"]) - np.asarray(state.params["w"]))
+        if not metrics["skipped"]:
+            assert metrics["learning_rate"] == pytest.approx(
+                float(moved / metrics["grad_norm"]), rel=1e-4
+            )
+        rates.append(float(metrics["learning_rate"]))
+        state = new
+    assert rates == pytest.approx([RATE, 0.9 * RATE, 0.9 * RATE])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from t5x_lite import streams
 from t5x_lite.config import load_config
 from t5x_lite.errors import InputError
 from t5x_lite.wiring.holdout import drawn_groups, group_fields, read_with_holdout, row_groups
@@ -65,7 +66,7 @@ def test_prompts_that_differ_by_case_alone_are_one_and_a_column_group_counts_fir
 def test_rows_that_are_all_apart_are_drawn_as_ever():
     for seed in range(3):
         chosen = np.flatnonzero(drawn_groups(np.arange(50), 10, seed))
-        order = np.random.default_rng(seed).permutation(50)
+        order = streams.generator(seed, "holdout").permutation(50)
         assert chosen.tolist() == sorted(order[-10:].tolist())
     groups = np.repeat([0, 1, 2], [7, 1, 2])
     for seed in range(9):

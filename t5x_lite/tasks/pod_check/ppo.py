@@ -14,7 +14,6 @@ from t5x_lite.errors import InputError
 from t5x_lite.parallel.shardings import (
     batch_sharding,
 )
-from t5x_lite.params.lora import merge
 from t5x_lite.pods.model_flops import forward
 from t5x_lite.rl.policy import make_resharding
 from t5x_lite.rl.rollout import make_scorer
@@ -71,7 +70,7 @@ def rollout_programs(config: Config, mesh: Mesh) -> list[Program]:
     settings = settings.updated({"max_new_tokens": length, "num_return_sequences": samples})
     generator = Generator(model, loaded.model.execution)
     prompts = tokens(mesh, shapes.prompts, config.batch.encoder_length)
-    reshard = make_resharding(merge, shardings_of(loaded.abstract))
+    reshard = make_resharding(shardings_of(loaded.abstract))
     trained = (state.trainable, trees.frozen)
     gathered = jax.eval_shape(reshard, *trained)  # with its shardings
     score = make_scorer(parts.policy)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from t5x_lite import streams
 from t5x_lite.decoding.generate import Generator
 from t5x_lite.errors import InputError
 from t5x_lite.models.classifier_init import abstract_module, token_example
@@ -118,7 +119,7 @@ def tokens(mesh: Mesh, rows: int, length: int) -> jax.ShapeDtypeStruct:
 
 def key(mesh: Mesh) -> jax.ShapeDtypeStruct:
     """A random key on every device."""
-    made = jax.eval_shape(lambda: jax.random.key(0))
+    made = jax.eval_shape(lambda: streams.key(0, "dropout"))
     return jax.ShapeDtypeStruct(made.shape, made.dtype, sharding=replicated(mesh))
 
 

@@ -24,7 +24,7 @@ from t5x_lite.tasks.ppo.rewards import Judge
 from t5x_lite.tasks.ppo.sections import Config
 from t5x_lite.tasks.ppo.texts import Texts
 
-_EVALUATION_SEED = 1_000_003  # added to the seed: responses that are measured are no rollouts
+_DRAWS = "measure", "measured_lengths"  # responses that are measured are no rollouts
 
 
 class Measure:
@@ -47,9 +47,7 @@ class Measure:
         self._held, roller = policy
         self._reward, self._toxicity, self._judges = scorers
         settings = roller.settings.updated({"num_return_sequences": 1})
-        self._roller = dataclasses.replace(
-            roller, settings=settings, seed=config.seed + _EVALUATION_SEED
-        )
+        self._roller = dataclasses.replace(roller, settings=settings, draws=_DRAWS)
         self._texts = Texts(config, vocabulary, rows)
         self._groups = group_numbers(rows, (config.data.cut_field,))
         self._references = [render(config.data.target, row) for row in rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -78,11 +79,12 @@ def report(
 
     measured: before, after, and further systems (best of n). probed: of `ppo.rewards.probe`.
     """
-    others, (probes, found) = measured[2], probed
+    probes, found = probed
     before, after, left_out = ppo_report.finite_ones(*measured[:2])
+    others, left_out_of_others = ppo_report.finite_others(measured[2])
     bootstrap = Bootstrap(config.evaluation.bootstrap_samples, _CONFIDENCE, config.seed)
     table = ppo_report.comparison(before, after, others, bootstrap)
-    found = [*found, *left_out, *ppo_report.warnings(before, after, bootstrap)]
+    found = [*found, *left_out, *left_out_of_others, *ppo_report.warnings(before, after, bootstrap)]
     for warning in found:
         log.warning("%s", warning)
     for line in table:
@@ -91,7 +93,7 @@ def report(
             *(line[key] for key in ("number", "before", "after", "difference", "low", "high", "p")),
         )
     systems = {"before": before, "after": after, **others}
-    _write_samples(folder, rows, before, after, config.data.cut_field)
+    write_samples(folder, rows, before, after, config.data.cut_field)
     steps = [record for record in read_metrics(folder) if "objective/kl" in record]
     toxicity = ppo_report.toxicity_table(systems, config.toxicity.rows, bootstrap)
     content = {
@@ -102,7 +104,7 @@ def report(
         "judges": ppo_report.agreement_of_judges(before, after),
         "rewards of a clean and a toxic text": probes,
         "responses by change of reward": ppo_report.largest_changes(rows, before, after),
-        "training": _training(config, steps, sizes),
+        "training": training_table(config, steps, sizes),
         "seconds a step": ppo_report.seconds_a_step(steps),
         "evaluation": {"rows": len(set(before.rows.tolist())), "responses": len(before.rows)},
         "samples": [
@@ -123,36 +125,48 @@ def report(
     log.info("report: %s", folder / "report.md")
 
 
-def _training(
+def training_table(
     config: Config, steps: Sequence[Mapping[str, Any]], sizes: Mapping[str, Any]
 ) -> dict[str, Any]:
+    """The report's section "training". steps: of metrics.jsonl, where a number that is not finite is a string."""
+    kl = [float(step["objective/kl"]) for step in steps]
+    seconds = [float(step["time/ppo/total"]) for step in steps]
+    first, last = steps[0], steps[-1]
     return {
         "steps": config.ppo.steps,
         **sizes,
-        "KL at step 1": steps[0]["objective/kl"],
-        "KL at the last step": steps[-1]["objective/kl"],
-        "largest KL": max(step["objective/kl"] for step in steps),
+        f"KL at step {first['step']}": kl[0],
+        "KL at the last step": kl[-1],
+        "largest KL": max((one for one in kl if math.isfinite(one)), default=math.nan),
         "KL target": config.ppo.kl_target,
-        "mean score at step 1": steps[0]["ppo/mean_scores"],
-        "mean score at the last step": steps[-1]["ppo/mean_scores"],
-        "responses without an end": steps[-1]["ppo/missing_eos"],
-        "minutes in steps": sum(step["time/ppo/total"] for step in steps) / 60,
+        f"mean score at step {first['step']}": float(first["ppo/mean_scores"]),
+        "mean score at the last step": float(last["ppo/mean_scores"]),
+        "responses without an end": float(last["ppo/missing_eos"]),
+        "largest gap of sampler and scorer": max(float(one["ppo/sampler_gap"]) for one in steps),
+        # Not every step is written.
+        "minutes in steps": sum(seconds) / len(seconds) * config.ppo.steps / 60,
     }
 
 
-def _write_samples(
+def write_samples(
     folder: epath.Path,
     rows: Sequence[Row],
     before: ppo_report.Measured,
     after: ppo_report.Measured,
     field: str,
 ) -> None:
-    with (folder / "samples.jsonl").open("w") as file:
-        for i, number in enumerate(before.rows.tolist()):
-            record: dict[str, Any] = {"id": rows[number]["id"], "input": rows[number][field]}
-            for name, measured in (("before", before), ("after", after)):
-                record |= {f"response {name}": measured.responses[i]} | {
-                    f"{column} {name}": float(values[i])
-                    for column, values in measured.numbers().items()
-                }
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    """Process 0 writes, and a kill leaves the file of before, or this one."""
+    if jax.process_index() != 0:
+        return
+    lines = []
+    for i, number in enumerate(before.rows.tolist()):
+        record: dict[str, Any] = {"id": rows[number]["id"], "input": rows[number][field]}
+        for name, measured in (("before", before), ("after", after)):
+            record |= {f"response {name}": measured.responses[i]} | {
+                f"{column} {name}": float(values[i])
+                for column, values in measured.numbers().items()
+            }
+        lines.append(json.dumps(record, ensure_ascii=False) + "\n")
+    fresh = folder / "samples.jsonl.new"
+    fresh.write_text("".join(lines))
+    fresh.replace(folder / "samples.jsonl")

@@ -12,6 +12,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from t5x_lite import streams
 from t5x_lite.data.buckets import make_shapes
 from t5x_lite.data.features import Examples
 from t5x_lite.data.plan import Plan
@@ -33,7 +34,6 @@ from t5x_lite.parallel.shardings import (
 )
 from t5x_lite.params.adapters import variables
 from t5x_lite.params.gather import whole as on_host
-from t5x_lite.params.lora import merge
 from t5x_lite.params.partition import TRAINABLE, join
 from t5x_lite.params.sections import NoAdapter, SoftPrompt
 from t5x_lite.rl.kl import KLController
@@ -109,10 +109,15 @@ def read_algorithm(config: AlgorithmConfig, mesh: Mesh) -> Algorithm:
             " step (prompts x samples_per_prompt)"
         )
     multiple = row_multiple(mesh)
-    for name, rows in (("prompts", section.prompts), ("minibatch_size", section.minibatch_size)):
+    slices = section.minibatch_size / section.accumulation
+    for name, rows in (
+        ("prompts", section.prompts),
+        ("minibatch_size", section.minibatch_size),
+        ("minibatch_size / accumulation", slices),
+    ):
         if rows % multiple:
             raise InputError(
-                f"config.ppo.{name} = {rows} is no multiple of the {multiple} devices that share a batch"
+                f"config.ppo.{name} = {rows:g} is no multiple of the {multiple} devices that share a batch"
             )
     updates = section.steps * section.epochs * responses // section.minibatch_size
     schedule = make_schedule(config.schedule, updates)
@@ -133,22 +138,31 @@ def check_rollout(config: Config) -> GenerationSettings:
     Raises:
       InputError: it does not sample, or lengths that contradict each other.
     """
-    settings = config.generation
+    settings, length, bounds = config.generation, config.rollout.length, config.rollout.length_range
+    for name in ("max_new_tokens", "max_length"):
+        if getattr(settings, name) is not None:
+            raise InputError(
+                f"config.generation.{name}: config.rollout.length says how long a response may be; leave it out"
+            )
+    longest = bounds[1] - 1 if bounds else 0
+    if longest > length:
+        raise InputError(
+            f"config.rollout.length_range goes up to {longest} tokens, config.rollout.length is {length}"
+        )
+    least = settings.min_new_tokens
+    least = int(np.max(np.asarray(settings.min_length) - 1 if least is None else least))
+    if least > (shortest := bounds[0] if bounds else length):
+        raise InputError(
+            f"config.generation: at least {least} new tokens asked for, but a response may have {shortest} at most"
+            " (config.rollout)"
+        )
     if not settings.do_sample or settings.num_beams > 1 or settings.num_return_sequences > 1:
         raise InputError(
             "config.generation: a rollout samples one response at a time; set do_sample to True, without num_beams or"
             " num_return_sequences (config.ppo.samples_per_prompt says how many)"
         )
-    longest = config.rollout.length_range[1] - 1 if config.rollout.length_range else 0
-    if longest > config.rollout.length:
-        raise InputError(
-            f"config.rollout.length_range goes up to {longest} tokens, config.rollout.length is {config.rollout.length}"
-        )
     return settings.updated(
-        {
-            "max_new_tokens": config.rollout.length,
-            "num_return_sequences": config.ppo.samples_per_prompt,
-        }
+        {"max_new_tokens": length, "num_return_sequences": config.ppo.samples_per_prompt}
     )
 
 
@@ -210,7 +224,7 @@ def assemble(
     separate = head is not None and critic.kind == "separate"
 
     def fresh_head() -> Tree:
-        rng = jax.random.fold_in(jax.random.key(seed), 3)
+        rng = streams.key(seed, "value_head")
         return init_module(head, rng, hidden_example(model.config.d_model)) if head else {}
 
     def arrange(params: Tree, adapters: Tree, value_head: Tree) -> Trees:
@@ -285,7 +299,7 @@ def make_roller(
     ids = model.config
     return Roller(
         Generator(model.config, model.execution),
-        make_resharding(merge, shardings_of(params)),
+        make_resharding(shardings_of(params)),
         make_scorer(parts.policy),
         settings,
         Layout(

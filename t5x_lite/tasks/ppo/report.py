@@ -100,6 +100,21 @@ def finite_ones(before: Measured, after: Measured) -> tuple[Measured, Measured, 
     return before.take(kept), after.take(kept), [warning] if lost else []
 
 
+def finite_others(others: Mapping[str, Measured]) -> tuple[dict[str, Measured], list[str]]:
+    """Further systems with their responses whose numbers are finite; and what to warn of."""
+    kept, found = {}, []
+    for name, measured in others.items():
+        finite = measured.is_finite()
+        if not finite.all():
+            lost = int((~finite).sum())
+            found.append(
+                f"{name}: {lost} of {len(finite)} responses have scores that are not finite: left out."
+            )
+        if finite.any():
+            kept[name] = measured.take(np.flatnonzero(finite))
+    return kept, found
+
+
 def measure(
     rows: Sequence[Row],
     numbers: Sequence[int],
@@ -313,5 +328,7 @@ def _by_group(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
 
 
 def evaluation_metrics(measured: Measured) -> dict[str, float]:
-    """What is logged while training: means under evaluation/*."""
+    """What is logged while training: means under evaluation/*, over the responses whose numbers are finite."""
+    finite = np.flatnonzero(measured.is_finite())
+    measured = measured.take(finite) if len(finite) else measured
     return {f"evaluation/{name}": float(c.mean()) for name, c in measured.numbers().items()}

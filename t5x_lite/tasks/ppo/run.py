@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 from etils import epath
 from jax.sharding import Mesh
 
+from t5x_lite import streams
 from t5x_lite.data.features import fingerprint
 from t5x_lite.data.plan import Plan
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
@@ -152,7 +152,7 @@ def _train(
         held.frozen,
         held.reference,
         jit_ppo_step(parts, setup.algorithm, mesh),
-        jax.random.fold_in(jax.random.key(config.seed), 1),
+        streams.key(config.seed, "update"),
     )
     return run_turns(
         place_of(config, folder),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -57,23 +58,33 @@ class Rollouts:
         self._files = {name: folder / f"{name}.jsonl" for name in ("rollouts", "distributions")}
         self._texts = texts
         self._writes = jax.process_index() == 0
+        self._remote = "://" in os.fspath(folder)
+        self._lines: dict[str, list[str]] = {}
         if not self._writes:
             return
-        for file in self._files.values():
+        for name, file in self._files.items():
             # Not splitlines: a text may hold other line breaks than "\n".
             lines = file.read_text().split("\n")[:-1] if start and file.exists() else []
-            file.write_text("".join(f"{line}\n" for line in lines if _step_of(line) <= start))
+            self._lines[name] = [f"{line}\n" for line in lines if _step_of(line) <= start]
+            fresh = file.with_name(file.name + ".new")
+            fresh.write_text("".join(self._lines[name]))
+            fresh.replace(file)
 
     def record(self, step: int, content: Mapping[str, Any]) -> None:
-        """Appends the content of a step."""
+        """Adds the content of a step. An object store cannot append: there, the file is written anew."""
         _, responses = self._texts.of(content["rows"], content["tokens"])
         if not self._writes:
             return
         rows = {"rows": content["rows"], "responses": responses, "scores": content["scores"]}
         for name, values in (("rollouts", rows), ("distributions", content["distributions"])):
-            line = json.dumps(json_value({"step": step, **values}), ensure_ascii=False)
-            with self._files[name].open("a") as file:
-                file.write(f"{line}\n")
+            line = json.dumps(json_value({"step": step, **values}), ensure_ascii=False) + "\n"
+            file = self._files[name]
+            if self._remote:
+                self._lines[name].append(line)
+                file.write_text("".join(self._lines[name]))
+                continue
+            with file.open("a") as stream:
+                stream.write(line)
 
 
 def _step_of(line: str) -> float:

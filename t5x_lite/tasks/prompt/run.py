@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-import jax
 import numpy as np
 
+from t5x_lite import streams
 from t5x_lite.data.prompts import (
     ChainOfThought,
     FewShot,
@@ -66,7 +66,7 @@ def run(config: Config, workdir: str) -> None:
             params,
             vocabulary,
             mesh,
-            rng=jax.random.fold_in(jax.random.key(config.seed), 1),
+            rng=streams.key(config.seed, "decode"),
             batch_tokens=config.evaluation.batch_tokens,
             lengths=np.array([len(ids) for each in asked.values() for ids in each.built.ids]),
             rows=len(rows),

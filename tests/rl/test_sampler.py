@@ -1,0 +1,92 @@
+"""Responses are drawn from the policy that is scored and trained, and where they are not, it is said at every step."""
+
+import dataclasses
+import logging
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from t5x_lite.decoding.settings import GenerationSettings
+from t5x_lite.parallel.mesh import make_mesh
+from t5x_lite.parallel.shardings import replicated
+from t5x_lite.params.partition import join
+from t5x_lite.rl import preflight
+from t5x_lite.rl.policy import make_resharding
+from tests.rl.test_loop import share_of_four
+
+
+def test_a_small_update_of_bfloat16_weights_reaches_the_rollout():
+    """A delta of 2**-11 on kernels near 1, whose bfloat16 neighbours are 2**-8 and 2**-7 away."""
+    kernel = jnp.array([[1.0, -0.5], [0.75, 1.5]], jnp.bfloat16)
+    params = {"dense": {"kernel": kernel, "bias": jnp.ones(2, jnp.bfloat16)}}
+    adapters = {
+        "dense": {
+            "lora_a": jnp.array([[1.0], [1.0]]),
+            "lora_b": jnp.array([[2.0**-11, -(2.0**-11)]]),
+            "lora_scaling": jnp.float32(1.0),
+        }
+    }
+    everywhere = replicated(make_mesh({"data": 1, "fsdp": 1, "model": 1}, jax.devices()[:1]))
+    reshard = make_resharding(jax.tree.map(lambda _: everywhere, params))
+    merged = reshard({"policy": join(params, adapters)}, {})
+    expected = np.asarray(kernel, np.float64) + np.array([[1, -1], [1, -1]]) * 2.0**-11
+    np.testing.assert_array_equal(np.asarray(merged["dense"]["kernel"], np.float64), expected)
+    assert merged["dense"]["bias"].dtype == jnp.bfloat16  # what is not adapted is as it was
+
+
+def test_a_gap_that_opens_after_the_first_step_is_told(ppo_run, caplog):
+    run = ppo_run(share_of_four, steps=2)
+    drawn = []
+
+    def generation_params(trainable, frozen):
+        drawn.append(0.0 if not drawn else 0.05)
+        return jax.tree.map(lambda x: x + drawn[-1], trainable["policy"])
+
+    run.roller = dataclasses.replace(run.roller, generation_params=generation_params)
+    with caplog.at_level(logging.WARNING, "t5x_lite"):
+        _, kept = run.train()
+    first, second = (line["ppo/sampler_gap"] for line in kept.metrics)
+    assert first < 1e-4 and second > 1e-3
+    assert "step 2: sampler and scorer differ by up to" in caplog.text
+    assert "step 1: sampler" not in caplog.text
+
+
+# Settings that change no draw of their own: lengths are told apart, and of a special token it is known what it is.
+NO_FILTERS = {
+    "max_new_tokens", "max_length", "min_new_tokens", "min_length", "do_sample", "num_beams", "length_penalty",
+    "early_stopping", "num_return_sequences", "pad_token_id", "bos_token_id", "eos_token_id", "stop_strings",
+    "decoder_start_token_id",
+}  # fmt: skip
+ACTIVE = {
+    "temperature": 0.7, "top_k": 3, "top_p": 0.9, "min_p": 0.1, "typical_p": 0.9,
+    "repetition_penalty": 1.2, "encoder_repetition_penalty": 1.2, "no_repeat_ngram_size": 2,
+    "encoder_no_repeat_ngram_size": 2, "bad_words_ids": [[4]], "suppress_tokens": [4],
+    "begin_suppress_tokens": [4], "forced_bos_token_id": 4, "forced_eos_token_id": 0,
+}  # fmt: skip
+
+
+def found_with(**settings):
+    values = np.full((1, 2), -1.0)
+    given = {"do_sample": True, "top_k": 0, "max_new_tokens": 4} | settings
+    return preflight.inspect(
+        preflight.Compared(values, values, values, values, np.ones((1, 2))),
+        preflight.Checks("fixed", "policy", False),
+        dtype="float32",
+        settings=GenerationSettings(**given),
+        same_weights=lambda: True,
+    )
+
+
+@pytest.mark.parametrize("name", ACTIVE)
+def test_every_filter_is_named(name):
+    (remark,) = found_with(**{name: ACTIVE[name]}).remarks
+    assert "drawn through a filter" in remark and name in remark
+
+
+def test_no_setting_is_forgotten():
+    every = {field.name for field in dataclasses.fields(GenerationSettings)}
+    assert every == NO_FILTERS | set(ACTIVE)
+    assert set(ACTIVE) == set(preflight.NEUTRAL) | set(preflight.LISTED)
+    assert found_with().remarks == ()

@@ -1,0 +1,170 @@
+"""What a PPO run leaves where scores are no numbers, several processes write, or the folder is an object store."""
+
+import json
+import math
+import types
+
+import jax
+import numpy as np
+import pytest
+
+from t5x_lite.errors import InputError
+from t5x_lite.rl.functions import length
+from t5x_lite.tasks.ppo.outcome import training_table, write_samples
+from t5x_lite.tasks.ppo.parts import check_rollout
+from t5x_lite.tasks.ppo.report import Measured, evaluation_metrics, finite_others
+from t5x_lite.tasks.ppo.texts import Rollouts
+from t5x_lite.wiring import trained_sources
+from t5x_lite.wiring.workdir import claim_workdir, open_workdir
+from tests.tasks.test_ppo import tiny
+
+
+def measured(reward):
+    rows = np.arange(len(reward))
+    columns = {
+        name: np.ones(len(reward)) for name in ("toxicity", "rouge1", "rouge2", "words", "kl")
+    }
+    return Measured(["a"] * len(reward), rows, reward=np.array(reward), **columns)
+
+
+def test_numbers_that_are_none_are_in_no_mean():
+    others, found = finite_others({"best of 2": measured([1.0, math.nan, 3.0])})
+    assert others["best of 2"].reward.tolist() == [1.0, 3.0]
+    assert found == ["best of 2: 1 of 3 responses have scores that are not finite: left out."]
+    assert finite_others({"best of 2": measured([math.nan])})[0] == {}
+    assert evaluation_metrics(measured([1.0, math.inf, 3.0]))["evaluation/reward"] == 2.0
+
+
+def test_a_metric_that_was_no_number_is_read_back_as_one():
+    """metrics.jsonl has "NaN" for it."""
+    kl = (0.5, "NaN", 2.0)
+    steps = [
+        {"step": 2 * n, "objective/kl": k, "ppo/mean_scores": 1.0, "ppo/missing_eos": 0.0,
+         "ppo/sampler_gap": 0.0, "time/ppo/total": 6.0}
+        for n, k in enumerate(kl, 1)
+    ]  # fmt: skip
+    config = types.SimpleNamespace(ppo=types.SimpleNamespace(steps=6, kl_target=6.0))
+    table = training_table(config, steps, {})
+    assert table["largest KL"] == 2.0
+    assert table["KL at step 2"] == 0.5 and table["KL at the last step"] == 2.0
+    assert table["minutes in steps"] == pytest.approx(0.6)  # every second step is written
+
+
+def test_one_process_writes_the_samples_at_once(tmp_path, monkeypatch):
+    rows = [{"id": str(i), "dialogue": f"dialogue {i}"} for i in range(2)]
+    responses = measured([1.0, 2.0])
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    write_samples(tmp_path, rows, responses, responses, "dialogue")
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(jax, "process_index", lambda: 0)
+    write_samples(tmp_path, rows, responses, responses, "dialogue")
+    lines = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
+    assert [line["reward after"] for line in lines] == [1.0, 2.0]
+    assert [path.name for path in tmp_path.iterdir()] == ["samples.jsonl"]
+
+
+class Store:
+    """A file of an object store: it is written as a whole; opened to append, it would start anew."""
+
+    files: dict[str, str]
+
+    def __init__(self, name="gs://bucket/run", files=None):
+        self.name, self.files = name, {} if files is None else files
+
+    def __truediv__(self, other):
+        return Store(f"{self.name}/{other}", self.files)
+
+    def __fspath__(self):
+        return self.name
+
+    def with_name(self, name):
+        return Store(f"{self.name.rpartition('/')[0]}/{name}", self.files)
+
+    def exists(self):
+        return self.name in self.files
+
+    def read_text(self):
+        return self.files[self.name]
+
+    def write_text(self, text):
+        self.files[self.name] = text
+
+    def replace(self, other):
+        self.files[other.name] = self.files.pop(self.name)
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_rollouts_of_all_steps_stay(tmp_path, remote):
+    folder = Store() if remote else tmp_path
+    texts = types.SimpleNamespace(of=lambda rows, tokens: (rows, [f"response {t}" for t in tokens]))
+
+    def record(rollouts, step):
+        content = {"rows": np.array([3]), "tokens": [step], "scores": np.array([0.5])}
+        rollouts.record(step, content | {"distributions": {"objective/kl_dist": np.zeros(1)}})
+
+    first = Rollouts(folder, 0, texts)
+    for step in (1, 2, 3):
+        record(first, step)
+    again = Rollouts(folder, 2, texts)  # goes on from step 2
+    record(again, 3)
+    for name in ("rollouts", "distributions"):
+        lines = (folder / f"{name}.jsonl").read_text().splitlines()
+        assert [json.loads(line)["step"] for line in lines] == [1, 2, 3]
+    last = json.loads((folder / "rollouts.jsonl").read_text().splitlines()[-1])
+    assert last["responses"] == ["response 3"]
+
+
+# What is refused
+
+
+def test_a_begun_run_keeps_its_rollouts_settings(tmp_path):
+    claim_workdir(open_workdir(str(tmp_path), tiny()), tiny())
+    open_workdir(str(tmp_path), tiny({"logging.tensorboard": "True"}))
+    with pytest.raises(InputError, match="config.generation.top_k was 0, is 5"):
+        open_workdir(str(tmp_path), tiny({"generation.top_k": "5"}))
+
+
+def test_as_many_new_tokens_as_a_response_may_have():
+    long = {"rollout.length": "40", "generation.min_new_tokens": "30"}
+    settings = check_rollout(tiny(long))
+    assert [int(n) for n in settings.new_tokens()] == [30, 40]
+    for changes, message in (
+        (long | {"rollout.length": "29"}, "at least 30 new tokens .* may have 29"),
+        (long | {"rollout.length_range": "(10, 40)"}, "at least 30 new tokens .* may have 10"),
+        (
+            {"generation.max_new_tokens": "5"},
+            "config.generation.max_new_tokens: config.rollout.length",
+        ),
+    ):
+        with pytest.raises(InputError, match=message):
+            check_rollout(tiny(changes))
+
+
+def test_a_length_of_no_words_is_refused():
+    assert length([], ["a b c"], words=3).tolist() == [0]
+    with pytest.raises(InputError, match="words must be a whole number >= 1, got 0"):
+        length([], ["a b c"], words=0)
+
+
+# Recipes that are trained first
+
+
+def test_a_recipe_that_changed_is_trained_anew(tmp_path, monkeypatch):
+    steps, trained = [], []
+
+    class Task:
+        def run(self, config, workdir):
+            folder = open_workdir(workdir, config)
+            claim_workdir(folder, config)
+            (folder / "report.json").write_text("{}")
+            trained.append(config.ppo.steps)
+
+    monkeypatch.setattr(
+        trained_sources, "load_config", lambda *_: tiny({"ppo.steps": str(steps[-1])})
+    )
+    monkeypatch.setattr(trained_sources.importlib, "import_module", lambda name: Task())
+    folder = open_workdir(str(tmp_path / "made"), tiny())
+    for now, expected in ((2, [2]), (2, [2]), (3, [2, 3]), (3, [2, 3])):
+        steps.append(now)
+        assert trained_sources.trained("train:some.py", folder) == str(folder)
+        assert trained == expected
