@@ -13,7 +13,8 @@ weights: an independent judge of what was tuned against the tweets' classifier.
     t5x-lite --config configs/classifier.py:wikidetox --workdir runs/judge --config.data.train.source=toxicity.csv
 
 A pretrained encoder in place of random weights: --config.model.source=roberta-base --config.tokenizer.source=model
-(BERT, DistilBERT, RoBERTa, T5; their head is new where the labels are). Any other CSV: data.train.columns says which
+(BERT, DistilBERT, RoBERTa, T5; their head is new where the labels are), with the small steps that it wants:
+--config.schedule.learning_rate=5e-5 --config.optimizer.rate_multipliers="()". Any other CSV: data.train.columns says which
 columns hold the text and the label, data.labels which values mean which label.
 Hardware: any CPU. What comes out: model/, which a reward or a toxicity measurement can name as its source
 (`runs/classifier`), and report.md with accuracy and area under the curve on held-out texts.
@@ -162,7 +163,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "weight_decay": 0.01,
                 "no_weight_decay": (),
                 "clip_norm": 1.0,
-                "rate_multipliers": (("token_embedder/embedding", 10.0),),
+                # For embeddings that are drawn at random, T5's or an encoder's; pretrained ones want ().
+                "rate_multipliers": (("(token_embedder|embeddings)/(token_)?embedding", 10.0),),
             },
             "schedule": {
                 "name": "linear",
