@@ -39,7 +39,8 @@ BASE = {
     "loss": {"kind": "cross_entropy", "margin": 0.0, "center": 0.0},
     "optimizer": {
         **shared.ADAMW, "b2": 0.98, "weight_decay": 0.01,
-        "rate_multipliers": (("token_embedder/embedding", 10.0),),
+        # For embeddings that are drawn at random, T5's or an encoder's; pretrained ones want ().
+        "rate_multipliers": (("(token_embedder|embeddings)/(token_)?embedding", 10.0),),
     },
     "schedule": {"name": "linear", "learning_rate": 2e-3, "warmup_steps": 40, "final_fraction": 0.0},
     "mesh": shared.MESH, "checkpoint": {"every_steps": 60, "keep": 1},

@@ -72,6 +72,9 @@ class TextClassifier:
         Of several processes all give the same texts; each tokenizes some, and their devices score all together.
 
         texts: strings; of a model that reads prompt and response apart, pairs of them.
+
+        Raises:
+          InputError: a token that the model does not embed.
         """
         ids = share_out(len(texts), lambda own: self._tokenized(texts[own]))
         mesh = jax.sharding.get_abstract_mesh()
@@ -92,6 +95,12 @@ class TextClassifier:
         encoded = [
             self.tokenizer.encode([text if text else " " for text in side]) for side in sides
         ]
+        largest = max((token for side in encoded for row in side for token in row), default=0)
+        if largest >= self.module.config.vocab_size:
+            raise InputError(
+                f"the classifier's tokenizer gave the token {largest}, but the model embeds"
+                f" {self.module.config.vocab_size}: it is not the one that the model was trained with"
+            )
         return [list(each) for each in zip(*encoded, strict=True)]
 
     def _batch(self, ids: Sequence[Sequence[int]], rows: int) -> np.ndarray:

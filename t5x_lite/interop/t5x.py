@@ -1,4 +1,4 @@
-"""t5x checkpoints in: the one msgpack file, or the directory with one zarr array a parameter; scanned or not.
+"""t5x checkpoints in: the one msgpack file, the directory with one zarr array a parameter, or orbax's; scanned or not.
 
 t5x's parameter names are ours, but for the layers of a scanned stack, which lie stacked along one axis of each
 parameter; attention kernels keep heads and kv in one axis. What a checkpoint does not say is assumed as t5x's published
@@ -25,6 +25,7 @@ from t5x_lite.errors import InputError
 from t5x_lite.interop.flax_msgpack import array, is_array, read_tree
 from t5x_lite.interop.names import name_table
 from t5x_lite.interop.opened import OpenedModel, Stored, differences
+from t5x_lite.interop.orbax_files import orbax_arrays, orbax_directory
 from t5x_lite.interop.tensors import Tensor
 from t5x_lite.interop.zarr_files import open_zarr
 from t5x_lite.models.config import T5Config
@@ -51,16 +52,17 @@ _UNSAID = (
 
 def is_t5x(source: str | os.PathLike[str]) -> bool:
     """Whether `source` is a t5x checkpoint: a file with "checkpoint" in its name, or a directory with the file
-    `checkpoint`.
+    `checkpoint` or with what orbax writes.
     """
     path = pathlib.Path(source).expanduser()
-    return (path.is_file() and INDEX in path.name) or (path / INDEX).is_file()
+    is_own = (path.is_file() and INDEX in path.name) or (path / INDEX).is_file()
+    return is_own or orbax_directory(path) is not None
 
 
 def open_t5x(
     source: str | os.PathLike[str], architecture: Mapping[str, Any] | None = None
 ) -> OpenedModel:
-    """Opens a t5x checkpoint (version 3, as t5x's trainer writes them) and checks it, without reading the weights.
+    """Opens a t5x checkpoint (version 3, or through orbax, as it wrote later) and checks it, without reading weights.
 
     Every array is accounted for: parameters are loaded, and the log names what is left (the optimizer's state).
 
@@ -125,7 +127,12 @@ def left_out(names: Mapping[str, Any]) -> dict[str, int]:
 def _arrays(path: pathlib.Path) -> Iterator[tuple[str, Tensor]]:
     """Every array of the checkpoint, by its "/"-joined keys; those that are no floats without a reader."""
     file = path / INDEX if path.is_dir() else path
-    tree = read_tree(file)
+    directory = orbax_directory(path)
+    tree = read_tree(file) if file.is_file() or directory is None else {}
+    if tree.get("version") != 3 and directory is not None:
+        for name, tensor in orbax_arrays(directory):
+            yield f"optimizer/{name}", tensor
+        return
     if tree.get("version") != 3:
         raise InputError(
             f"{file}: no t5x checkpoint of version 3 (its version is {tree.get('version')!r})"

@@ -25,6 +25,7 @@ from t5x_lite.data.features import Examples, fingerprint
 from t5x_lite.data.plan import Plan
 from t5x_lite.data.preferences import PairPlan
 from t5x_lite.data.sources import Row
+from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.errors import InputError
 from t5x_lite.interop.classifiers import Classifier, open_classifier
 from t5x_lite.interop.hf import open_encoder, open_hf
@@ -114,10 +115,8 @@ def load_classifier(
         return _placed(module, tokenizer, read, section.param_dtype, mesh)
     directory = model_directory(section.source)
     if _model_type(directory) in MODEL_TYPES:
-        opened_t5 = open_hf(directory) if _kind(config) == SCORER else open_encoder(directory)
         vocabulary = get_vocabulary(config, rows, folder)
-        module = _t5_module(config, opened_t5.config, labels)
-        read = functools.partial(_from_t5, module, opened_t5, section.param_dtype, config.seed)
+        module, read = _of_t5(config, directory, vocabulary, labels)
         tokenizer = of_vocabulary(vocabulary, data.max_length)
         return _placed(module, tokenizer, read, section.param_dtype, mesh)
     opened = open_classifier(directory, section.dtype, labels=labels)
@@ -287,6 +286,21 @@ def _t5_module(config: ClassifierConfig, t5: T5Config, labels: tuple[str, ...]) 
     if isinstance(config.model, RewardModelSettings) and config.model.kind == SCORER:
         return T5Scorer(t5, execution, labels, config.model.likelihood)
     return T5Classifier(t5, labels, execution)
+
+
+def _of_t5(
+    config: ConfigDict, directory: Any, vocabulary: Vocabulary, labels: tuple[str, ...]
+) -> tuple[Classifier, Callable[[Any], Any]]:
+    """A classifier (of the encoder alone) or scorer over the T5 of a directory, and what reads its weights."""
+    opened = open_hf(directory) if _kind(config) == SCORER else open_encoder(directory)
+    if vocabulary.size > opened.config.vocab_size:
+        raise InputError(
+            f"the model embeds {opened.config.vocab_size} tokens, but the tokenizer has {vocabulary.size}:"
+            " config.tokenizer.source must be the one the model was trained with"
+        )
+    module = _t5_module(config, opened.config, labels)
+    dtype = config.model.param_dtype
+    return module, functools.partial(_from_t5, module, opened, dtype, config.seed)
 
 
 def _from_t5(module: Classifier, opened: Any, dtype: str, seed: int, shardings: Any) -> Any:

@@ -157,3 +157,14 @@ def test_a_classifier_of_our_own_is_loaded_in_silence(tmp_path, caplog, capfd):
         transformers.utils.logging.disable_propagation()
     assert "You are using a model of type" not in caplog.text + capfd.readouterr().err
     assert loaded.tokenizer.encode(["hello there"]) == tokenizer.encode(["hello there"])
+
+
+def test_tokens_that_the_model_does_not_embed_are_refused(tmp_path):
+    where = classifier(tmp_path / "model", ["a", "b"])
+    tokenizer = transformers.AutoTokenizer.from_pretrained(where)
+    tokenizer.add_tokens(["zebra"])
+    tokenizer.save_pretrained(where)
+    loaded = load_text_classifier(where)
+    assert np.isfinite(loaded.logits(TEXTS)).all()
+    with pytest.raises(InputError, match="gave the token 10, but the model embeds 10"):
+        loaded.logits(["you zebra"])

@@ -315,3 +315,47 @@ def test_the_python_surface_takes_it_with_a_tokenizer(tmp_path):
     tokens = t5.encode(["hé"])
     assert tokens[0, :4].tolist() == [107, 198, 172, 1]
     assert t5.generate_tokens(tokens, max_new_tokens=3).shape == (1, 3)
+
+
+def test_what_the_arrays_do_not_say_can_be_said(tmp_path):
+    """UL2's gate is SiLU, and nothing in its checkpoint says so."""
+    file = write(tmp_path / "checkpoint_1", made_up())
+    assert open_t5x(file).config.feed_forward_proj == "gated-gelu"
+    said = {"feed_forward_proj": "gated-silu", "layer_norm_epsilon": 1e-5, "eos_token_id": 2}
+    config = open_t5x(file, said).config
+    assert {name: getattr(config, name) for name in said} == said
+    for wrong, message in (
+        ({"feed_forward_proj": "silu"}, "feed_forward_proj = 'silu', but .* layer is gated"),
+        (
+            {"d_model": 9},
+            "d_model is not to be set; a t5x checkpoint leaves open feed_forward_proj",
+        ),
+        ({"feed_forward_proj": "gated-tanh"}, "must be one of"),
+    ):
+        with pytest.raises(InputError, match=message):
+            open_t5x(file, wrong)
+    with pytest.raises(InputError, match="architecture is for t5x checkpoints"):
+        load_pretrained("nano", architecture=said)
+
+
+@pytest.mark.parametrize("ocdbt", [True, False])
+@pytest.mark.parametrize("place", ["", "state"])
+def test_checkpoints_that_t5x_wrote_through_orbax(tmp_path, ocdbt, place):
+    """Its later trainers keep {"target", "state"} under state/, without a version."""
+    import orbax.checkpoint as ocp
+
+    weights = made_up()
+    tree = tree_of(weights)["optimizer"]
+    where = tmp_path / "checkpoint_7"
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=ocdbt)) as writer:
+        writer.save(where / place, tree)
+    assert is_t5x(where)
+    found = open_t5x(where)
+    expected = open_t5x(write(tmp_path / "checkpoint_1", weights))
+    assert found.config == expected.config
+    jax.tree.map(np.testing.assert_array_equal, found.read(None), expected.read(None))
+    assert not is_t5x(tmp_path)
+    # What another trainer wrote through orbax is no t5x checkpoint.
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as writer:
+        writer.save(tmp_path / "other", {"params": {"a": np.ones(2, np.float32)}})
+    assert not is_t5x(tmp_path / "other")
