@@ -15,24 +15,40 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from t5x_lite.data.vocabulary import Vocabulary, load_vocabulary
+from t5x_lite.console import log
+from t5x_lite.data.vocabulary import Vocabulary, load_vocabulary, tell_differing_ids
 from t5x_lite.decoding.call_shapes import LENGTH_STEP, bucket, pad_call
+from t5x_lite.decoding.checkpoint_settings import checkpoint_settings
 from t5x_lite.decoding.generate import GenerationOutput, Generator
 from t5x_lite.decoding.scored import ScoredText, scored_texts
 from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.decoding.stream import Streamer, text_pieces
 from t5x_lite.decoding.structure import prepare
 from t5x_lite.errors import InputError
-from t5x_lite.interop.hf import load_hf, save_hf
-from t5x_lite.interop.hub import model_directory
-from t5x_lite.interop.peft import is_adapter, load_adapter, read_config, save_adapter
-from t5x_lite.interop.t5x import is_t5x, open_t5x
+from t5x_lite.interop.adapter_source import adapter_of, base_for
+from t5x_lite.interop.generation_files import generation_defaults
+from t5x_lite.interop.hf import save_hf
+from t5x_lite.interop.opened import OpenedModel
+from t5x_lite.interop.peft import load_adapter, save_adapter
+from t5x_lite.interop.pretrained import open_pretrained
+from t5x_lite.interop.t5x import is_t5x
 from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.init import Params
 from t5x_lite.models.t5 import T5
 from t5x_lite.params.adapters import Adapter, variables
 from t5x_lite.params.lora import merge
 
+# Of which one lies where a tokenizer does.
+_TOKENIZER_FILES = (
+    *(
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "spiece.model",
+        "tokenizer.model",
+        "sentencepiece.bpe.model",
+    ),
+    *("vocab.json", "vocab.txt", "merges.txt", "special_tokens_map.json"),
+)
 _ENCODER_INPUT = "encoder_input_tokens"
 _LOGITS_INPUTS = (
     _ENCODER_INPUT, "decoder_input_tokens", "encoder_segment_ids", "decoder_segment_ids",
@@ -40,31 +56,50 @@ _LOGITS_INPUTS = (
 
 
 class Pretrained:
-    """A model with its tokenizer. `config`, `params` (canonical tree) and `tokenizer` are plain attributes; so are
-    `adapters`, by name, and `adapter`, the name of the one that acts (None: the base alone).
+    """A model with its tokenizer. `config` and `params` (canonical tree) are plain attributes; so are `adapters`, by
+    name, and `adapter`, the name of the one that acts (None: the base alone).
     """
 
     def __init__(
         self,
         config: T5Config,
         params: Params,
-        tokenizer: Vocabulary,
+        tokenizer: Vocabulary | None,
         execution: Execution,
         settings: GenerationSettings,
         source: str = "",
+        generation: Mapping[str, Any] | None = None,
     ):
-        """source: where the base is to be had, for the adapters that are saved; "" if nowhere."""
+        """source: where the base is to be had, for the adapters that are saved; "" if nowhere.
+
+        generation: the fields of the generation_config.json that the model came with, which go along when it is saved.
+        """
         self.config = config
         self.params = params
-        self.tokenizer = tokenizer
+        self._tokenizer = tokenizer
         self.settings = settings
         self.source = source
+        self.generation = dict(generation or {})
         self.adapters: dict[str, Adapter] = {}
         self.adapter: str | None = None
         self._model = T5(config, execution)
         self._generator = Generator(config, execution, tokenizer)
         self._streamer = Streamer(config, execution, tokenizer)
         self._logits = jax.jit(self._model.apply)
+
+    @property
+    def tokenizer(self) -> Vocabulary:
+        """The tokenizer.
+
+        Raises:
+          InputError: none lies beside the model; token ids work without.
+        """
+        if self._tokenizer is None:
+            raise InputError(
+                f"{self.source}: no tokenizer lies beside the model, and texts need one; give load_pretrained(...,"
+                " tokenizer=DIRECTORY or hub id), or work with token ids (generate_tokens, logits)"
+            )
+        return self._tokenizer
 
     def generate(self, texts: Sequence[str], *, seed: int = 0, **settings: Any) -> list[str]:
         """One text a prompt (num_return_sequences texts a prompt, side by side, if set).
@@ -80,9 +115,8 @@ class Pretrained:
         """
         if not texts:
             return []
-        return self.tokenizer.decode(
-            self.generate_tokens(self.encode(texts), seed=seed, **settings).tolist()
-        )
+        tokens = self.generate_tokens(self.encode(texts), seed=seed, **settings)
+        return self.tokenizer.decode(tokens.tolist())
 
     def generate_with_scores(
         self, texts: Sequence[str], *, seed: int = 0, **settings: Any
@@ -163,7 +197,7 @@ class Pretrained:
         if len(shape) != 2 or 0 in shape:
             raise InputError(f"{_ENCODER_INPUT}: expected [batch, length], got the shape {shape}")
         asked = self.settings.updated(settings)
-        prepare(asked, self.config, shape[0], self.tokenizer)  # refused as asked, not as padded
+        prepare(asked, self.config, shape[0], self._tokenizer)  # refused as asked, not as padded
         call = pad_call(np.asarray(encoder_input_tokens), asked, self.config.pad_token_id)
         output = self._generator.generate(
             self.params,
@@ -181,7 +215,7 @@ class Pretrained:
         """Token ids of texts with eos, right-padded to one of few lengths: int32 [batch, length].
 
         Raises:
-          InputError: a single text in place of a list.
+          InputError: a single text in place of a list, or there is no tokenizer.
         """
         if isinstance(texts, str):
             raise InputError("texts: expected a list of texts, got a single one; write [text]")
@@ -217,13 +251,13 @@ class Pretrained:
         """Puts a saved adapter (peft's format: LoRA, rsLoRA, DoRA, prompt tuning) beside the model, and lets it act.
 
         Args:
-          directory: of the adapter, or the workdir of the run that trained it.
+          directory: of the adapter, or the workdir of the run that trained it, or a hub id.
           name: under which `set_adapter` finds it again; one of the same name is replaced.
 
         Raises:
           InputError: there is no adapter, it is of a kind that is not read, or it was trained on another base.
         """
-        adapter = load_adapter(_adapter_directory(directory) or directory, self.config, self.params)
+        adapter = load_adapter(directory, self.config, self.params, self.source)
         self.adapters[name] = Adapter(adapter.settings, jax.tree.map(jnp.asarray, adapter.tree))
         self.adapter = name
 
@@ -268,9 +302,10 @@ class Pretrained:
     def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
         """Writes a Hugging Face directory (safetensors, configs, tokenizer) that transformers and this loader read.
 
+        The generation settings that the model was loaded with go along.
         Adapters do not go along: see `save_adapter` and `merge_adapter`.
         """
-        save_hf(directory, self.config, self.params, self.tokenizer)
+        save_hf(directory, self.config, self.params, self._tokenizer, generation=self.generation)
 
 
 def load_pretrained(
@@ -279,59 +314,84 @@ def load_pretrained(
     dtype: str = "float32",
     param_dtype: str | None = None,
     tokenizer: str | os.PathLike[str] | None = None,
+    base: str | os.PathLike[str] | None = None,
+    architecture: Mapping[str, Any] | None = None,
 ) -> Pretrained:
     """Loads a T5 (mT5, ByT5, UMT5) and its tokenizer.
 
     Args:
       source: a Hugging Face id, with "@revision" if wanted ("google/flan-t5-base"), a directory in its format, or the
-        workdir of a training run, or a t5x checkpoint (a file or directory). The workdir of a run that trained an
-        adapter, or the adapter's directory, gives its base with the adapter acting.
+        workdir of a training run, or a t5x checkpoint (a file or directory). An adapter (a directory, a hub id, or the
+        workdir of the run that trained it) gives its base with the adapter acting.
       dtype: compute type: "float32", "bfloat16" or "float16".
       param_dtype: type of the weights; None keeps the file's.
-      tokenizer: a directory or hub id; None takes the one beside the model, which a t5x checkpoint does not have.
+      tokenizer: a directory or hub id; None takes the one beside the model. Where there is none, token ids alone work.
+        A t5x checkpoint has none, and needs to be told.
+      base: of an adapter: the model to put it on, in place of the one that it names.
+      architecture: of a t5x checkpoint: what it does not say, by the names of `T5Config` ({"feed_forward_proj":
+        "gated-silu"}).
 
     Raises:
-      InputError: no such model, no network for a hub id, files that are no T5, or no tokenizer.
+      InputError: no such model, no network for a hub id, files that are no T5, an adapter whose base is not there, or a
+        tokenizer with more tokens than the model has rows for.
     """
-    settings = GenerationSettings()
-    adapter = _adapter_directory(source)
+    adapter = adapter_of(source)
     if adapter is not None:
-        source = _base_of(adapter)
-    if is_t5x(source):
-        if tokenizer is None:
-            raise InputError(
-                f"{source}: a t5x checkpoint comes without a tokenizer; give load_pretrained(...,"
-                " tokenizer=DIRECTORY or hub id)"
-            )
-        opened = open_t5x(source)
-        config, params = opened.config, opened.read(param_dtype)
-    else:
-        directory = model_directory(source)
-        config, params = load_hf(directory, param_dtype=param_dtype)
-        tokenizer = tokenizer or directory
-        file = directory / "generation_config.json"
-        settings = GenerationSettings.from_file(file) if file.is_file() else settings
-    vocabulary = load_vocabulary(tokenizer)
-    t5 = Pretrained(config, params, vocabulary, Execution(dtype=dtype), settings, os.fspath(source))
-    if adapter is not None:
-        t5.load_adapter(adapter)
-    return t5
-
-
-def _adapter_directory(source: str | os.PathLike[str]) -> pathlib.Path | None:
-    """The directory of the adapter that `source` is, or as a workdir has; None where there is none."""
-    local = pathlib.Path(source).expanduser()
-    return next((place for place in (local, local / "adapter") if is_adapter(place)), None)
-
-
-def _base_of(adapter: pathlib.Path) -> str:
-    """Where the base of a saved adapter is: beside it, in the workdir of its run, or where its config says."""
-    beside = adapter.parent / "model"
-    if adapter.name == "adapter" and (beside / "config.json").is_file():
-        return str(beside)
-    name = read_config(adapter).get("base_model_name_or_path")
-    if not name:
-        raise InputError(
-            f"{adapter}: an adapter that does not say what its base is; load that, then load_adapter({str(adapter)!r})"
+        name = base_for(adapter, base)
+        t5 = load_pretrained(
+            name,
+            dtype=dtype,
+            param_dtype=param_dtype,
+            tokenizer=tokenizer,
+            architecture=architecture,
         )
-    return str(name)
+        t5.load_adapter(adapter)
+        return t5
+    if base is not None:
+        raise InputError(f"{source}: is no adapter, so base = {os.fspath(base)!r} means nothing")
+    if is_t5x(source) and tokenizer is None:
+        raise InputError(
+            f"{source}: a t5x checkpoint comes without a tokenizer; give load_pretrained(...,"
+            " tokenizer=DIRECTORY or hub id)"
+        )
+    opened = open_pretrained(source, architecture)
+    vocabulary = _vocabulary_of(opened, tokenizer)
+    return Pretrained(
+        opened.config,
+        opened.read(param_dtype),
+        vocabulary,
+        Execution(dtype=dtype),
+        checkpoint_settings(source),
+        os.fspath(source),
+        generation_defaults(source)[0],
+    )
+
+
+def _vocabulary_of(
+    opened: OpenedModel, tokenizer: str | os.PathLike[str] | None
+) -> Vocabulary | None:
+    """The tokenizer that is given, or that lies beside the model.
+
+    Raises:
+      InputError: it cannot be read, or has more tokens than the model embeds.
+    """
+    directory = pathlib.Path(opened.source)
+    if tokenizer is None and not any((directory / name).is_file() for name in _TOKENIZER_FILES):
+        log.warning(
+            "%s: no tokenizer lies beside the model: token ids work, texts do not", directory
+        )
+        return None
+    vocabulary = load_vocabulary(directory if tokenizer is None else tokenizer)
+    if vocabulary.size > opened.config.vocab_size:
+        raise InputError(
+            f"{tokenizer or directory}: the tokenizer has {vocabulary.size} tokens, but the model embeds"
+            f" {opened.config.vocab_size}: take the tokenizer that the model was trained with, or resize the model"
+            " (transformers: model.resize_token_embeddings) and train it"
+        )
+    tell_differing_ids(
+        vocabulary,
+        pad_token_id=opened.config.pad_token_id,
+        eos_token_id=opened.config.eos_token_id,
+        model=os.fspath(opened.source),
+    )
+    return vocabulary

@@ -138,7 +138,10 @@ class Config(Section):
     task: Annotated[Name, "What runs: a folder of t5x_lite/tasks/."]
     seed: Annotated[Seed, "Of every random draw of the run."]
 
-    FREE: ClassVar[tuple[str, ...]] = ("mesh", "logging", "checkpoint")
+    FREE: ClassVar[tuple[str, ...]] = (
+        *("mesh", "logging", "checkpoint"),
+        *("evaluation.samples", "evaluation.bootstrap_samples"),  # they shape the report alone
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+from collections.abc import Iterator
 
 import jax
 import pytest
@@ -25,3 +26,12 @@ def shared_data() -> pathlib.Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder} (set T5X_LITE_SHARED_DATA)")
     return folder
+
+
+@pytest.fixture
+def bucket(tmp_path: pathlib.Path) -> Iterator[str]:
+    """An object store, "gs://bucket", for as long as the test runs; its files lie in tmp_path / "store/bucket"."""
+    from tests.object_store import as_google_storage  # orbax: not every test should pay for it
+
+    with as_google_storage(tmp_path / "store"):
+        yield "gs://bucket"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from t5x_lite.data.vocabulary import Vocabulary
+from t5x_lite.data.fast_vocabulary import Vocabulary, cleaned
 
 if TYPE_CHECKING:
     from transformers import ByT5Tokenizer
@@ -24,6 +23,13 @@ class ByteVocabulary(Vocabulary):
 
     def __init__(self, tokenizer: ByT5Tokenizer, source: str = "tokenizer"):
         self._set_special_tokens(tokenizer, source)
+        self._added = {id: str(token) for id, token in tokenizer.added_tokens_decoder.items()}
+        self._texts = {
+            id: str(token).encode()
+            for id, token in tokenizer.added_tokens_decoder.items()
+            if id not in tokenizer.all_special_ids
+        } | {byte + _OFFSET: bytes([byte]) for byte in range(_BYTES)}
+        self._first_letters = {name[0] for name in self._added.values()}
 
     @property
     def sentinel_ids(self) -> list[int]:
@@ -32,19 +38,21 @@ class ByteVocabulary(Vocabulary):
         model has seen.
         """
         unused = [byte + _OFFSET for byte in range(_BYTES - 1, _LAST_LEAD_BYTE, -1)]
-        return unused + sorted(id for id in self.tokenizer.added_tokens_decoder if id >= _OFFSET)
+        own = [id for id, name in self._added.items() if name.startswith("<extra_id_")]
+        return unused + sorted(own)
 
     def encode(self, texts: Sequence[str], *, add_eos: bool) -> list[list[int]]:
         tail = [self.eos_id] if add_eos else []
-        return [self._ids(text) + tail for text in texts]
+        return [self._ids(text) + tail for text in cleaned(texts)]
 
     def _ids(self, text: str) -> list[int]:
-        if "<" in text:  # may spell a special token
+        if not self._first_letters.isdisjoint(text):  # may spell a special token
             return list(self.tokenizer(text, add_special_tokens=False).input_ids)
         return [byte + _OFFSET for byte in text.encode("utf-8")]
 
     def boundaries(self, text: str) -> list[tuple[int, int]]:
         """The [start, end) character span of each token; all bytes of a character have the character's."""
+        (text,) = cleaned([text])
         return [
             (at, at + 1) for at, character in enumerate(text) for _ in character.encode("utf-8")
         ]
@@ -52,10 +60,20 @@ class ByteVocabulary(Vocabulary):
     def decode(self, sequences: Iterable[Iterable[int]]) -> list[str]:
         """As `Vocabulary.decode`; bytes that are no UTF-8 (a character cut short) stand for no text."""
         texts = []
-        for ids in map(self._up_to_eos, sequences):
-            data = bytes(token - _OFFSET for token in ids if 0 <= token - _OFFSET < _BYTES)
+        for sequence in sequences:
+            ids = [int(token) for token in sequence]
+            ids = ids[: ids.index(self.eos_id)] if self.eos_id in ids else ids
+            data = b"".join(self._texts.get(token, b"") for token in ids)
             texts.append(data.decode("utf-8", errors="ignore"))
         return texts
 
-    def save(self, directory: str | os.PathLike[str]) -> None:
-        self.tokenizer.save_pretrained(os.fspath(directory))
+    def token_bytes(self) -> list[bytes | None]:
+        """A byte's own; special tokens and sentinels are their names."""
+        return [
+            bytes([id - _OFFSET])
+            if 0 <= id - _OFFSET < _BYTES
+            else self._added[id].encode()
+            if id in self._added
+            else None
+            for id in range(self.size)
+        ]

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from t5x_lite.console import log
-from t5x_lite.data.vocabulary import Vocabulary
+from t5x_lite.data.fast_vocabulary import Vocabulary, cleaned, save_tokenizer, wrapping
+from t5x_lite.data.tokenizer_files import read_classifier_tokenizer
+from t5x_lite.data.tokenizer_source import first_line
 from t5x_lite.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ class Reading:
 class ClassifierTokenizer:
     """Text -> token ids with special tokens (RoBERTa's `<s> ... </s>`, T5's `... </s>`), at most `max_length`.
 
+    The tokenizer may be shared: none of its settings is changed.
+
     template: that the texts of its reward model are made by; saved along with the length.
     """
 
@@ -42,29 +46,43 @@ class ClassifierTokenizer:
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.template = template
+        self._head, self._tail = wrapping(tokenizer)
         self._told: set[str] = set()
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of every text. What is too long loses its end, and the log says so once."""
+        """Token ids of every text. What is too long loses its end (its start, where the tokenizer's `truncation_side`
+        is "left"), and the log says so once. Half a surrogate pair is read as U+FFFD.
+
+        Raises:
+          InputError: something that is no text.
+        """
         if not texts:
             return []
         whole = self.encode_whole(texts)
         long = sum(len(ids) > self.max_length for ids in whole)
         if not long:
             return whole
+        left = getattr(self.tokenizer, "truncation_side", "right") == "left"
         self.warn_once(
-            "%d of %d texts have more than %d tokens and lose their end",
-            *(long, len(texts), self.max_length),
+            "%d of %d texts have more than %d tokens and lose their %s",
+            *(long, len(texts), self.max_length, "start" if left else "end"),
         )
-        return self.tokenizer(
-            list(texts), add_special_tokens=True, truncation=True, max_length=self.max_length
-        )["input_ids"]
+        return [self._cut(ids, left) for ids in whole]
+
+    def _cut(self, ids: list[int], left: bool) -> list[int]:
+        """A wrapped text within `max_length`; the shared tokenizer's own truncation is left alone."""
+        if len(ids) <= self.max_length:
+            return ids
+        body = ids[len(self._head) : len(ids) - len(self._tail)]
+        room = max(0, self.max_length - len(self._head) - len(self._tail))
+        return [*self._head, *(body[len(body) - room :] if left else body[:room]), *self._tail]
 
     def encode_whole(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of every text, however long."""
         if not texts:
             return []
-        return self.tokenizer(list(texts), add_special_tokens=True, truncation=False)["input_ids"]
+        bodies = self.tokenizer(cleaned(texts), add_special_tokens=False, truncation=False)
+        return [[*self._head, *body, *self._tail] for body in bodies["input_ids"]]
 
     def warn_once(self, message: str, *values: object) -> None:
         """Warns of what is cut, the first time that this is said."""
@@ -74,7 +92,7 @@ class ClassifierTokenizer:
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Writes the tokenizer's files, and how its classifier reads (`read_reading`)."""
-        self.tokenizer.save_pretrained(os.fspath(directory))
+        save_tokenizer(self.tokenizer, directory)
         reading = dataclasses.asdict(Reading(self.max_length, self.template))
         text = json.dumps(reading, indent=2, ensure_ascii=False) + "\n"
         (pathlib.Path(directory) / READING_FILE).write_text(text, encoding="utf-8")
@@ -133,16 +151,11 @@ def load_classifier_tokenizer(directory: pathlib.Path, max_length: int) -> Class
     Raises:
       InputError: there is none, or it cannot be read.
     """
-    import transformers
-
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            str(directory), local_files_only=True
-        )
+        tokenizer = read_classifier_tokenizer(directory)
     except Exception as error:  # the Rust parser raises a bare Exception
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise InputError(
-            f"{directory}: cannot load the classifier's tokenizer ({reason}); a classifier needs its own,"
+            f"{directory}: cannot load the classifier's tokenizer ({first_line(error)}); a classifier needs its own,"
             " tokenizer.json or vocab files beside the weights"
         ) from error
     return ClassifierTokenizer(tokenizer, max_length)

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from t5x_lite.console import log
+from t5x_lite.data.spelling import folded_characters, report_unspelled
 from t5x_lite.data.templates import find_template
 from t5x_lite.data.truncation import Cuts, fit
 from t5x_lite.data.vocabulary import Vocabulary
@@ -117,7 +118,8 @@ def make_examples(
     cut_field: str,
     name: str,
 ) -> Examples:
-    """Renders and tokenizes rows, and reports in one warning line what the truncation policy cut.
+    """Renders and tokenizes rows, and reports what the truncation policy cut and what the vocabulary
+    cannot spell, in one warning line each.
 
     Args:
       rows: as `load_rows` gives them.
@@ -142,13 +144,17 @@ def make_examples(
     cuts = Cuts(f"{name} inputs", encoder_length, truncation)
     inputs = fit(rows, prompt, vocabulary, cuts, cut_field)
     cuts.report()
+    report_unspelled(f"{name} inputs", inputs, lambda n: prompt.render(rows[n]), vocabulary)
     target_cuts = Cuts(
         f"{name} targets", decoder_length, "error" if truncation == "error" else "end"
     )
     targets = []
-    for row, ids in zip(
-        rows, vocabulary.encode([answer.render(row) for row in rows], add_eos=True), strict=True
-    ):
+    texts = [answer.render(row) for row in rows]
+    encoded = vocabulary.encode(texts, add_eos=True)
+    lost = set(folded_characters(vocabulary))
+    folded = [n for n, text in enumerate(texts) if not lost.isdisjoint(text)]
+    report_unspelled(f"{name} targets", encoded, texts.__getitem__, vocabulary, folded=folded)
+    for row, ids in zip(rows, encoded, strict=True):
         if len(ids) > decoder_length:
             target_cuts.count(row, len(ids), decoder_length)
             ids = ids[: decoder_length - 1] + [vocabulary.eos_id]

@@ -14,18 +14,20 @@ import os
 import pathlib
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from t5x_lite.console import log
+from t5x_lite.data.fast_vocabulary import cleaned
 from t5x_lite.data.sections import TrainedTokenizerSettings
+from t5x_lite.data.sentencepiece_files import read_proto, to_backend
+from t5x_lite.data.tokenizer_settings import special_token
 from t5x_lite.data.vocabulary import Vocabulary, load_vocabulary
 from t5x_lite.errors import InputError
 
-_SPACE = "▁"
+if TYPE_CHECKING:
+    import tokenizers
+
 _LONGEST_TEXT = 1 << 24  # bytes; SentencePiece's 4,192 silently skips long dialogues
-# Stands for a newline while the normalizer runs, which would fold it to a space. A private-use
-# character, so not in text.
-_NEWLINE = "\ue000"
 
 
 def train_tokenizer(
@@ -53,7 +55,7 @@ def train_tokenizer(
     symbols = list(
         dict.fromkeys([*(["\n"] if keep_newlines else []), *section.user_defined_symbols])
     )
-    chosen = [text for text in texts if text.strip()]
+    chosen = [text for text in cleaned(texts) if text.strip()]
     chosen = chosen[:max_sentences] if max_sentences else chosen
     if not chosen:
         raise InputError("tokenizer: there is no text to train on")
@@ -63,7 +65,8 @@ def train_tokenizer(
     folder = pathlib.Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "spiece.model").write_bytes(model)
-    tokenizer = _to_fast(model, algorithm, symbols, extra_ids)
+    proto = read_proto(folder / "spiece.model")
+    tokenizer = to_backend(proto, _added(len(proto.pieces), extra_ids), eos="</s>")
     for symbol in symbols:
         if tokenizer.encode(symbol, add_special_tokens=False).tokens[-1] != symbol:
             raise InputError(
@@ -119,84 +122,10 @@ def _train_sentencepiece(
     return model.getvalue()
 
 
-def _to_fast(model: bytes, algorithm: str, symbols: list[str], extra_ids: int) -> Any:
-    """A `tokenizers.Tokenizer` that splits as the SentencePiece model does (a test compares them
-    on real text).
-    """
-    import tokenizers
-    from sentencepiece import sentencepiece_model_pb2
-    from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
-
-    # Made at import time by protobuf, so type checkers cannot see it.
-    proto = sentencepiece_model_pb2.ModelProto.FromString(model)  # type: ignore[attr-defined]
-    scored = [(piece.piece, piece.score) for piece in proto.pieces]
-    scored += [(f"<extra_id_{i}>", 0.0) for i in reversed(range(extra_ids))]
-    ids = {piece: i for i, (piece, _) in enumerate(scored)}
-    byte_fallback = proto.trainer_spec.byte_fallback
-    if algorithm == "unigram":
-        tokenizer = tokenizers.Tokenizer(
-            models.Unigram(scored, unk_id=2, byte_fallback=byte_fallback)
-        )
-    else:
-        learned = [piece.piece for piece in proto.pieces if piece.type == piece.NORMAL]
-        tokenizer = tokenizers.Tokenizer(
-            models.BPE(
-                ids,
-                _merges(learned),
-                unk_token="<unk>",
-                fuse_unk=True,
-                byte_fallback=byte_fallback,
-                ignore_merges=True,
-            )
-        )
-    newlines = "\n" in symbols
-    tokenizer.normalizer = normalizers.Sequence(
-        [
-            *([normalizers.Replace("\n", _NEWLINE)] if newlines else []),
-            normalizers.Precompiled(proto.normalizer_spec.precompiled_charsmap),
-            normalizers.Replace(tokenizers.Regex(" {2,}"), " "),
-            normalizers.Strip(),
-            *([normalizers.Replace(_NEWLINE, "\n")] if newlines else []),
-        ]
-    )
-    # Longest first, as SentencePiece matches them. The symbols are no added tokens: around those,
-    # transformers would start a new word.
-    pattern = "|".join(re.escape(symbol) for symbol in sorted(symbols, key=len, reverse=True))
-    metaspace = pre_tokenizers.Metaspace(replacement=_SPACE, prepend_scheme="always", split=True)
-    if symbols:
-        split = pre_tokenizers.Split(tokenizers.Regex(pattern), behavior="isolated")
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([metaspace, split])
-    else:
-        tokenizer.pre_tokenizer = metaspace
-    tokenizer.decoder = decoders.Sequence(
-        [
-            decoders.Replace(_SPACE, " "),
-            decoders.ByteFallback(),
-            decoders.Fuse(),
-            decoders.Strip(" ", 1, 0),
-        ]
-    )
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=["$A", "</s>"], pair=["$A", "</s>", "$B", "</s>"], special_tokens=[("</s>", 1)]
-    )
-    special = ["<pad>", "</s>", "<unk>", *_sentinels(extra_ids)]
-    tokenizer.add_special_tokens(
-        [tokenizers.AddedToken(name, normalized=False, special=True) for name in special]
-    )
-    return tokenizer
-
-
-def _merges(pieces: list[str]) -> list[tuple[str, str]]:
-    """The merges that lead to each learned piece, in the order in which SentencePiece learned the
-    pieces.
-    """
-    known = set(pieces)
-    return [
-        (piece[:at], piece[at:])
-        for piece in pieces
-        for at in range(1, len(piece))
-        if piece[:at] in known and piece[at:] in known
-    ]
+def _added(pieces: int, extra_ids: int) -> dict[int, tokenizers.AddedToken]:
+    names = {0: "<pad>", 1: "</s>", 2: "<unk>"}
+    names |= {pieces + n: name for n, name in enumerate(reversed(_sentinels(extra_ids)))}
+    return {id: special_token(name) for id, name in names.items()}
 
 
 def _sentinels(extra_ids: int) -> list[str]:

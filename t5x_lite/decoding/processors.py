@@ -155,6 +155,8 @@ def no_repeat_ngram(scores: jax.Array, tokens: jax.Array, step: jax.Array, n: in
 
     Source: Paulus et al. 2018 (arXiv:1705.04304).
     """
+    if n > tokens.shape[1]:
+        return scores  # no row has room for one
     # A window counts if its last token is generated. Near the start of a row none is complete yet.
     inside = jnp.arange(tokens.shape[1])[None] <= step
     return _ban_ngrams(scores, tokens, step, tokens, inside, n)
@@ -173,6 +175,10 @@ def encoder_no_repeat_ngram(
     Unlike in transformers, n-grams with a pad in them do not count: the decoder starts with a pad, and left padding
     would ban the first token of the input.
     """
+    if n > encoder_tokens.shape[1] or n - 1 > tokens.shape[1]:
+        return (
+            scores  # the input has none, or no row has room for what stands before its last token
+        )
     inside = encoder_tokens != pad
     whole = inside[:, n - 1 :]
     for offset in range(n - 1):
@@ -192,7 +198,7 @@ def _ban_ngrams(
     n: int,
 ) -> jax.Array:
     """Bans what completes an n-gram of `source` whose last position is in `inside` [row, length] (or [1, length])."""
-    windows = max(source.shape[1] - n + 1, 0)
+    windows = source.shape[1] - n + 1
     complete = jnp.broadcast_to(inside[:, n - 1 :], (tokens.shape[0], windows))
     # The last n - 1 tokens; near the start of a row the slice is clamped.
     prefix = jax.lax.dynamic_slice_in_dim(tokens, step + 2 - n, n - 1, axis=1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import functools
 import json
-import math
 import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,61 +14,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from t5x_lite.console import log
+from t5x_lite.decoding.foreign_settings import (
+    ELSEWHERE,
+    METADATA,
+    UNSUPPORTED,
+    may_act,
+    refuse_acting,
+)
+from t5x_lite.decoding.setting_checks import bad, check_ids, check_number
 from t5x_lite.errors import InputError
 
 # A number, or an array [batch] with one number a row.
 PerRow = Any
-
-# Written by transformers beside the settings; they say nothing about decoding.
-_METADATA = ("transformers_version", "_from_model_config", "_commit_hash")
-
-# GenerationConfig's fields that are not supported, with the value at which each has no effect
-# (a `generation_config.json` may spell those out).
-_UNSUPPORTED: dict[str, Any] = {
-    "max_time": None,
-    "top_h": None,
-    "epsilon_cutoff": 0.0,
-    "eta_cutoff": 0.0,
-    "diversity_penalty": 0.0,
-    "num_beam_groups": 1,
-    "constraints": None,
-    "force_words_ids": None,
-    "penalty_alpha": None,
-    "dola_layers": None,
-    "renormalize_logits": False,
-    "remove_invalid_values": False,
-    "exponential_decay_length_penalty": None,
-    "sequence_bias": None,
-    "token_healing": False,
-    "guidance_scale": None,
-    "watermarking_config": None,
-    "use_cache": True,
-    "cache_implementation": None,
-    "cache_config": None,
-    "max_cache_len": None,
-    "low_memory": None,
-    "use_mtp": None,
-    "prompt_lookup_num_tokens": None,
-    "max_matching_ngram_size": None,
-    "assistant_early_exit": None,
-    "is_assistant": False,
-    "compile_config": None,
-    "disable_compile": None,
-    "prefill_chunk_size": None,
-    "output_attentions": False,
-    "output_hidden_states": False,
-    "output_scores": False,
-    "output_logits": False,
-    "return_dict_in_generate": False,
-}
-
-# Where to find what some of these are for.
-_SCORES = "Pretrained.generate_with_scores gives texts with scores and log-probabilities"
-_ELSEWHERE = {
-    "return_dict_in_generate": _SCORES,
-    "output_scores": _SCORES,
-    "output_logits": "Pretrained.logits gives them for the generated tokens",
-}
 
 # Fields that mean something in one kind of decoding only, with the value at which they have no effect.
 # `top_k` counts as untouched at 50 too: that is GenerationConfig's default, sampling or not.
@@ -90,6 +48,13 @@ _RIVALS = {
 }
 
 _NEW_TOKENS_BY_DEFAULT = 20
+
+# Whole numbers that are written as 20.0 where settings are passed from hand to hand.
+_WHOLE = (
+    *("max_new_tokens", "max_length", "min_new_tokens", "min_length", "top_k"),
+    *("num_beams", "num_return_sequences", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size"),
+)
+_TOKEN_IDS = ("pad_token_id", "bos_token_id", "decoder_start_token_id")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -134,6 +99,10 @@ class GenerationSettings:
     eos_token_id: int | Sequence[int] | None = None  # several: each of them ends a row
     stop_strings: str | Sequence[str] | None = None  # a row ends with the token that completes one
     decoder_start_token_id: int | None = None
+    # No settings: what a checkpoint's file says, and what was asked for on top of it. A temperature of the file has no
+    # effect until sampling is asked for.
+    _said: ClassVar[Mapping[str, Any]] = {}
+    _asked: ClassVar[Mapping[str, Any]] = {}
 
     # The section of a config that these come from, as it was given: config.json holds that.
     given_values: ClassVar[Mapping[str, Any]] = {}
@@ -159,11 +128,45 @@ class GenerationSettings:
         return settings
 
     @classmethod
+    def of_file(cls, mapping: Mapping[str, Any], where: str) -> GenerationSettings:
+        """The settings that a checkpoint's file describes, read as transformers reads it.
+
+        A field that is unknown or without effect is named in one warning and passed over; one without effect for want
+        of another (a temperature without do_sample) acts once an update brings that.
+
+        Raises:
+          InputError: a field that would act and is not supported, or a bad value.
+        """
+        said: dict[str, Any] = {}
+        idle: list[str] = []
+        for name, value in mapping.items():
+            if value is None or name in METADATA:
+                continue
+            if name in _FIELDS:
+                value = _as_written(name, value)
+                if name in _TOKEN_IDS and isinstance(value, int) and value < 0:
+                    idle.append(name)  # transformers: the model's own
+                    continue
+                said[name] = value
+            elif name in UNSUPPORTED:
+                if may_act(name, value):
+                    said[name] = value
+                elif value != UNSUPPORTED[name]:
+                    idle.append(name)
+            else:
+                idle.append(name)
+        with _named(where):
+            settings, asleep = _settled(said, {}, where)
+        if idle or asleep:
+            _warn(f"{where}: without effect: {', '.join([*idle, *asleep])}")
+        return settings
+
+    @classmethod
     def from_file(cls, path: str | pathlib.Path) -> GenerationSettings:
         """Settings from a model's `generation_config.json`.
 
         Raises:
-          InputError: the file is missing or is not JSON, or as `from_mapping`.
+          InputError: the file is missing or is not JSON, or as `of_file`.
         """
         try:
             mapping = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
@@ -171,7 +174,7 @@ class GenerationSettings:
             raise InputError(f"{path}: expected a generation_config.json ({error})") from error
         if not isinstance(mapping, dict):
             raise InputError(f"{path}: expected a JSON object of generation settings")
-        return cls.from_mapping(mapping, where=str(path))
+        return cls.of_file(mapping, where=str(path))
 
     def updated(
         self, overrides: Mapping[str, Any], where: str = "generation"
@@ -182,13 +185,16 @@ class GenerationSettings:
         a temperature under `do_sample=False`, a length penalty under `num_beams=1`.
         """
         given = _known_fields(overrides, where)
-        retired = [_RIVALS[name] for name in given if name in _RIVALS]
+        retired = {_RIVALS[name] for name in given if name in _RIVALS}
         if given.get("do_sample") is False:
-            retired += _SAMPLING_ONLY
+            retired |= set(_SAMPLING_ONLY)
         if given.get("num_beams") == 1:
-            retired += _BEAMS_ONLY
-        defaults = {f.name: f.default for f in dataclasses.fields(self) if f.name in retired}
+            retired |= set(_BEAMS_ONLY)
         with _named(where):
+            if self._said:
+                asked = {n: v for n, v in self._asked.items() if n not in retired} | given
+                return _settled(self._said, asked, where)[0]
+            defaults = {f.name: f.default for f in dataclasses.fields(self) if f.name in retired}
             return dataclasses.replace(self, **{**defaults, **given})
 
     def new_tokens(self) -> tuple[PerRow, PerRow]:
@@ -211,47 +217,47 @@ class GenerationSettings:
 
     def _check_values(self) -> None:
         if not isinstance(self.do_sample, bool):
-            raise _bad("do_sample", self.do_sample, "true or false")
+            raise bad("do_sample", self.do_sample, "true or false")
         for name in ("num_beams", "num_return_sequences"):
-            _check_number(name, getattr(self, name), integer=True, scalar=True, low=1)
+            check_number(name, getattr(self, name), integer=True, scalar=True, low=1)
         for name in ("no_repeat_ngram_size", "encoder_no_repeat_ngram_size"):
-            _check_number(name, getattr(self, name), integer=True, scalar=True, low=0)
+            check_number(name, getattr(self, name), integer=True, scalar=True, low=0)
         for name, low in (("max_new_tokens", 1), ("max_length", 2), ("min_new_tokens", 0)):
             if getattr(self, name) is not None:
-                _check_number(name, getattr(self, name), integer=True, low=low)
-        _check_number("min_length", self.min_length, integer=True, low=0)
-        _check_number("top_k", self.top_k, integer=True, low=0)
-        _check_number("temperature", self.temperature, above=0)
-        _check_number("top_p", self.top_p, above=0, high=1)
-        _check_number("typical_p", self.typical_p, above=0, high=1)
-        _check_number("min_p", self.min_p, low=0, high=1)
-        _check_number("repetition_penalty", self.repetition_penalty, above=0)
-        _check_number("encoder_repetition_penalty", self.encoder_repetition_penalty, above=0)
-        _check_number("length_penalty", self.length_penalty)
+                check_number(name, getattr(self, name), integer=True, low=low)
+        check_number("min_length", self.min_length, integer=True, low=0)
+        check_number("top_k", self.top_k, integer=True, low=0)
+        check_number("temperature", self.temperature, above=0)
+        check_number("top_p", self.top_p, above=0, high=1)
+        check_number("typical_p", self.typical_p, above=0, high=1)
+        check_number("min_p", self.min_p, low=0, high=1)
+        check_number("repetition_penalty", self.repetition_penalty, above=0)
+        check_number("encoder_repetition_penalty", self.encoder_repetition_penalty, above=0)
+        check_number("length_penalty", self.length_penalty)
         if not isinstance(self.early_stopping, bool) and self.early_stopping != "never":
-            raise _bad("early_stopping", self.early_stopping, 'true, false or "never"')
+            raise bad("early_stopping", self.early_stopping, 'true, false or "never"')
         for name in ("suppress_tokens", "begin_suppress_tokens"):
             if getattr(self, name) is not None:
-                _check_ids(name, getattr(self, name))
+                check_ids(name, getattr(self, name))
         if self.bad_words_ids is not None:
             for word in self.bad_words_ids:
-                _check_ids("bad_words_ids", word)
+                check_ids("bad_words_ids", word)
                 if not len(word):
-                    raise _bad("bad_words_ids", word, "words of at least one token id")
+                    raise bad("bad_words_ids", word, "words of at least one token id")
         texts = self.stop_texts()
         if not all(isinstance(text, str) and text for text in texts):
-            raise _bad("stop_strings", self.stop_strings, "texts that are not empty")
+            raise bad("stop_strings", self.stop_strings, "texts that are not empty")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if not field.name.endswith("_token_id") or value is None:
                 continue
             several = field.name in ("eos_token_id", "forced_eos_token_id")
             if several and isinstance(value, Sequence | np.ndarray):
-                _check_ids(field.name, value)
+                check_ids(field.name, value)
                 if not len(value):
-                    raise _bad(field.name, value, "at least one token id")
+                    raise bad(field.name, value, "at least one token id")
             else:
-                _check_number(field.name, value, integer=True, scalar=True, low=0)
+                check_number(field.name, value, integer=True, scalar=True, low=0)
 
     def _check_contradictions(self) -> None:
         if self.max_new_tokens is not None and self.max_length is not None:
@@ -292,6 +298,8 @@ def _named(where: str) -> Iterator[None]:
         raise InputError(re.sub(r"\bgeneration(?=[.:])", lambda _: place, str(error))) from None
 
 
+# What a person may set.
+_FIELDS = tuple(field.name for field in dataclasses.fields(GenerationSettings))
 # The fields that take an array with one value a row.
 PER_ROW = tuple(
     field.name
@@ -300,19 +308,68 @@ PER_ROW = tuple(
 )
 
 
+@functools.cache
+def _warn(message: str) -> None:
+    """Once: the same file is read for each run of settings."""
+    log.warning("%s", message)
+
+
+def _settled(
+    said: Mapping[str, Any], asked: Mapping[str, Any], where: str
+) -> tuple[GenerationSettings, list[str]]:
+    """A checkpoint's settings with those that were asked for on top; and what of the former has no effect then.
+
+    Raises:
+      InputError: a setting of the checkpoint that acts and is not supported; what was asked for contradicts itself.
+    """
+    rivals = {_RIVALS[name] for name in asked if name in _RIVALS}
+    merged = {name: value for name, value in said.items() if name not in rivals} | dict(asked)
+    refuse_acting(merged, where)
+    # As in transformers, the count of new tokens goes before the count of all.
+    asleep = [n for n in ("max_length", "min_length") if n in said and _RIVALS[n] in merged]
+    asleep += [] if merged.get("do_sample") else _SAMPLING_ONLY
+    asleep += [] if (merged.get("num_beams") or 1) > 1 else _BEAMS_ONLY
+    asleep = [name for name in asleep if name in merged and name not in asked]
+    active = {n: v for n, v in merged.items() if n in _FIELDS and n not in asleep}
+    # transformers warns of a shortest text beyond the longest, and generates the longest.
+    longest = active.get("max_new_tokens", active.get("max_length", _NEW_TOKENS_BY_DEFAULT + 1))
+    longest = np.min(longest) - (0 if "max_new_tokens" in active else 1)
+    for name, start in (("min_new_tokens", 0), ("min_length", 1)):
+        if name in active and name not in asked and np.max(active[name]) - start > longest:
+            active[name] = int(longest) + start
+            _warn(f"{where}: the checkpoint's {name} is cut to the longest text, {longest} tokens")
+    untold = [n for n in asleep if n in _RIVALS or _differs(merged[n], _neutral(n))]
+    settings = GenerationSettings(**active)
+    object.__setattr__(settings, "_said", said)
+    object.__setattr__(settings, "_asked", asked)
+    return settings, untold
+
+
+def _neutral(name: str) -> tuple[Any, ...]:
+    return (_SAMPLING_ONLY | _BEAMS_ONLY)[name]
+
+
+def _as_written(name: str, value: Any) -> Any:
+    """A value as transformers takes it: 20.0 for a whole number, a negative shortest length for none."""
+    if name in _WHOLE and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if name in ("min_length", "min_new_tokens") and isinstance(value, int) and value < 0:
+        return 0
+    return value
+
+
 def _known_fields(mapping: Mapping[str, Any], where: str) -> dict[str, Any]:
-    supported = {field.name for field in dataclasses.fields(GenerationSettings)}
     given = {}
     for name, value in mapping.items():
-        if name in supported:
+        if name in _FIELDS:
             if value is not None:
-                given[name] = value
-        elif name in _UNSUPPORTED:
-            if value is not None and value != _UNSUPPORTED[name]:
-                hint = _ELSEWHERE.get(name, "remove it")
+                given[name] = _as_written(name, value)
+        elif name in UNSUPPORTED:
+            if value is not None and value != UNSUPPORTED[name]:
+                hint = ELSEWHERE.get(name, "remove it")
                 raise InputError(f"{where}: {name} = {value!r} is not supported; {hint}")
-        elif name not in _METADATA:
-            close = difflib.get_close_matches(name, supported, n=1)
+        elif name not in METADATA:
+            close = difflib.get_close_matches(name, _FIELDS, n=1)
             hint = f"; did you mean {close[0]}?" if close else "; remove it"
             raise InputError(f"{where}: unknown generation setting {name!r}{hint}")
     return given
@@ -320,36 +377,3 @@ def _known_fields(mapping: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 def _differs(value: PerRow, neutral: tuple[Any, ...]) -> bool:
     return isinstance(value, str) or not np.all(np.isin(np.asarray(value), neutral))
-
-
-def _bad(name: str, value: Any, expected: str) -> InputError:
-    return InputError(f"generation.{name} = {value!r}: expected {expected}")
-
-
-def _check_ids(name: str, ids: Any) -> None:
-    if isinstance(ids, str) or not isinstance(ids, Sequence | np.ndarray):
-        raise _bad(name, ids, "a list of token ids")
-    for token in ids:
-        _check_number(name, token, integer=True, scalar=True, low=0)
-
-
-def _check_number(
-    name: str,
-    value: Any,
-    *,
-    integer: bool = False,
-    scalar: bool = False,
-    low: float = -math.inf,
-    above: float = -math.inf,
-    high: float = math.inf,
-) -> None:
-    kind = "an integer" if integer else "a finite number"
-    bounds = [f">= {low:g}"] if low > -math.inf else []
-    bounds += [f"> {above:g}"] if above > -math.inf else []
-    bounds += [f"<= {high:g}"] if high < math.inf else []
-    expected = " ".join([kind, " and ".join(bounds)]).strip()
-    array = np.asarray(value)
-    if array.dtype.kind not in ("iu" if integer else "iuf") or array.ndim > (0 if scalar else 1):
-        raise _bad(name, value, expected)
-    if not np.all(np.isfinite(array) & (array >= low) & (array > above) & (array <= high)):
-        raise _bad(name, value, expected)

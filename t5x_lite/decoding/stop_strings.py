@@ -8,7 +8,6 @@ run through an Aho-Corasick automaton once, ahead (Aho and Corasick 1975), so th
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Sequence
 
 import jax
@@ -20,10 +19,6 @@ from t5x_lite.errors import InputError
 
 # The table has a multiple of so many states: other stop strings mostly find a compiled loop.
 _STATES_STEP = 32
-
-# A token's text does not depend on what stands before it, but for a space that decoding removes at the very start.
-_PREFIX = "abcdef"
-_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 def advance_stops(
@@ -49,7 +44,7 @@ def stop_table(texts: tuple[str, ...], vocabulary: Vocabulary, vocab_size: int) 
       InputError: no text of the vocabulary's tokens can spell one of the strings.
     """
     next_state, accepting = _automaton([text.encode() for text in texts])
-    tokens = _token_bytes(vocabulary)
+    tokens = vocabulary.token_bytes()
     states = -(-len(next_state) // _STATES_STEP) * _STATES_STEP
     table = np.zeros((states, vocab_size), np.int32)
     longest = max(len(token) for token in tokens if token is not None)
@@ -117,20 +112,3 @@ def _reachable(next_state: np.ndarray) -> list[int]:
         found |= new
         queue += sorted(new)
     return sorted(found)
-
-
-def _token_bytes(vocabulary: Vocabulary) -> list[bytes | None]:
-    """What each token adds to a text in its middle; None for an id that is no token."""
-    tokenizer = vocabulary.tokenizer
-    names = tokenizer.convert_ids_to_tokens(list(range(vocabulary.size)))
-    prefix = tokenizer.convert_ids_to_tokens(vocabulary.encode([_PREFIX], add_eos=False)[0])
-    before = len(tokenizer.convert_tokens_to_string(prefix))
-    texts: list[bytes | None] = []
-    for name in names:
-        if name is None:
-            texts.append(None)
-        elif match := _BYTE.fullmatch(name):
-            texts.append(bytes([int(match[1], 16)]))
-        else:
-            texts.append(tokenizer.convert_tokens_to_string([*prefix, name])[before:].encode())
-    return texts

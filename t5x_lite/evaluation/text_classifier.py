@@ -106,9 +106,16 @@ class TextClassifier:
         return batch
 
     def probabilities(self, texts: Sequence[Any]) -> np.ndarray:
-        """float32 [texts, labels]: softmax over the labels, of a single label the sigmoid."""
+        """float32 [texts, labels]: what transformers' pipeline gives.
+
+        Softmax over the labels; of a single label, and of labels that do not exclude each other (a problem_type of
+        multi_label_classification), the sigmoid of each; of a regression the numbers as they are.
+        """
         logits = self.logits(texts).astype(np.float64)
-        if len(self.labels) == 1:
+        kind = getattr(self.module.config, "problem_type", "")
+        if kind == "regression":
+            return logits.astype(np.float32)
+        if kind == "multi_label_classification" or len(self.labels) == 1:
             return (1 / (1 + np.exp(-logits))).astype(np.float32)
         logits -= logits.max(axis=1, keepdims=True)
         shares = np.exp(logits)

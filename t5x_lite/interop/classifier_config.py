@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from t5x_lite.errors import InputError
-from t5x_lite.models.encoder_config import ENCODER_ACTIVATIONS, FAMILIES, EncoderConfig
+from t5x_lite.models.encoder_config import ENCODER_ACTIVATIONS, EncoderConfig
 
 _ARCHITECTURES = {
     "bert": "BertForSequenceClassification",
     "roberta": "RobertaForSequenceClassification",
     "distilbert": "DistilBertForSequenceClassification",
+    "xlm-roberta": "XLMRobertaForSequenceClassification",
+    "camembert": "CamembertForSequenceClassification",
 }
+# RoBERTas by other names, with tokenizers of their own.
+_FAMILIES = {"xlm-roberta": "roberta", "camembert": "roberta"}
 # Our field -> theirs; DistilBERT has names of its own.
 _SIZES = {
     "vocab_size": "vocab_size",
@@ -41,19 +45,22 @@ def encoder_config_from_hf(fields: Mapping[str, Any], where: str) -> EncoderConf
     Raises:
       InputError: another kind of model, a field that is missing, or a value that is not supported.
     """
-    family = fields.get("model_type")
-    if family not in FAMILIES:
+    kind = fields.get("model_type")
+    if kind not in _ARCHITECTURES:
         raise InputError(
-            f"{where}: model_type is {family!r}; expected a sequence classifier of {', '.join(FAMILIES)}"
+            f"{where}: model_type is {kind!r}; expected a sequence classifier of {', '.join(_ARCHITECTURES)}"
         )
+    family = _FAMILIES.get(kind, kind)
     distil = family == "distilbert"
     sizes = _DISTILBERT_SIZES if distil else _SIZES
     if missing := [name for name in sizes.values() if not isinstance(fields.get(name), int)]:
         raise InputError(f"{where}: no whole number in {', '.join(missing)}")
-    kind = fields.get("position_embedding_type", "absolute")
-    if kind != "absolute" or fields.get("sinusoidal_pos_embds"):
+    positions = fields.get("position_embedding_type", "absolute")
+    if positions != "absolute" or fields.get("sinusoidal_pos_embds"):
         # (DistilBERT's sinusoidal table is stored as any other, but transformers keeps it frozen.)
-        raise InputError(f"{where}: position embeddings are {kind!r}; only learned ones are read")
+        raise InputError(
+            f"{where}: position embeddings are {positions!r}; only learned ones are read"
+        )
     activation = fields.get("activation" if distil else "hidden_act", "gelu")
     if activation not in ENCODER_ACTIVATIONS:
         raise InputError(
@@ -66,7 +73,7 @@ def encoder_config_from_hf(fields: Mapping[str, Any], where: str) -> EncoderConf
     return EncoderConfig(
         **{ours: fields[theirs] for ours, theirs in sizes.items()},
         family=family,
-        labels=_labels(fields),
+        labels=labels_from_hf(fields),
         type_vocab_size=1 if distil else fields.get("type_vocab_size", 2),
         layer_norm_epsilon=1e-12 if distil else float(fields.get("layer_norm_eps", 1e-12)),
         dropout_rate=dropout,
@@ -75,6 +82,8 @@ def encoder_config_from_hf(fields: Mapping[str, Any], where: str) -> EncoderConf
         activation=activation,
         initializer_range=float(fields.get("initializer_range", 0.02)),
         pad_token_id=_PADS[family] if pad is None else pad,
+        problem_type=fields.get("problem_type") or "",
+        model_type="" if kind == family else kind,
     )
 
 
@@ -102,17 +111,19 @@ def encoder_config_to_hf(config: EncoderConfig, dtype: str) -> dict[str, Any]:
             "position_embedding_type": "absolute",
         }
     return fields | {
-        "architectures": [_ARCHITECTURES[config.family]],
+        "architectures": [_ARCHITECTURES[config.model_type or config.family]],
         "id2label": {str(number): label for number, label in enumerate(config.labels)},
         "label2id": {label: number for number, label in enumerate(config.labels)},
         "initializer_range": config.initializer_range,
-        "model_type": config.family,
+        "model_type": config.model_type or config.family,
         "pad_token_id": config.pad_token_id,
+        "problem_type": config.problem_type or None,
         "torch_dtype": dtype,
     }
 
 
-def _labels(fields: Mapping[str, Any]) -> tuple[str, ...]:
+def labels_from_hf(fields: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of the labels that the fields of a config.json give, in order; two without names by default."""
     names = fields.get("id2label")
     if isinstance(names, Mapping) and names:
         return tuple(str(names[key]) for key in sorted(names, key=int))

@@ -40,13 +40,6 @@ _HEADS = {
 }
 
 
-def is_unused(name: str) -> bool:
-    """Tensors that files of these families carry and no sequence classifier reads."""
-    return name.endswith("embeddings.position_ids") or name.startswith(
-        ("roberta.pooler.", "cls.", "lm_head.")
-    )
-
-
 def classifier_name_table(config: EncoderConfig) -> tuple[Entry, ...]:
     """Every parameter of the classifier, once, in the order in which files are written."""
     embed, family = config.d_model, config.family

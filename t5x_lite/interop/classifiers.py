@@ -18,15 +18,20 @@ import jax
 import numpy as np
 from flax import traverse_util
 
+from t5x_lite.console import log
 from t5x_lite.errors import InputError
 from t5x_lite.interop import classifier_config
-from t5x_lite.interop.classifier_names import classifier_name_table, is_unused
+from t5x_lite.interop.classifier_names import classifier_name_table
+from t5x_lite.interop.encoder_files import encoder_tensors, is_of_another_task
+from t5x_lite.interop.hf import open_encoder
 from t5x_lite.interop.hub import model_directory
 from t5x_lite.interop.names import Entry
+from t5x_lite.interop.opened import differences
 from t5x_lite.interop.tensors import DTYPES, Tensor, write_safetensors
 from t5x_lite.interop.weight_files import open_weights
-from t5x_lite.models.classifier_init import abstract_module, init_jitted, text_examples
-from t5x_lite.models.config import Execution, T5Config
+from t5x_lite.interop.wrapped_names import pass_over
+from t5x_lite.models.classifier_init import abstract_module, init_module, text_examples
+from t5x_lite.models.config import MODEL_TYPES, Execution, T5Config
 from t5x_lite.models.encoder_classifier import EncoderClassifier
 from t5x_lite.models.t5_classifier import T5Classifier
 from t5x_lite.models.t5_scorer import T5Scorer
@@ -55,10 +60,7 @@ class OpenedClassifier:
         seed: of a new head.
         """
         placed = traverse_util.flatten_dict(shardings, sep="/") if shardings else {}
-        drawn: dict[str, Any] = {}
-        if self.new_head:
-            fresh = init_jitted(self.module, jax.random.key(seed), *text_examples(self.module))
-            drawn = traverse_util.flatten_dict(fresh, sep="/")
+        drawn = self._drawn(seed) if self.new_head else {}
         params = {}
         for entry in self._table:
             if entry.hf_name in self._tensors:
@@ -74,6 +76,18 @@ class OpenedClassifier:
             )
         return traverse_util.unflatten_dict(params, sep="/")
 
+    def _drawn(self, seed: int) -> dict[str, jax.Array]:
+        """The parameters that are not in the file, by path; the others are never made."""
+        missing = {entry.path for entry in self._table if entry.hf_name not in self._tensors}
+
+        def draw(rng: jax.Array) -> dict[str, jax.Array]:
+            fresh = init_module(self.module, rng, *text_examples(self.module))
+            flat = traverse_util.flatten_dict(fresh, sep="/")
+            return {path: flat[path] for path in missing}
+
+        # As one program: on a mesh, the example's single row could not be split op by op.
+        return jax.jit(draw)(jax.random.key(seed))
+
 
 def open_classifier(
     source: str | os.PathLike[str],
@@ -85,7 +99,8 @@ def open_classifier(
     """Opens a classifier and checks its files, without reading the weights.
 
     Args:
-      source: a directory, the workdir of a run that left its model there, or a hub id with or without "@revision".
+      source: a directory, the workdir of a run that left its model there, or a hub id with or without "@revision". Of
+        a T5 (with or without a decoder) the encoder is taken.
       dtype: compute type, "float32" or "bfloat16".
       labels: what it shall tell apart. Where its own labels are others, or the file has no head (roberta-base), the
         head is new; None takes the labels of the file.
@@ -96,43 +111,71 @@ def open_classifier(
     """
     directory = model_directory(source, revision)
     fields = _read_json(directory / "config.json")
-    where = str(directory / "config.json")
-    module: Classifier
-    if fields.get("model_type") in (T5_KIND, SCORER_KIND):
-        try:
-            config, names = T5Config(**fields["t5"]), tuple(fields["labels"])
-            execution = Execution(dtype=dtype)
-            if fields["model_type"] == T5_KIND:
-                module = T5Classifier(config, names, execution)
-            else:
-                module = T5Scorer(config, execution, names, fields["likelihood"])
-        except (KeyError, TypeError) as error:
-            raise InputError(f"{where}: not a classifier of ours ({error})") from error
-    else:
-        encoder = classifier_config.encoder_config_from_hf(fields, where)
-        module = EncoderClassifier(encoder, dtype)
-    tensors = {n: t for n, t in open_weights(directory).items() if not is_unused(n)}
-    others = labels is not None and module.labels != labels
-    if labels is not None and others:
+    module, tensors = _described(directory, fields, dtype)
+    keeps_labels = labels is None or module.labels == labels
+    if labels is not None:
         module = _with_labels(module, labels)
     table = name_table_of(module)
-    new_head = False
-    if labels is not None:
-        for entry in table:
-            if entry.path.startswith("head"):
-                have_shape = tensors[entry.hf_name].shape if entry.hf_name in tensors else None
-                last = entry.path.startswith(("head_out", "head/"))
-                if have_shape != entry.hf_shape or (others and last):
-                    tensors.pop(entry.hf_name, None)
-                    new_head = True
-        drawn = {e.hf_name: e.hf_shape for e in table if e.path.startswith("head")}
-    else:
-        drawn = {}
-    want = {entry.hf_name: entry.hf_shape for entry in table}
-    have = {name: tensor.shape for name, tensor in tensors.items()}
-    if want != drawn | have:
-        raise InputError(f"{directory}: {_differences(want, drawn | have)}")
-    return OpenedClassifier(module, directory, new_head, table, tensors)
+    drawn = {}
+    for entry in table:
+        there = tensors.get(entry.hf_name)
+        if there is not None and _is_last(entry):
+            kept = keeps_labels and not is_of_another_task(fields)
+        else:
+            kept = there is not None and (labels is None or there.shape == entry.hf_shape)
+        if entry.path.startswith("head") and not kept:
+            drawn[entry.hf_name] = entry.hf_shape
+    if drawn and labels is None:
+        raise InputError(
+            f"{directory}: an encoder without the head of a sequence classifier ({_classes(fields)};"
+            f" {', '.join(drawn)} would be new); say which labels it shall learn, and train it: configs/classifier.py"
+        )
+    own = {name: tensor for name, tensor in tensors.items() if name not in drawn}
+    want = {entry.hf_name: entry.hf_shape for entry in table if entry.hf_name not in drawn}
+    have = {name: tensor.shape for name, tensor in own.items()}
+    if any(have.get(name) != shape for name, shape in want.items()):
+        raise InputError(f"{directory}: {differences(want, have, 'the file')}")
+    own = pass_over(own, want, directory, "this classifier")
+    if drawn:
+        log.info("%s: new, and to be trained: %s", directory, ", ".join(drawn))
+    return OpenedClassifier(module, directory, bool(drawn), table, own)
+
+
+def _described(
+    directory: pathlib.Path, fields: Mapping[str, Any], dtype: str
+) -> tuple[Classifier, Mapping[str, Tensor]]:
+    """The classifier, and the tensors of its file under the names of its table."""
+    where, kind = str(directory / "config.json"), fields.get("model_type")
+    execution = Execution(dtype=dtype)
+    if kind in MODEL_TYPES:
+        encoder = open_encoder(directory)
+        names = classifier_config.labels_from_hf(fields)
+        tensors = {path.replace("/", "."): tensor for path, (_, tensor) in encoder.stored.items()}
+        return T5Classifier(encoder.config, names, execution), tensors
+    if kind in (T5_KIND, SCORER_KIND):
+        return _ours(fields, where, execution), open_weights(directory)
+    config = classifier_config.encoder_config_from_hf(fields, where)
+    tensors = encoder_tensors(open_weights(directory), config.family, directory)
+    return EncoderClassifier(config, dtype), tensors
+
+
+def _ours(fields: Mapping[str, Any], where: str, execution: Execution) -> Classifier:
+    try:
+        config, names = T5Config(**fields["t5"]), tuple(fields["labels"])
+        if fields["model_type"] == T5_KIND:
+            return T5Classifier(config, names, execution)
+        return T5Scorer(config, execution, names, fields["likelihood"])
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{where}: not a classifier of ours ({error})") from error
+
+
+def _is_last(entry: Entry) -> bool:
+    """Whether a parameter is of the layer whose outputs are the labels."""
+    return entry.path.startswith(("head_out/", "head/"))
+
+
+def _classes(fields: Mapping[str, Any]) -> str:
+    return ", ".join(fields.get("architectures") or ["no architecture named"])
 
 
 def save_classifier(
@@ -155,7 +198,7 @@ def save_classifier(
     want = {entry.path: entry.shape for entry in table}
     have = {path: tuple(leaf.shape) for path, leaf in flat.items()}
     if want != have:
-        raise InputError(f"save_classifier: {_differences(want, have)}")
+        raise InputError(f"save_classifier: {differences(want, have, 'the parameters given')}")
     tensors = {}
     for entry in table:
         array = entry.to_hf(whole(flat[entry.path]))
@@ -183,7 +226,10 @@ def save_classifier(
 
 def _with_labels(module: Classifier, labels: tuple[str, ...]) -> Classifier:
     if isinstance(module, EncoderClassifier):
-        return module.clone(config=dataclasses.replace(module.config, labels=labels))
+        # A head that is trained here tells one label from the others.
+        return module.clone(
+            config=dataclasses.replace(module.config, labels=labels, problem_type="")
+        )
     return module.clone(labels=labels)
 
 
@@ -225,19 +271,3 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise InputError(f"{path}: expected a JSON object, found a {type(fields).__name__}")
     return fields
-
-
-def _differences(want: Mapping[str, tuple], have: Mapping[str, tuple]) -> str:
-    parts = []
-    for title, names in (
-        ("only in the model", [name for name in want if name not in have]),
-        ("only in the file", [name for name in have if name not in want]),
-        (
-            "other shapes (the model's against the file's)",
-            [f"{n} {want[n]} against {have[n]}" for n in want if n in have and want[n] != have[n]],
-        ),
-    ):
-        if names:
-            more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-            parts.append(f"{title}: {', '.join(names[:8])}{more}")
-    return "; ".join(parts)

@@ -17,7 +17,7 @@ import msgpack
 import numpy as np
 
 from t5x_lite.errors import InputError
-from t5x_lite.interop.tensors import DTYPES, Tensor, damage_is_named
+from t5x_lite.interop.tensors import DTYPES, Tensor, damage_is_named, unreadable
 
 _ARRAYS = (1, 3)  # flax.serialization's extension codes of an array and of a numpy scalar
 _CHUNKED = "__msgpack_chunked_array__"
@@ -41,7 +41,8 @@ def open_flax_msgpack(path: pathlib.Path) -> dict[str, Tensor]:
     """The tensors of a Flax model file under PyTorch's names and in PyTorch's layout (kernels transposed).
 
     Raises:
-      InputError: the file is unreadable, truncated or damaged, or holds anything but float arrays.
+      InputError: the file is unreadable, truncated or damaged, or holds anything but arrays. One that is
+        no float has a `fault`.
     """
     with damage_is_named(path, *_DAMAGE):
         return dict(_tensors(path, read_tree(path), ()))
@@ -71,7 +72,7 @@ def array(path: pathlib.Path, where: tuple[str, ...], node: Any) -> Tensor:
     """An array of `read_tree`, found at the keys `where`.
 
     Raises:
-      InputError: it is damaged, no array, or not of floats.
+      InputError: it is damaged or no array. One that is no float has a `fault`.
     """
     with damage_is_named(path, *_DAMAGE):
         return _chunked(path, where, node) if isinstance(node, dict) else _array(path, where, node)
@@ -84,11 +85,11 @@ def _tensors(path: pathlib.Path, tree: dict, prefix: tuple[str, ...]) -> Any:
             yield from _tensors(path, node, here)
             continue
         tensor = array(path, here, node)
-        name = ".".join((*prefix, "weight"))
-        if key == "kernel":
-            yield name, Tensor(tensor.shape[::-1], tensor.dtype, _transposed(tensor.read))
-        else:  # "embedding", or "weight" of a norm
-            yield name, tensor
+        # "kernel", "embedding", "scale" and (T5's norms) "weight" are all torch's weight.
+        name = ".".join((*prefix, "bias" if key == "bias" else "weight"))
+        if key == "kernel" and not tensor.fault:
+            tensor = Tensor(tensor.shape[::-1], tensor.dtype, _transposed(tensor.read))
+        yield name, tensor
 
 
 def _transposed(read: Callable[[], np.ndarray]) -> Callable[[], np.ndarray]:
@@ -104,7 +105,8 @@ def _array(path: pathlib.Path, where: tuple[str, ...], node: Any) -> Tensor:
     unpacker.read_array_header()
     shape, dtype = tuple(unpacker.unpack()), unpacker.unpack()
     if dtype not in DTYPES:
-        raise InputError(f"{path}: {'/'.join(where)} has type {dtype}; weights must be floats")
+        fault = f"{path}: {'/'.join(where)} has type {dtype}; weights must be floats"
+        return unreadable(shape, fault)
 
     def read() -> np.ndarray:
         with damage_is_named(path, *_DAMAGE):

@@ -27,11 +27,13 @@ from t5x_lite.interop.tensors import (
     write_safetensors,
 )
 from t5x_lite.interop.weight_files import FORMATS, open_weights
+from t5x_lite.interop.wrapped_names import IN_FRONT_OF_A_T5, pass_over, unwrapped
 from t5x_lite.models.config import T5Config
 from t5x_lite.params.gather import whole
 
 DEFAULT_SHARD_BYTES = 5 * 10**9  # as transformers 4 and 5 write
 _STAGING = ".partial-export"
+_ENCODER = ("token_embedder/", "encoder/")
 
 
 class _Saves(Protocol):
@@ -50,8 +52,39 @@ def open_hf(source: str | os.PathLike[str], revision: str | None = None) -> Open
         message lists what is only in the model and what is only in the checkpoint.
     """
     directory = model_directory(source, revision)
+    config, tensors = _described(directory)
+    if not any(name.startswith("decoder.") for name in tensors):
+        classes = ", ".join(
+            hf_config.read_config(directory).get("architectures") or ["no class named"]
+        )
+        raise InputError(
+            f"{directory}: the file has no decoder ({classes}), so it cannot write; an encoder serves as a classifier"
+            " or reward model (configs/classifier.py, configs/reward.py, with this as model.source)"
+        )
+    return _opened(directory, config, name_table(config), tensors, "a T5")
+
+
+def open_encoder(source: str | os.PathLike[str], revision: str | None = None) -> OpenedModel:
+    """The encoder of a model of the T5 family, from a file of the whole model, of an encoder or of another task.
+
+    Args and errors: as `open_hf`.
+
+    Returns:
+      The architecture as config.json has it; only `token_embedder` and `encoder` can be read.
+    """
+    directory = model_directory(source, revision)
+    config, tensors = _described(directory)
+    table = tuple(entry for entry in name_table(config) if entry.path.startswith(_ENCODER))
+    # That the decoder is left goes without saying.
+    tensors = {n: t for n, t in tensors.items() if not n.startswith("decoder.") and n != HEAD}
+    return _opened(directory, config, table, tensors, "an encoder")
+
+
+def _described(directory: pathlib.Path) -> tuple[T5Config, dict[str, Tensor]]:
+    """The architecture, and the tensors under the names that a T5 gives them."""
     fields = hf_config.read_config(directory)
-    tensors = _without_copies(directory, open_weights(directory))
+    tensors = unwrapped(open_weights(directory), directory, IN_FRONT_OF_A_T5)
+    tensors = _without_copies(directory, tensors)
     config = hf_config.config_from_hf(
         fields,
         separate_head=_has_separate_head(fields, tensors),
@@ -59,12 +92,24 @@ def open_hf(source: str | os.PathLike[str], revision: str | None = None) -> Open
     )
     if config.tie_word_embeddings:
         tensors.pop(HEAD, None)
-    table = name_table(config)
-    _check(directory, table, tensors)
+    return config, tensors
+
+
+def _opened(
+    directory: pathlib.Path,
+    config: T5Config,
+    table: tuple[Entry, ...],
+    tensors: Mapping[str, Tensor],
+    model: str,
+) -> OpenedModel:
+    """The tensors of the table, when all are there and of the right shapes; others are passed over by name."""
+    want = {entry.hf_name: entry.hf_shape for entry in table}
+    have = {name: tensor.shape for name, tensor in tensors.items()}
+    if any(have.get(name) != shape for name, shape in want.items()):
+        raise InputError(f"{directory}: {differences(want, have, 'the checkpoint')}")
+    kept = pass_over(tensors, want, directory, model)
     return OpenedModel(
-        config,
-        directory,
-        {entry.path: _stored(entry, tensors[entry.hf_name]) for entry in table},
+        config, directory, {entry.path: _stored(entry, kept[entry.hf_name]) for entry in table}
     )
 
 
@@ -98,6 +143,7 @@ def save_hf(
     vocabulary: _Saves | None = None,
     dtype: str | None = None,
     max_shard_size: int = DEFAULT_SHARD_BYTES,
+    generation: Mapping[str, Any] | None = None,
 ) -> None:
     """Saves a T5 as a directory that transformers 4 and 5 load: safetensors, config.json, generation_config.json.
 
@@ -112,6 +158,7 @@ def save_hf(
       vocabulary: saved along, when given (its `save` method is handed the directory).
       dtype: "float32", "bfloat16" or "float16"; None keeps the type of each parameter.
       max_shard_size: bytes of tensor data a file; above it there are several files and an index.
+      generation: the fields of the generation_config.json that the model came with; kept, the special tokens filled in.
 
     Raises:
       InputError: the parameters are not those of the config, or the directory cannot be written.
@@ -131,7 +178,8 @@ def save_hf(
             tensor.read()  # takes part in the gathering of shards, in the order in which process 0 writes
         return
     try:
-        _write(target, config, tensors, vocabulary, max_shard_size)
+        fields = hf_config.generation_config_to_hf(config) | dict(generation or {})
+        _write(target, config, fields, tensors, vocabulary, max_shard_size)
     except OSError as error:
         shutil.rmtree(target / _STAGING, ignore_errors=True)
         raise InputError(
@@ -179,15 +227,6 @@ def _equal(one: Tensor, other: Tensor) -> bool:
     return one.read().tobytes() == other.read().tobytes()
 
 
-def _check(
-    directory: pathlib.Path, table: tuple[Entry, ...], tensors: Mapping[str, Tensor]
-) -> None:
-    want = {entry.hf_name: entry.hf_shape for entry in table}
-    have = {name: tensor.shape for name, tensor in tensors.items()}
-    if want != have:
-        raise InputError(f"{directory}: {differences(want, have, 'the checkpoint')}")
-
-
 def _to_tensor(entry: Entry, parameter: Any, dtype: str | None) -> Tensor:
     def read() -> np.ndarray:
         return converted(entry.to_hf(whole(parameter)), dtype, entry.path)
@@ -198,6 +237,7 @@ def _to_tensor(entry: Entry, parameter: Any, dtype: str | None) -> Tensor:
 def _write(
     target: pathlib.Path,
     config: T5Config,
+    generation: Mapping[str, Any],
     tensors: Mapping[str, Tensor],
     vocabulary: _Saves | None,
     max_shard_size: int,
@@ -223,7 +263,7 @@ def _write(
     if vocabulary is not None:
         vocabulary.save(staging)
     dtype = tensors[SHARED].dtype.name
-    _write_json(staging / "generation_config.json", hf_config.generation_config_to_hf(config))
+    _write_json(staging / "generation_config.json", generation)
     _write_json(staging / "config.json", hf_config.config_to_hf(config, dtype))
 
     (target / "config.json").unlink(

@@ -19,6 +19,7 @@ from typing import Any
 
 from t5x_lite.console import log
 from t5x_lite.errors import InputError
+from t5x_lite.interop.hub import ADAPTER_CONFIG
 from t5x_lite.models.config import MODEL_TYPES, T5Config
 
 _ARCHITECTURES = {
@@ -60,6 +61,11 @@ def read_config(directory: pathlib.Path) -> dict[str, Any]:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
+        if (directory / ADAPTER_CONFIG).is_file():
+            raise InputError(
+                f"{directory}: an adapter, and no model; load_pretrained({str(directory)!r}) loads it with its base,"
+                " load_adapter puts it on a model that is loaded, and adapter.method = 'load' does in a config"
+            ) from error
         raise InputError(
             f"{path}: cannot read it ({error.strerror}); a Hugging Face model directory has one"
         ) from error
@@ -96,9 +102,7 @@ def config_from_hf(fields: Mapping[str, Any], *, separate_head: bool, where: str
             f"{where}: feed_forward_proj is {feed_forward!r};"
             f" supported: {', '.join(_FEED_FORWARD_FROM_HF)}"
         )
-    eos = fields.get("eos_token_id", 1)
-    if not isinstance(eos, int):
-        raise InputError(f"{where}: eos_token_id is {eos!r}; expected one token id")
+    eos = _eos(fields.get("eos_token_id"), where)
     optional = {name: fields[name] for name in _OPTIONAL if fields.get(name) is not None}
     start = fields.get("decoder_start_token_id")
     scale = fields.get("scale_decoder_outputs")
@@ -114,6 +118,16 @@ def config_from_hf(fields: Mapping[str, Any], *, separate_head: bool, where: str
         decoder_start_token_id=optional.get("pad_token_id", 0) if start is None else start,
         model_type=fields["model_type"],
     )
+
+
+def _eos(value: Any, where: str) -> int:
+    """The token that ends a text: of several the first (decoding reads the list), and T5's where none is named."""
+    ids = value if isinstance(value, list) else [value]
+    if ids == [None]:
+        return T5Config.eos_token_id
+    if not ids or not all(isinstance(one, int) and not isinstance(one, bool) for one in ids):
+        raise InputError(f"{where}: eos_token_id is {value!r}; expected a token id or several")
+    return ids[0]
 
 
 def says_tied(fields: Mapping[str, Any]) -> bool:

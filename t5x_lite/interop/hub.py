@@ -7,12 +7,12 @@ import pathlib
 
 import huggingface_hub
 
+from t5x_lite.data.tokenizer_source import BUNDLED
 from t5x_lite.errors import InputError
 from t5x_lite.interop.weight_files import FORMATS
 
-# Models that come with the package, by name. A directory of the same name is called ./nano.
-BUNDLED = {"nano": pathlib.Path(__file__).parents[1] / "data" / "nano"}
 # Configs, indices and tokenizers: small, and wanted whatever the format of the weights.
+ADAPTER_CONFIG = "adapter_config.json"
 _SMALL_FILES = ["*.json", "*.model", "*.txt"]
 
 
@@ -35,25 +35,47 @@ def model_directory(source: str | os.PathLike[str], revision: str | None = None)
             )
         of_a_run = local / "model"
         return of_a_run if (of_a_run / "config.json").is_file() else local
-    name = os.fspath(source)
+    name, _, at = os.fspath(source).partition("@")
     if local.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or not name:
-        raise InputError(f"{name!r}: no such directory (a hub id looks like google/flan-t5-base)")
-    if revision is None and "@" in name:
-        name, revision = name.split("@", 1)
+        raise InputError(
+            f"{os.fspath(source)!r}: no such directory (a hub id looks like google/flan-t5-base)"
+        )
+    revision = revision or at or None
     # Asked for format by format, in order of preference: one download brings one format, and the cache is
     # used without network.
     for format in FORMATS:
-        wanted = [*_SMALL_FILES, format.name, format.shards]
-        try:
-            found = pathlib.Path(
-                huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=wanted)
-            )
-        except (OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise InputError(
-                f"{name}{f' at {revision}' if revision else ''}: no such directory, and not to be had from"
-                f" the Hugging Face hub ({reason}); check the name and the network, or give a directory"
-            ) from error
+        found = _download(name, revision, [*_SMALL_FILES, format.name, format.shards])
         if (found / format.name).is_file() or (found / format.index_name).is_file():
-            break
+            return found
+    if (found / ADAPTER_CONFIG).is_file():
+        return _download(name, revision, [*_SMALL_FILES, "adapter_model.*"])
     return found
+
+
+def adapter_directory(source: str | os.PathLike[str]) -> pathlib.Path:
+    """The local directory of the adapter `source`: itself, `adapter/` in a workdir, or of a hub id the download.
+
+    Whether an adapter lies there, the reader says.
+
+    Raises:
+      InputError: the hub has no such repository or cannot be reached.
+    """
+    local = pathlib.Path(source).expanduser()
+    if local.is_dir():
+        return local / "adapter" if (local / "adapter" / ADAPTER_CONFIG).is_file() else local
+    if local.is_absolute() or os.fspath(source).startswith((".", "~")):
+        return local
+    return model_directory(source)
+
+
+def _download(name: str, revision: str | None, wanted: list[str]) -> pathlib.Path:
+    try:
+        return pathlib.Path(
+            huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=wanted)
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"{name}{f' at {revision}' if revision else ''}: no such directory, and not to be had from"
+            f" the Hugging Face hub ({reason}); check the name and the network, or give a directory"
+        ) from error

@@ -15,6 +15,7 @@ from t5x_lite.console import progress
 from t5x_lite.errors import InputError
 from t5x_lite.interop.tensors import DTYPES, Tensor
 from t5x_lite.models.config import T5Config
+from t5x_lite.params.fingerprint import fingerprint_of
 
 Params = dict[str, Any]
 _NAMES_SHOWN = 8
@@ -63,6 +64,14 @@ class OpenedModel:
                 params[path] = _place(array, placed.get(path)).block_until_ready()
                 bar.update()
         return traverse_util.unflatten_dict(params, sep="/")
+
+    def fingerprint(self, dtype: str | None) -> str:
+        """`params.fingerprint`, rounded, of the weights as the files hold them, or read as `dtype`; one at a time."""
+        leaves = (
+            (path, converted(tensor.read(), dtype, f"{self.source}: {name}"))
+            for path, (name, tensor) in sorted(self.stored.items())
+        )
+        return fingerprint_of(leaves, rounded=True)
 
 
 def converted(array: np.ndarray, dtype: str | None, where: str) -> np.ndarray:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
@@ -19,7 +20,10 @@ from flax import traverse_util
 
 from t5x_lite.errors import InputError
 from t5x_lite.interop import peft_config
-from t5x_lite.interop.names import Entry, name_table
+from t5x_lite.interop.hub import ADAPTER_CONFIG as CONFIG_FILE
+from t5x_lite.interop.hub import adapter_directory
+from t5x_lite.interop.names import EMBEDDING_COPIES, HEAD, SHARED, Entry, name_table
+from t5x_lite.interop.pretrained import open_pretrained
 from t5x_lite.interop.tensors import (
     Tensor,
     open_safetensors,
@@ -27,6 +31,7 @@ from t5x_lite.interop.tensors import (
     write_safetensors,
 )
 from t5x_lite.interop.torch_bin import open_torch_bin
+from t5x_lite.interop.wrapped_names import bare_name, shown
 from t5x_lite.models.config import T5Config
 from t5x_lite.params.adapters import Adapter
 from t5x_lite.params.fingerprint import fingerprint
@@ -35,18 +40,16 @@ from t5x_lite.params.lora import LoraSettings, adapted_modules, adapted_of, spli
 from t5x_lite.params.paths import Params, flatten
 from t5x_lite.params.soft_prompts import SOFT_PROMPT
 
-CONFIG_FILE = "adapter_config.json"
 TENSORS_FILE = "adapter_model.safetensors"
 _OLD_TENSORS_FILE = "adapter_model.bin"
 _PREFIX = "base_model.model."
 _PROMPT = "prompt_embeddings"
-_MAGNITUDES = (
-    ".lora_magnitude_vector",
-    ".lora_magnitude_vector.weight",
-)  # peft from 0.12 on, before
+_MAGNITUDE = ".lora_magnitude_vector"  # peft before 0.12: with ".weight"
+_LEAF = re.compile(
+    r"(?P<module>.*)\.(?:lora_(?P<factor>[AB])(?:\.\w+)?\.weight|lora_magnitude_vector(?:\.\w+)?(?:\.weight)?)"
+)
 _BASE_COPY = ".base_layer.weight"  # peft saves the base's lm_head along where that has an adapter
 _BASE = "t5x_lite_base_fingerprint"
-_NAMES_SHOWN = 4
 
 
 def is_adapter(directory: str | os.PathLike[str]) -> bool:
@@ -85,7 +88,11 @@ def save_adapter(
     else:
         tensors = {_PROMPT: tree[SOFT_PROMPT]}
         fields = peft_config.prompt_to_peft(adapter.settings, config)
-    fields["base_model_name_or_path"] = base_name or None
+    # peft takes the revision of a hub id in a field of its own.
+    name, _, revision = (
+        (base_name, "", "") if os.path.isdir(base_name) else base_name.partition("@")
+    )
+    fields |= {"base_model_name_or_path": name or None, "revision": revision or None}
     base = fingerprint(params, rounded=True)
     if jax.process_index() != 0:
         return
@@ -107,20 +114,25 @@ def save_adapter(
 
 
 def load_adapter(
-    directory: str | os.PathLike[str], config: T5Config, params: Params | None
+    directory: str | os.PathLike[str],
+    config: T5Config,
+    params: Params | None,
+    base: str | os.PathLike[str] = "",
 ) -> Adapter:
     """Reads an adapter that peft or `save_adapter` wrote, as float32 arrays of numpy.
 
     Args:
+      directory: of the adapter, the workdir of the run that trained it, or a hub id.
       config: the architecture of the base.
       params: the base, canonical: what the adapter's fingerprint is compared with, where it has one. None does not
         compare (the caller does it later, with `check_base`).
+      base: where the base was read, if known; see `check_base`.
 
     Raises:
       InputError: there is no adapter, it is of a kind that is not read, its tensors are not those of its config or of
         this architecture, or it was trained on another base.
     """
-    source = pathlib.Path(directory).expanduser()
+    source = adapter_directory(directory)
     fields = read_config(source)
     tensors = _open(source)
     if fields["peft_type"] == peft_config.PROMPT_TUNING:
@@ -129,16 +141,24 @@ def load_adapter(
     else:
         adapter = _lora_from_peft(tensors, fields, config, source)
     if params is not None:
-        check_base(source, params)
+        check_base(source, params, base)
     return adapter
 
 
-def read_config(directory: pathlib.Path) -> dict[str, Any]:
-    """The fields of adapter_config.json.
+def base_of(directory: pathlib.Path) -> str:
+    """What an adapter says its base is, a hub id with its "@revision"; "" where it says nothing."""
+    fields = read_config(directory)
+    name, revision = fields.get("base_model_name_or_path"), fields.get("revision")
+    return f"{name}@{revision}" if name and revision and "@" not in name else str(name or "")
+
+
+def read_config(source: str | os.PathLike[str]) -> dict[str, Any]:
+    """The fields of adapter_config.json, of a directory, a workdir or a hub id.
 
     Raises:
       InputError: there is none, it is no JSON, or of an adapter that is not read.
     """
+    directory = adapter_directory(source)
     file = directory / CONFIG_FILE
     try:
         fields = json.loads(file.read_text(encoding="utf-8"))
@@ -152,22 +172,38 @@ def read_config(directory: pathlib.Path) -> dict[str, Any]:
     return fields
 
 
-def check_base(directory: str | os.PathLike[str], params: Params) -> None:
+def check_base(
+    directory: str | os.PathLike[str], params: Params, base: str | os.PathLike[str] = ""
+) -> None:
     """Sees that an adapter was trained on these parameters; one that does not say on which passes.
+
+    Weights that were read as float16 are not those that the adapter saw read as float32, and the same base: then what
+    the files of `base` hold is compared.
 
     Raises:
       InputError: it was trained on others; the message names the base it wants.
     """
-    source = pathlib.Path(directory).expanduser()
+    source = adapter_directory(directory)
     file = source / TENSORS_FILE
     wanted = safetensors_metadata(file).get(_BASE) if file.is_file() else None
     if wanted is None or wanted == (found := fingerprint(params, rounded=True)):
         return
-    name = read_config(source).get("base_model_name_or_path") or "a base without a name"
+    if base and wanted in _file_fingerprints(base, params, found):
+        return
+    name = base_of(source) or "a base without a name"
     raise InputError(
         f"{source}: this adapter was trained on other weights ({name}, fingerprint {wanted[:12]}) than the model it is"
         f" to be put on (fingerprint {found[:12]}); load the base it was trained on"
     )
+
+
+def _file_fingerprints(base: str | os.PathLike[str], params: Params, found: str) -> tuple[str, ...]:
+    """Of what the base's files hold: as it is there, and as float16. () where `params` are not what is there."""
+    types = {str(leaf.dtype) for leaf in flatten(params).values()}
+    opened = open_pretrained(base)
+    if len(types) > 1 or opened.fingerprint(types.pop()) != found:
+        return ()
+    return opened.fingerprint("float32"), opened.fingerprint("float16")
 
 
 def _open(source: pathlib.Path) -> dict[str, Tensor]:
@@ -200,7 +236,7 @@ def _lora_to_peft(
         tensors[f"{_PREFIX}{name}.lora_A.weight"] = adapted["lora_a"].reshape(-1, rank).T
         tensors[f"{_PREFIX}{name}.lora_B.weight"] = adapted["lora_b"].reshape(rank, -1).T
         if "lora_magnitude" in adapted:
-            tensors[f"{_PREFIX}{name}{_MAGNITUDES[0]}"] = adapted["lora_magnitude"].reshape(-1)
+            tensors[f"{_PREFIX}{name}{_MAGNITUDE}"] = adapted["lora_magnitude"].reshape(-1)
         found[name] = (rank, float(adapted["lora_scaling"]))
     names = [_module_name(entry) for entry in table.values() if entry.path.endswith("/kernel")]
     return tensors, peft_config.lora_to_peft(settings, found, names)
@@ -223,9 +259,10 @@ def _lora_from_peft(
             continue
         parts.setdefault(module, {})[leaf] = tensor.read().astype(np.float32)
     if unknown:
-        more = f" and {len(unknown) - _NAMES_SHOWN} more" if len(unknown) > _NAMES_SHOWN else ""
+        kind = "an embedding of its own (a resized vocabulary?)" if _has_embedding(unknown) else ""
         raise InputError(
-            f"{source}: holds tensors that this model has no place for: {', '.join(unknown[:_NAMES_SHOWN])}{more}"
+            f"{source}: holds tensors that this model has no place for{kind and f', {kind}'}: {shown(unknown)};"
+            f" {peft_config.way_out(source)}"
         )
     if not parts:
         raise InputError(f"{source}: its weights hold no adapter")
@@ -252,14 +289,20 @@ def _lora_from_peft(
 
 
 def _split_name(name: str) -> tuple[str, str | None]:
-    """A tensor's name in peft's file -> the module's, and the name of our leaf; None where it is none of ours."""
-    name = name.removeprefix(_PREFIX)
-    endings = {".lora_A.weight": "lora_a", ".lora_B.weight": "lora_b"}
-    endings |= dict.fromkeys(_MAGNITUDES, "lora_magnitude")
-    for ending, leaf in endings.items():
-        if name.endswith(ending):
-            return name.removesuffix(ending), leaf
-    return name, None
+    """A tensor's name in peft's file -> the module's, and the name of our leaf; None where it is none of ours.
+
+    A state dict that was saved as it is has the adapter's name in it: lora_A.default.weight.
+    """
+    name = bare_name(name)
+    found = _LEAF.fullmatch(name)
+    if found is None:
+        return name, None
+    module, a_or_b = found["module"], found["factor"]
+    return module, f"lora_{a_or_b.lower()}" if a_or_b else "lora_magnitude"
+
+
+def _has_embedding(names: Collection[str]) -> bool:
+    return any(_split_name(name)[0] in (SHARED, HEAD, *EMBEDDING_COPIES) for name in names)
 
 
 def _check_leaves(leaves: Mapping[str, np.ndarray], dora: bool, entry: Entry, where: str) -> int:

@@ -18,15 +18,17 @@ LORA, PROMPT_TUNING = "LORA", "PROMPT_TUNING"
 _TASK = "SEQ_2_SEQ_LM"
 
 # Fields with which an adapter is more than its low-rank factors. A value in the tuple means: not used.
+# (fan_in_fan_out means nothing to T5's layers, and peft ignores it there. Which layers and modules are adapted, and
+# with which ranks, the tensors say: target_modules, exclude_modules, layers_to_transform, rank_pattern, ...)
 _REFUSED: Mapping[str, tuple[Any, ...]] = {
-    "bias": ("none",),
+    # T5's layers have no biases; "all" would mean the relative position biases.
+    "bias": ("none", "lora_only"),
     "modules_to_save": (None, []),
     "lora_bias": (False,),
-    "fan_in_fan_out": (False,),
     "layer_replication": (None, []),
     "use_qalora": (False,),
     "use_bdlora": (None, False),
-    "trainable_token_indices": (None, []),
+    "trainable_token_indices": (None, [], {}),
     "target_parameters": (None, []),
     "alora_invocation_tokens": (None, []),
     "arrow_config": (None,),
@@ -34,6 +36,8 @@ _REFUSED: Mapping[str, tuple[Any, ...]] = {
     "monteclora_config": (None,),
     "velora_config": (None,),
 }
+# Kinds of adapters that cannot become part of the weights.
+_NOT_MERGED = ("PREFIX_TUNING", "P_TUNING", "MULTITASK_PROMPT_TUNING", "ADAPTION_PROMPT", "CPT")
 # Ways to begin that take something away from the base: the adapter then wants that base.
 _CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga", "mica")
 _ALPHA_TOLERANCE = 1e-6
@@ -47,14 +51,17 @@ def check(fields: Any, file: pathlib.Path) -> None:
     """
     if not isinstance(fields, dict) or fields.get("peft_type") not in (LORA, PROMPT_TUNING):
         kind = fields.get("peft_type") if isinstance(fields, dict) else None
-        raise InputError(f"{file}: peft_type must be {LORA} or {PROMPT_TUNING}, got {kind!r}")
+        ways = "" if kind is None or kind in _NOT_MERGED else f"; {way_out(file.parent)}"
+        raise InputError(f"{file}: peft_type must be {LORA} or {PROMPT_TUNING}, got {kind!r}{ways}")
     if fields["peft_type"] == PROMPT_TUNING:
         if not isinstance(fields.get("num_virtual_tokens"), int):
             raise InputError(f"{file}: num_virtual_tokens must be a whole number")
         return
     for name, unused in _REFUSED.items():
         if name in fields and fields[name] not in unused:
-            raise InputError(f"{file}: {name} = {fields[name]!r} is not supported")
+            raise InputError(
+                f"{file}: {name} = {fields[name]!r} is not supported; {way_out(file.parent)}"
+            )
     begin = fields.get("init_lora_weights", True)
     if isinstance(begin, str) and begin.lower().startswith(_CHANGES_BASE):
         raise InputError(
@@ -71,6 +78,16 @@ def check(fields: Any, file: pathlib.Path) -> None:
         fields.setdefault(name, default)
     if not isinstance(fields.get("lora_alpha"), int | float):
         raise InputError(f"{file}: lora_alpha must be a number, got {fields.get('lora_alpha')!r}")
+
+
+def way_out(adapter: pathlib.Path) -> str:
+    """What to do with an adapter that is not read: two lines of peft."""
+    model, tokenizer = "peft.AutoPeftModelForSeq2SeqLM", "transformers.AutoTokenizer"
+    return (
+        "merge it with peft, and load what comes out:"
+        f" {model}.from_pretrained({str(adapter)!r}).merge_and_unload().save_pretrained('merged');"
+        f" {tokenizer}.from_pretrained({str(adapter)!r}).save_pretrained('merged')"
+    )
 
 
 def scaling(fields: Mapping[str, Any], module: str, rank: int) -> float:

@@ -10,6 +10,7 @@ Source: google-research/t5x, checkpoints.py (version 3), examples/t5/network.py 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import pathlib
@@ -35,6 +36,17 @@ _SCANNED = re.compile(r"^(encoder|decoder)/(?:layers|\1)/(.*)$")
 _SCAN_AXIS = 1  # t5x's `param_scan_axis`
 _BIAS_NAMES = re.compile(r"/relative_posemb/")  # examples/scalable_t5's name
 _SHOWN = 4
+# What the arrays do not tell.
+_UNSAID = (
+    *("feed_forward_proj", "relative_attention_max_distance", "layer_norm_epsilon", "dropout_rate"),
+    *(
+        "scale_decoder_outputs",
+        "pad_token_id",
+        "eos_token_id",
+        "decoder_start_token_id",
+        "model_type",
+    ),
+)
 
 
 def is_t5x(source: str | os.PathLike[str]) -> bool:
@@ -45,13 +57,16 @@ def is_t5x(source: str | os.PathLike[str]) -> bool:
     return (path.is_file() and INDEX in path.name) or (path / INDEX).is_file()
 
 
-def open_t5x(source: str | os.PathLike[str]) -> OpenedModel:
+def open_t5x(
+    source: str | os.PathLike[str], architecture: Mapping[str, Any] | None = None
+) -> OpenedModel:
     """Opens a t5x checkpoint (version 3, as t5x's trainer writes them) and checks it, without reading the weights.
 
     Every array is accounted for: parameters are loaded, and the log names what is left (the optimizer's state).
 
     Args:
       source: "model.checkpoint_1000", or the directory "checkpoint_1000".
+      architecture: fields of `T5Config` in place of what is taken for granted ({"feed_forward_proj": "gated-silu"}).
 
     Raises:
       InputError: the files cannot be read, hold no t5x model, or hold other parameters than a T5 of their sizes has:
@@ -70,8 +85,11 @@ def open_t5x(source: str | os.PathLike[str]) -> OpenedModel:
             f"{path}: no t5x model; expected {_PARAMETERS}token_embedder/embedding,"
             f" found {found or 'no arrays'}"
         )
+    for tensor in parameters.values():
+        if tensor.fault:
+            raise InputError(tensor.fault)
     stored = _unscanned(parameters)
-    config = _config_of(path, stored)
+    config = _overridden(_config_of(path, stored), architecture or {}, path)
     wanted = {entry.path: entry.shape for entry in name_table(config)}
     have = {
         name: wanted.get(name, tensor.shape) if _fits(tensor, wanted.get(name)) else tensor.shape
@@ -194,6 +212,21 @@ def _config_of(path: pathlib.Path, stored: Mapping[str, Stored]) -> T5Config:
         relative_attention_num_buckets=buckets,
         model_type="umt5" if bias == own_bias else "t5",
     )  # fmt: skip
+
+
+def _overridden(config: T5Config, fields: Mapping[str, Any], path: pathlib.Path) -> T5Config:
+    """The architecture with what the user says of it, which must not gainsay the arrays."""
+    for name, value in fields.items():
+        if name not in _UNSAID:
+            raise InputError(
+                f"{path}: architecture: {name} is not to be set; a t5x checkpoint leaves open {', '.join(_UNSAID)}"
+            )
+        if name == "feed_forward_proj" and str(value).startswith("gated-") != config.is_gated:
+            kind = "is gated" if config.is_gated else "is not gated"
+            raise InputError(
+                f"{path}: architecture: feed_forward_proj = {value!r}, but the checkpoint's feed-forward layer {kind}"
+            )
+    return dataclasses.replace(config, **fields)
 
 
 def _fits(tensor: Tensor, shape: tuple[int, ...] | None) -> bool:

@@ -25,17 +25,28 @@ DTYPES: Mapping[str, np.dtype] = {
 }
 _SAFETENSORS_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _SAFETENSORS_NAMES = {ours: theirs for theirs, ours in _SAFETENSORS_DTYPES.items()}
-# Whole numbers that older transformers saved beside the weights of encoders: 0, 1, 2, ... No weights, and not read.
-BUFFERS = ("position_ids",)
 
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """A tensor that lies in a file. `read()` loads it alone, into memory of its own."""
+    """A tensor that lies in a file. `read()` loads it alone, into memory of its own.
+
+    fault: why it cannot be a weight (it holds whole numbers, say); a model that needs it refuses it with this.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype
     read: Callable[[], np.ndarray]
+    fault: str = ""
+
+
+def unreadable(shape: tuple[int, ...], fault: str) -> Tensor:
+    """A tensor that lies in a file and is no weight: many files have some, and few models need them."""
+
+    def refuse() -> np.ndarray:
+        raise InputError(fault)
+
+    return Tensor(shape, np.dtype(np.void), refuse, fault)
 
 
 @contextmanager
@@ -56,18 +67,20 @@ def open_safetensors(path: pathlib.Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file, by name.
 
     Raises:
-      InputError: the file is unreadable, truncated or damaged, or holds a tensor that is no float.
+      InputError: the file is unreadable, truncated or damaged. A tensor that is no float has a `fault`.
     """
     with damage_is_named(path, safetensors.SafetensorError):
         file = safetensors.safe_open(path, framework="numpy")
-        names = [name for name in file.keys() if not name.endswith(BUFFERS)]  # noqa: SIM118 (no mapping)
+        names = list(file.keys())
 
     def tensor(name: str) -> Tensor:
         piece = file.get_slice(name)
         dtype = _SAFETENSORS_DTYPES.get(piece.get_dtype())
+        shape = tuple(piece.get_shape())
         if dtype is None:
-            raise InputError(f"{path}: {name} has type {piece.get_dtype()}; weights must be floats")
-        return Tensor(tuple(piece.get_shape()), DTYPES[dtype], lambda: file.get_tensor(name))
+            fault = f"{path}: {name} has type {piece.get_dtype()}; weights must be floats"
+            return unreadable(shape, fault)
+        return Tensor(shape, DTYPES[dtype], lambda: file.get_tensor(name))
 
     return {name: tensor(name) for name in names}
 

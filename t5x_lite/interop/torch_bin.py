@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from t5x_lite.errors import InputError
-from t5x_lite.interop.tensors import BUFFERS, DTYPES, Tensor, damage_is_named
+from t5x_lite.interop.tensors import DTYPES, Tensor, damage_is_named, unreadable
 
 _STORAGES = {
     "DoubleStorage": "float64",
@@ -27,7 +27,15 @@ _STORAGES = {
     "HalfStorage": "float16",
     "BFloat16Storage": "bfloat16",
 }
-_INTEGERS = {"LongStorage": np.dtype(np.int64)}  # of buffers: skipped over, never read
+# Types that are skipped over and never read: those of buffers, and of weights that were quantized.
+_OTHERS: dict[str, np.dtype] = {
+    "LongStorage": np.dtype(np.int64),
+    "IntStorage": np.dtype(np.int32),
+    "ShortStorage": np.dtype(np.int16),
+    "CharStorage": np.dtype(np.int8),
+    "ByteStorage": np.dtype(np.uint8),
+    "BoolStorage": np.dtype(np.bool_),
+}
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _DAMAGE = (
     # What unpickling a damaged stream has been seen to raise.
@@ -84,8 +92,8 @@ class _TensorUnpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"unknown persistent id {kind!r}")
         if len(pid) > 5 and pid[5] is not None:
             raise pickle.UnpicklingError("views of storages are not read")
-        if storage_type.name in _INTEGERS:
-            return _Storage(_INTEGERS[storage_type.name], key, length)
+        if storage_type.name in _OTHERS:
+            return _Storage(_OTHERS[storage_type.name], key, length)
         if storage_type.name not in _STORAGES:
             raise InputError(
                 f"{self._path}: holds a torch.{storage_type.name}; weights must be floats"
@@ -97,18 +105,15 @@ def open_torch_bin(path: pathlib.Path) -> dict[str, Tensor]:
     """The tensors of a PyTorch state dict file, by name, each read only when asked.
 
     Raises:
-      InputError: the file is unreadable, truncated or damaged, or holds anything but float tensors.
+      InputError: the file is unreadable, truncated or damaged, or holds anything but tensors. A tensor that
+        is no float has a `fault`.
     """
     with damage_is_named(path, *_DAMAGE):
         opener = _open_zip if zipfile.is_zipfile(path) else _open_legacy
         state, read = opener(path)
         if not isinstance(state, dict):
             raise ValueError(f"holds a {type(state).__name__}, not a state dict")
-        return {
-            name: _tensor(path, name, view, read)
-            for name, view in state.items()
-            if not name.endswith(BUFFERS)
-        }
+        return {name: _tensor(path, name, view, read) for name, view in state.items()}
 
 
 # Reads `count` bytes at `offset` of the storage with this key.
@@ -119,8 +124,9 @@ def _tensor(path: pathlib.Path, name: str, view: Any, read: _Read) -> Tensor:
     if not isinstance(view, _View):
         raise InputError(f"{path}: {name} is a {type(view).__name__}, not a tensor")
     dtype = view.storage.dtype
-    if dtype in _INTEGERS.values():
-        raise InputError(f"{path}: holds a torch.LongStorage; weights must be floats ({name})")
+    if dtype not in DTYPES.values():
+        kind = next(kind for kind, stored in _OTHERS.items() if stored == dtype)
+        return unreadable(view.shape, f"{path}: {name} is a torch.{kind}; weights must be floats")
     last = sum((size - 1) * stride for size, stride in zip(view.shape, view.strides, strict=True))
     elements = last + 1 if all(view.shape) else 0
     if min((0, view.offset, *view.shape, *view.strides)) < 0 or (

@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Callable
 from typing import NamedTuple
 
+from t5x_lite.console import log
 from t5x_lite.errors import InputError
 from t5x_lite.interop.flax_msgpack import open_flax_msgpack
 from t5x_lite.interop.tensors import Tensor, open_safetensors
@@ -26,11 +27,11 @@ class Format(NamedTuple):
         return f"{self.name}.index.json"
 
 
-# In order of preference: the safest first.
+# In the order in which transformers looks for them, so that where several lie together the same weights are read.
 FORMATS = (
     Format("model.safetensors", "model-*-of-*.safetensors", open_safetensors),
-    Format("flax_model.msgpack", "flax_model-*-of-*.msgpack", open_flax_msgpack),
     Format("pytorch_model.bin", "pytorch_model-*-of-*.bin", open_torch_bin),
+    Format("flax_model.msgpack", "flax_model-*-of-*.msgpack", open_flax_msgpack),
 )
 
 
@@ -40,13 +41,29 @@ def open_weights(directory: pathlib.Path) -> dict[str, Tensor]:
     Raises:
       InputError: there are no weight files, one is missing, or one is damaged.
     """
-    for format in FORMATS:
+    there = [format for format in FORMATS if _lies_in(directory, format)]
+    if len(there) > 1:
+        log.info(
+            "%s: %s is read, and %s left",
+            directory,
+            there[0].name,
+            ", ".join(format.name for format in there[1:]),
+        )
+    for format in there[:1]:
         if (directory / format.name).is_file():
             return format.open(directory / format.name)
-        if (directory / format.index_name).is_file():
-            return _open_shards(directory, format)
+        return _open_shards(directory, format)
     names = ", ".join(format.name for format in FORMATS)
     raise InputError(f"{directory}: no weights; expected one of {names} (or its .index.json)")
+
+
+def has_weights(directory: pathlib.Path) -> bool:
+    """Whether there are weight files in a format that is read."""
+    return any(_lies_in(directory, format) for format in FORMATS)
+
+
+def _lies_in(directory: pathlib.Path, format: Format) -> bool:
+    return (directory / format.name).is_file() or (directory / format.index_name).is_file()
 
 
 def _open_shards(directory: pathlib.Path, format: Format) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from t5x_lite.models.precision import precision_for
 from t5x_lite.params.lora import LORA_LEAVES, output_scale
 from t5x_lite.params.partition import ADAPTERS
 
@@ -56,10 +57,12 @@ def adapt(
     """
     a, b = adapted["lora_a"], adapted["lora_b"]
     dropped = x if mask is None else x * mask
-    low = jnp.tensordot(dropped, a.astype(x.dtype), axes=a.ndim - 1)  # [..., lora_rank]
+    precision = precision_for(x.dtype)
+    # [..., lora_rank]
+    low = jnp.tensordot(dropped, a.astype(x.dtype), axes=a.ndim - 1, precision=precision)
     # The scaling on the small factor: in half precision, a product would first have to hold the unscaled numbers.
     b = (b * adapted["lora_scaling"]).astype(x.dtype)
-    y = y + jnp.tensordot(low, b, axes=1).astype(y.dtype)
+    y = y + jnp.tensordot(low, b, axes=1, precision=precision).astype(y.dtype)
     if "lora_magnitude" in adapted:
         adapted = {**adapted, "lora_output_scale": output_scale(kernel, adapted)}
     if "lora_output_scale" in adapted:

@@ -15,6 +15,7 @@ from t5x_lite.models.axes import constrain
 from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.layers import Projection, drop
 from t5x_lite.models.masks import attention_mask
+from t5x_lite.models.precision import precision_for
 
 # Finite: a row without any allowed key (padding) then gives a uniform average instead of NaN.
 MASKED_SCORE = -1e10
@@ -39,8 +40,13 @@ def attend(
     Returns:
       [..., heads, query, kv], in the type of `query`.
     """
+    precision = precision_for(query.dtype)
     scores = jnp.einsum(
-        "...qd,...kd->...qk", query, key_values["key"], preferred_element_type=jnp.float32
+        "...qd,...kd->...qk",
+        query,
+        key_values["key"],
+        preferred_element_type=jnp.float32,
+        precision=precision,
     )
     if bias is not None:
         scores = scores + jnp.expand_dims(bias, tuple(range(scores.ndim - 3)))
@@ -49,7 +55,7 @@ def attend(
         mask = jnp.expand_dims(mask, tuple(range(scores.ndim - mask.ndim)))
         scores = jnp.where(mask, scores, MASKED_SCORE)
     weights = jax.nn.softmax(scores, axis=-1).astype(query.dtype)
-    return jnp.einsum("...qk,...kd->...qd", weights, key_values["value"])
+    return jnp.einsum("...qk,...kd->...qd", weights, key_values["value"], precision=precision)
 
 
 def blocked_attend(

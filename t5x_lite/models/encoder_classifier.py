@@ -17,6 +17,7 @@ from t5x_lite.models.axes import constrain, named
 from t5x_lite.models.encoder_config import EncoderConfig
 from t5x_lite.models.layers import drop
 from t5x_lite.models.masks import attention_mask, segment_ids_from_tokens
+from t5x_lite.models.precision import precision_for
 
 _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": lambda x: nn.gelu(x, approximate=False),
@@ -44,7 +45,12 @@ class Dense(nn.Module):
             named(nn.initializers.zeros_init(), *self.kernel_axes[self.contracted :]),
             self.kernel_shape[self.contracted :],
         )
-        y = jnp.tensordot(x.astype(self.dtype), kernel.astype(self.dtype), axes=self.contracted)
+        y = jnp.tensordot(
+            x.astype(self.dtype),
+            kernel.astype(self.dtype),
+            axes=self.contracted,
+            precision=precision_for(self.dtype),
+        )
         return y + jnp.expand_dims(bias.astype(self.dtype), tuple(range(y.ndim - bias.ndim)))
 
 
@@ -165,47 +171,55 @@ class EncoderClassifier(nn.Module):
         """The names of the logits, in order."""
         return self.config.labels
 
-    @nn.compact
+    def setup(self) -> None:
+        config = self.config
+        self.embeddings = Embeddings(config, self.dtype)
+        self.layers = [EncoderLayer(config, self.dtype) for _ in range(config.num_layers)]
+        # Heads are small, and in float32. The input axis is "embed", as everywhere; an array takes no mesh axis twice.
+        square, axes = (config.d_model, config.d_model), ("embed", None)
+        out = (config.d_model, len(config.labels))
+        self.head_dense = Dense(square, axes, config.initializer_range, "float32")
+        self.head_out = Dense(out, axes, config.initializer_range, "float32")
+
     def __call__(self, tokens: jax.Array, segment_ids: jax.Array | None = None) -> jax.Array:
         """int32 [batch, length] -> logits, float32 [batch, labels].
 
         segment_ids: int32 [batch, length], 1 on tokens and 0 on padding; None: every token but the pad counts.
         """
-        config = self.config
-        if segment_ids is None:
-            segment_ids = segment_ids_from_tokens(tokens, config.pad_token_id)
-        real = segment_ids != 0
-        # Pads get the first position: what they hold is masked everywhere.
-        positions = jnp.maximum(jnp.cumsum(real, axis=1) - 1, 0) + config.first_position
-        length = tokens.shape[1]
-        mask = attention_mask(
-            None, segment_ids, causal=False, query_length=length, key_length=length
-        )
-        assert mask is not None
-        x = Embeddings(config, self.dtype, name="embeddings")(tokens, positions)
-        for number in range(config.num_layers):
-            x = EncoderLayer(config, self.dtype, name=f"layers_{number}")(x, mask)
+        real = self._real(tokens, segment_ids)
+        hidden = self.encode(tokens, segment_ids)
         first = jnp.argmax(real, axis=1)[:, None, None]
-        return self._head(jnp.take_along_axis(x, first, axis=1))
+        return self._head(jnp.take_along_axis(hidden, first, axis=1))
+
+    def encode(self, tokens: jax.Array, segment_ids: jax.Array | None = None) -> jax.Array:
+        """The hidden states of the last layer, without the head: int32 [batch, length] -> [batch, length, embed].
+
+        segment_ids: as `__call__`. What stands at padding means nothing.
+        """
+        real = self._real(tokens, segment_ids)
+        # Pads get the first position: what they hold is masked everywhere.
+        positions = jnp.maximum(jnp.cumsum(real, axis=1) - 1, 0) + self.config.first_position
+        length = tokens.shape[1]
+        segments = real.astype(jnp.int32) if segment_ids is None else segment_ids
+        mask = attention_mask(None, segments, causal=False, query_length=length, key_length=length)
+        assert mask is not None
+        x = self.embeddings(tokens, positions)
+        for layer in self.layers:
+            x = layer(x, mask)
+        return x
+
+    def _real(self, tokens: jax.Array, segment_ids: jax.Array | None) -> jax.Array:
+        """bool [batch, length]: where a token stands."""
+        if segment_ids is None:
+            segment_ids = segment_ids_from_tokens(tokens, self.config.pad_token_id)
+        return segment_ids != 0
 
     def _head(self, x: jax.Array) -> jax.Array:
-        """[batch, 1, embed] -> float32 [batch, labels]; heads are small, and in float32."""
+        """[batch, 1, embed] -> float32 [batch, labels]."""
         config = self.config
-        square = (config.d_model, config.d_model)
-        # The input axis is "embed", as everywhere; an array takes no mesh axis twice.
-        dense = Dense(
-            square, ("embed", None), config.initializer_range, "float32", name="head_dense"
-        )
         if config.family == "roberta":
             x = drop(self, x, config.classifier_dropout_rate)
-        x = dense(x)
+        x = self.head_dense(x)
         x = nn.relu(x) if config.family == "distilbert" else jnp.tanh(x)
         x = drop(self, x, config.classifier_dropout_rate)
-        logits = Dense(
-            (config.d_model, len(config.labels)),
-            ("embed", None),
-            config.initializer_range,
-            "float32",
-            name="head_out",
-        )(x)
-        return logits[:, 0]
+        return self.head_out(x)[:, 0]

@@ -6,6 +6,8 @@ import dataclasses
 
 from t5x_lite.errors import InputError
 
+# What the logits are: of one label among several, of each label by itself, or numbers. "": one label is by itself.
+PROBLEM_TYPES = ("", "single_label_classification", "multi_label_classification", "regression")
 FAMILIES = ("bert", "roberta", "distilbert")
 # Theirs, by the names of a config.json: "gelu" is the erf form, "gelu_new" the tanh form.
 ENCODER_ACTIVATIONS = ("gelu", "gelu_new", "relu")
@@ -18,6 +20,8 @@ class EncoderConfig:
     max_positions: rows of the position table; RoBERTa's first `pad_token_id + 1` rows stand for no token, so that
       its longest text has `max_length` tokens.
     labels: their names, in the order of the logits. One label: a scalar head.
+    model_type: what transformers calls it, where that is not the family ("xlm-roberta" is a RoBERTa); "": the family.
+    problem_type: one of PROBLEM_TYPES, as transformers has them: how logits are to be read.
 
     Sources: Devlin et al. 2019 (arXiv:1810.04805), Liu et al. 2019 (arXiv:1907.11692), Sanh et al. 2019
     (arXiv:1910.01108).
@@ -39,6 +43,8 @@ class EncoderConfig:
     activation: str = "gelu"
     initializer_range: float = 0.02
     pad_token_id: int = 0
+    problem_type: str = ""
+    model_type: str = ""
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
@@ -56,6 +62,10 @@ class EncoderConfig:
         if self.activation not in ENCODER_ACTIVATIONS:
             raise InputError(
                 f"model.activation must be one of {ENCODER_ACTIVATIONS}, got {self.activation!r}"
+            )
+        if self.problem_type not in PROBLEM_TYPES:
+            raise InputError(
+                f"problem_type must be one of {PROBLEM_TYPES[1:]}, got {self.problem_type!r}"
             )
         if not self.labels:
             raise InputError("model.labels must name at least one label")

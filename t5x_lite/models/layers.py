@@ -12,6 +12,7 @@ from t5x_lite.models.adapters import adapt, adapter_of, input_mask
 from t5x_lite.models.axes import constrain, named
 from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.gathered import whole
+from t5x_lite.models.precision import precision_for
 
 _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": nn.relu,
@@ -92,8 +93,15 @@ class Projection(nn.Module):
             named(nn.initializers.normal(self.stddev), *self.kernel_axes),
             tuple(self.kernel_shape),
         )
+        # Of the type that comes in: a float32 product in a float16 model is for its range.
+        precision = precision_for(x.dtype)
         x = x.astype(self.dtype)
-        y = jnp.tensordot(x, whole(kernel, self.dtype, *self.kernel_axes), axes=self.contracted)
+        y = jnp.tensordot(
+            x,
+            whole(kernel, self.dtype, *self.kernel_axes),
+            axes=self.contracted,
+            precision=precision,
+        )
         if adapted := adapter_of(self):
             y = adapt(y, x, kernel, adapted, input_mask(self, adapted, x))
         return y

@@ -23,6 +23,7 @@ from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.gathered import whole
 from t5x_lite.models.layers import Embedding
 from t5x_lite.models.masks import segment_ids_from_tokens
+from t5x_lite.models.precision import precision_for
 from t5x_lite.models.stacks import Decoder, Encoder
 from t5x_lite.params.partition import ADAPTERS
 from t5x_lite.params.soft_prompts import SOFT_PROMPT
@@ -170,7 +171,12 @@ def project(config: T5Config, kernel: Any, hidden: jax.Array) -> jax.Array:
         adapted = dict(kernel)
         kernel = adapted.pop("kernel")
     kernel_whole = whole(kernel, str(hidden.dtype), "embed", "vocab")
-    logits = jnp.matmul(hidden, kernel_whole, preferred_element_type=jnp.float32)
+    logits = jnp.matmul(
+        hidden,
+        kernel_whole,
+        preferred_element_type=jnp.float32,
+        precision=precision_for(hidden.dtype),
+    )
     if adapted:
         mask = adapted.pop("mask", None)
         mask = None if mask is None else mask.astype(hidden.dtype)

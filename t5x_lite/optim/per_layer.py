@@ -7,47 +7,54 @@ from typing import Any
 import jax
 import optax
 
-from t5x_lite.params.partition import ADAPTERS
-from t5x_lite.params.stacking import STACKS
-
-_REST = "rest"
+_REST, _LAYERS = "rest", "layers"
 
 
-def _split(tree: Any) -> dict[str, Any]:
-    """The tree without its stacked layers, and those by stack; every part keeps its paths from the root.
+def _split(tree: dict[str, Any], root: str = "") -> dict[str, Any]:
+    """The tree without its stacked layers, and those by stack ("encoder", "policy/decoder"); every part keeps its
+    paths from the root.
 
     A stack without arrays (frozen, see `optim.trainable`) stays where it is: there is nothing to map over.
     """
-    rest, parts = dict(tree), {}
-    for stack in STACKS:
-        if jax.tree.leaves(tree.get(stack, {}).get("layers", {})):
-            rest[stack] = {key: value for key, value in tree[stack].items() if key != "layers"}
-            parts[stack] = {stack: {"layers": tree[stack]["layers"]}}
-    if ADAPTERS in tree:
-        of_adapters = _split(tree[ADAPTERS])
-        rest[ADAPTERS] = of_adapters.pop(_REST)
-        for stack, part in of_adapters.items():
-            parts[f"{ADAPTERS}/{stack}"] = {ADAPTERS: part}
+    rest: dict[str, Any] = {}
+    parts: dict[str, Any] = {}
+    for key, child in tree.items():
+        if not isinstance(child, dict):
+            rest[key] = child
+        elif key == _LAYERS:
+            if jax.tree.leaves(child):
+                parts[root] = {_LAYERS: child}
+            else:
+                rest[key] = child
+        else:
+            below = _split(child, f"{root}/{key}" if root else key)
+            rest[key] = below.pop(_REST)
+            parts |= {stack: {key: part} for stack, part in below.items()}
     return {_REST: rest, **parts}
 
 
 def _join(parts: dict[str, Any]) -> Any:
-    tree = dict(parts[_REST])
+    tree = parts[_REST]
     for name, part in parts.items():
-        if name.startswith(f"{ADAPTERS}/"):
-            stack = name.removeprefix(f"{ADAPTERS}/")
-            adapters = tree[ADAPTERS]
-            tree[ADAPTERS] = adapters | {stack: adapters[stack] | part[ADAPTERS][stack]}
-        elif name != _REST:
-            tree[name] = tree[name] | part[name]
+        if name != _REST:
+            tree = _with(tree, part)
     return tree
+
+
+def _with(tree: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
+    """`tree` with what `part` has beside it."""
+    return tree | {
+        key: _with(tree[key], child) if key in tree and key != _LAYERS else child
+        for key, child in part.items()
+    }
 
 
 def per_layer(inner: optax.GradientTransformation) -> optax.GradientTransformation:
     """Maps `inner` over the leading `layers` axis of stacked parameters; unrolled ones go through unchanged.
 
     Statistics over a whole parameter (the RMS by which Adafactor and RMS-scaled AdamW scale, Adafactor's
-    factors) are then the same for a scanned and an unrolled model.
+    factors) are then the same for a scanned and an unrolled model. The stacks may lie anywhere in the tree: a policy's
+    beside its critic's, and their adapters' below them.
     """
 
     def init(params: Any) -> dict[str, Any]:

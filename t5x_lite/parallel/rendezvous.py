@@ -14,6 +14,8 @@ from typing import Any
 from t5x_lite.errors import InputError
 
 _SECONDS_BETWEEN_TRIES = 0.2
+# For what a process says as soon as it is connected.
+_HELLO_SECONDS = 2.0
 # How much longer the others wait than process 0: its answer names who is missing.
 _GRACE_SECONDS = 5.0
 
@@ -63,14 +65,15 @@ def _gather(
             listener.settimeout(max(deadline - time.monotonic(), 0.01))
             try:
                 connection, _ = listener.accept()
-                connection.settimeout(max(deadline - time.monotonic(), 1.0))
+                # Ours speak at once; whoever is silent (a port scan) must not keep them waiting until the deadline.
+                connection.settimeout(_HELLO_SECONDS)
                 other = _receive(connection)
-            except (TimeoutError, OSError, ValueError):
+                number = other["process"]
+            except (TimeoutError, OSError, ValueError, TypeError, KeyError):
                 if time.monotonic() < deadline:
                     continue  # whatever called was none of ours
                 missing = [k for k in range(1, count) if k not in there]
                 _refuse(list(there.values()), _missing(missing, count, seconds, address))
-            number = other["process"]
             if trouble := _mismatch(hello, other, number in there):
                 _refuse([connection, *there.values()], trouble)
             there[number], hosts[number] = connection, other["host"]

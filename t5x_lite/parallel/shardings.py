@@ -45,11 +45,25 @@ def param_shardings(abstract_params: Any, axes: Any, mesh: Mesh) -> Any:
             if size % parts:
                 raise InputError(
                     f"parameter {path}: {name} = {size} cannot be split over {parts} devices (mesh axis {over});"
-                    " choose mesh sizes that divide it"
+                    f" {_way_out(name, size, parts)}"
                 )
         return result
 
     return map_with_path(sharding, abstract_params, axes)
+
+
+def _way_out(name: str | None, size: int, parts: int) -> str:
+    """What to do about an axis that its mesh axis does not divide."""
+    if name == "embed":
+        return f"choose a mesh.fsdp that divides {size}"
+    others = f"choose a mesh.model that divides {size}, or mesh=fsdp, which does not split it"
+    if name != "vocab":
+        return others
+    rows = -(-size // parts) * parts
+    return (
+        f"resize the embeddings to {rows} rows, the next multiple (transformers'"
+        f" model.resize_token_embeddings), {others}"
+    )
 
 
 def fitting_shardings(abstract_params: Any, axes: Any, mesh: Mesh) -> Any:

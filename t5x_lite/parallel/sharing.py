@@ -46,6 +46,8 @@ def share_out_columns(
         return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
 
     table = share_out(count, rows)
+    if not table:
+        return work(slice(0, 0))  # it knows the names
     return {name: np.array([row[name] for row in table], np.float64) for name in table[0]}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import ml_dtypes
@@ -20,9 +21,15 @@ def fingerprint(tree: Any, *, rounded: bool) -> str:
       rounded: hash each weight rounded to bfloat16, so that the same weights in float32 and in bfloat16 have one
         fingerprint. False: every bit counts, and so does the type.
     """
+    return fingerprint_of(
+        ((path, whole(leaf)) for path, leaf in sorted(flatten(tree).items())), rounded
+    )
+
+
+def fingerprint_of(leaves: Iterable[tuple[str, np.ndarray]], rounded: bool) -> str:
+    """`fingerprint` of leaves that come one by one, in the order of their paths."""
     digest = hashlib.sha256()
-    for path, leaf in sorted(flatten(tree).items()):
-        array = whole(leaf)
+    for path, array in leaves:
         if rounded:
             array = array.astype(ml_dtypes.bfloat16)
         digest.update(f"{path} {array.shape} {array.dtype}\n".encode())

@@ -26,6 +26,7 @@ from flax import traverse_util
 
 from t5x_lite.errors import InputError
 from t5x_lite.params.paths import Params, flatten
+from t5x_lite.params.roles import is_kernel, matrix_inputs
 from t5x_lite.params.sections import Lora
 
 LORA_LEAVES = (
@@ -51,7 +52,7 @@ class LoraSettings(Lora):
         Raises:
           InputError: a pattern that matches no module with a kernel.
         """
-        modules = [path.removesuffix(_KERNEL) for path in flatten(params) if path.endswith(_KERNEL)]
+        modules = [path.removesuffix(_KERNEL) for path in flatten(params) if is_kernel(path)]
         for pattern, _ in self.targets:
             if not any(re.fullmatch(pattern, module) for module in modules):
                 kinds = sorted({re.sub(r"layers_\d+", "layers_{n}", module) for module in modules})
@@ -115,13 +116,17 @@ def split_axes(module: str, shape: tuple) -> tuple[tuple, tuple]:
     >>> split_axes("decoder/layers_0/self_attention/out", (12, 64, 768))
     ((12, 64), (768,))
     """
-    count = len(shape) - 1 if module.endswith("/out") else 1
+    count = matrix_inputs(module + _KERNEL, len(shape))
+    assert count is not None
     return tuple(shape[:count]), tuple(shape[count:])
 
 
 def delta(adapted: Adapted) -> jax.Array:
     """What the adapter adds to the kernel (DoRA: before its norms are set), float32 [*inputs, *outputs]."""
-    product = jnp.tensordot(adapted["lora_a"], adapted["lora_b"], axes=1)
+    # Exact on every device: what is merged, and DoRA's norms, should be what the adapter holds.
+    product = jnp.tensordot(
+        adapted["lora_a"], adapted["lora_b"], axes=1, precision=jax.lax.Precision.HIGHEST
+    )
     return product * adapted["lora_scaling"]
 
 

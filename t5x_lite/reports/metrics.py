@@ -10,6 +10,8 @@ import dataclasses
 import json
 import math
 import os
+import pathlib
+import tempfile
 import time
 from collections.abc import Mapping
 from types import TracebackType
@@ -81,8 +83,8 @@ class MetricsWriter:
     so that the file ends up as if the run had never stopped (times aside). For that, write everything that belongs
     to a step, its evaluation too, before saving the checkpoint of that step.
 
-    Only process 0 writes; elsewhere all methods do nothing. Each line is flushed (on gs://, uploaded every 30 seconds
-    and at `close`).
+    Only process 0 writes; elsewhere all methods do nothing. Each line is flushed (on gs://, both files are uploaded
+    every 30 seconds and at `close`).
 
     Raises:
         InputError: an existing metrics.jsonl cannot be read (on resume).
@@ -92,6 +94,7 @@ class MetricsWriter:
         self._speaks = jax.process_index() == 0
         self._stream: IO[bytes] | None = None
         self._events: Any = None
+        self._local_events: tempfile.TemporaryDirectory[str] | None = None
         if not self._speaks:
             return
         folder = epath.Path(workdir)
@@ -110,7 +113,12 @@ class MetricsWriter:
             fresh.replace(self._path)
             self._stream = open(self._path, "ab")  # noqa: SIM115 (open as long as the run)
         if tensorboard:
-            self._events = _open_events(os.fspath(workdir), start_step)
+            place = os.fspath(workdir)
+            if self._remote:
+                # tensorboardX knows buckets only by Google's and Amazon's own clients.
+                self._local_events = tempfile.TemporaryDirectory()
+                place = self._local_events.name
+            self._events = _open_events(place, start_step)
 
     def write(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Writes one line {"step": step, **metrics}; the values are numbers (Python, numpy or jax scalars).
@@ -142,16 +150,22 @@ class MetricsWriter:
 
     def _upload(self) -> None:
         self._path.write_bytes("".join(self._lines).encode())
+        if self._events is not None and self._local_events is not None:
+            self._events.flush()  # nothing, once they are closed
+            for file in pathlib.Path(self._local_events.name).iterdir():
+                (self._path.parent / file.name).write_bytes(file.read_bytes())
         self._uploaded = time.monotonic()
 
     def close(self) -> None:
         """Flushes and closes both files. Closing twice does nothing."""
+        if self._events is not None:
+            self._events.close()
         if self._stream is not None:
             self._stream.close()
         elif self._speaks and self._remote:
             self._upload()
-        if self._events is not None:
-            self._events.close()
+        if self._local_events is not None:
+            self._local_events.cleanup()
         self._speaks = False
 
     def __enter__(self) -> MetricsWriter:
@@ -177,7 +191,12 @@ def _open_events(workdir: str, start_step: int) -> Any:
 
     try:
         # purge_step hides events of the stopped run that lie beyond the checkpoint.
-        return SummaryWriter(workdir, purge_step=start_step + 1 if start_step else None)
+        # The suffix: a run that is stopped and goes on within a second leaves the other file alone.
+        return SummaryWriter(
+            workdir,
+            purge_step=start_step + 1 if start_step else None,
+            filename_suffix=f".{start_step}",
+        )
     except ImportError as error:
         log.warning(
             "no TensorBoard events in %s: %s (metrics.jsonl is written all the same)",

@@ -66,9 +66,10 @@ class Layout:
     pad_id: int
 
 
-def draw_lengths(bounds: tuple[int, int], rows: int, seed: int, step: int) -> np.ndarray:
+def draw_lengths(bounds: tuple[int, ...], rows: int, seed: int, step: int) -> np.ndarray:
     """The most new tokens of each prompt, uniform over bounds[0] .. bounds[1] - 1 as the labs' LengthSampler."""
-    return np.random.default_rng((seed, step)).integers(*bounds, size=rows).astype(np.int32)
+    lowest, above = bounds
+    return np.random.default_rng((seed, step)).integers(lowest, above, size=rows).astype(np.int32)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -92,9 +91,13 @@ def check_adaptation(config: AdaptedConfig) -> None:
       InputError: a rule or an adapter that is malformed, or a soft prompt with packed rows.
     """
     resolve_rules(config.train.trainable, _WHERE)
+    _check_pack(config, config.adapter)
+
+
+def _check_pack(config: AdaptedConfig, adapter: Any) -> None:
     batch = getattr(config, "batch", None)  # PPO has none
     packed = isinstance(batch, BatchSettings) and batch.pack
-    if isinstance(config.adapter, SoftPrompt) and packed:
+    if isinstance(adapter, SoftPrompt) and packed:
         raise InputError(
             "config.batch.pack: a soft prompt stands before a row, and packed rows hold several examples; set it to"
             " False"
@@ -114,6 +117,7 @@ def adaptation_of(config: AdaptedConfig, loaded: Loaded, mesh: Mesh) -> Adaptati
         saved = load_adapter(source, loaded.model.config, None)
         settings = saved.settings
         begin = saved.tree
+        _check_pack(config, settings)
     adapters: Params = {}
     if settings is not None:
         adapters = _place(settings, begin, loaded, mesh)
@@ -140,7 +144,7 @@ def check_loads(section: Any) -> None:
       InputError: as said.
     """
     if isinstance(section, SavedAdapter):
-        read_config(pathlib.Path(section.source).expanduser())
+        read_config(section.source)
     elif not isinstance(section, NoAdapter):
         raise InputError("config.adapter.method: nothing is trained here; use 'load' or 'none'")
 

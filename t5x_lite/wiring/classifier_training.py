@@ -26,7 +26,7 @@ from t5x_lite.data.preferences import PairPlan
 from t5x_lite.data.sources import Row
 from t5x_lite.errors import InputError
 from t5x_lite.interop.classifiers import Classifier, open_classifier
-from t5x_lite.interop.hf import open_hf
+from t5x_lite.interop.hf import open_encoder, open_hf
 from t5x_lite.interop.hub import model_directory
 from t5x_lite.models.classifier_init import (
     abstract_module,
@@ -34,13 +34,22 @@ from t5x_lite.models.classifier_init import (
     init_module,
     text_examples,
 )
-from t5x_lite.models.config import T5Config
+from t5x_lite.models.config import MODEL_TYPES, Execution, T5Config
 from t5x_lite.models.encoder_classifier import EncoderClassifier
+from t5x_lite.models.init import abstract_params, logical_axes
 from t5x_lite.models.sections import RewardModelSettings
+from t5x_lite.models.t5 import T5
 from t5x_lite.models.t5_classifier import T5Classifier
 from t5x_lite.models.t5_scorer import T5Scorer
+from t5x_lite.optim.optimizers import check_compute_dtype
 from t5x_lite.parallel.own_rows import OwnRows
-from t5x_lite.parallel.shardings import param_shardings, put_batch, row_multiple, with_shardings
+from t5x_lite.parallel.shardings import (
+    fitting_shardings,
+    param_shardings,
+    put_batch,
+    row_multiple,
+    with_shardings,
+)
 from t5x_lite.params.overview import count
 from t5x_lite.train.classifier_step import Judgement, judgement_sums, make_classifier_step
 from t5x_lite.train.state import TrainState
@@ -80,9 +89,10 @@ def load_classifier(
     classifier with other labels, or an encoder without a head (roberta-base), gets a new head.
 
     Raises:
-      InputError: no such model, or one that fits neither tokenizer nor mesh.
+      InputError: no such model, one that fits neither tokenizer nor mesh, or one that computes in float16.
     """
     section, data = config.model, config.data
+    check_compute_dtype(section.dtype)
     module: Classifier
     if section.source == RANDOM:
         if config.tokenizer.source == OF_THE_MODEL:
@@ -102,8 +112,8 @@ def load_classifier(
         read: Callable[[Any], Any] = functools.partial(_random, module, config.seed)
         return _placed(module, tokenizer, read, section.param_dtype, mesh)
     directory = model_directory(section.source)
-    if _model_type(directory) == "t5":
-        opened_t5 = open_hf(directory)
+    if _model_type(directory) in MODEL_TYPES:
+        opened_t5 = open_hf(directory) if _kind(config) == SCORER else open_encoder(directory)
         vocabulary = get_vocabulary(config, rows, folder)
         module = _t5_module(config, opened_t5.config, labels)
         read = functools.partial(_from_t5, module, opened_t5, section.param_dtype, config.seed)
@@ -247,7 +257,16 @@ def _placed(
 ) -> LoadedClassifier:
     shapes, axes = abstract_module(module, *text_examples(module))
     abstract = with_shardings(shapes, param_shardings(shapes, axes, mesh), dtype)
-    return LoadedClassifier(module, tokenizer, abstract, lambda: read(shardings_of(abstract)))
+
+    def make() -> Any:
+        # New weights and new heads are drawn in float32.
+        return jax.tree.map(
+            lambda leaf, wanted: leaf if leaf.dtype == wanted.dtype else leaf.astype(wanted.dtype),
+            read(shardings_of(abstract)),
+            abstract,
+        )
+
+    return LoadedClassifier(module, tokenizer, abstract, make)
 
 
 def _random(module: Classifier, seed: int, shardings: Any) -> Any:
@@ -271,7 +290,10 @@ def _t5_module(config: ClassifierConfig, t5: T5Config, labels: tuple[str, ...]) 
 
 def _from_t5(module: Classifier, opened: Any, dtype: str, seed: int, shardings: Any) -> Any:
     """What the model shares with a T5 (its encoder, or all of it) as it is there, and a new head."""
-    params = opened.read(dtype)
+    # Into its shards: whole, a large one fits no device.
+    t5 = T5(opened.config, Execution())
+    mesh = jax.tree.leaves(shardings)[0].mesh
+    params = opened.read(dtype, fitting_shardings(abstract_params(t5), logical_axes(t5), mesh))
     fresh = init_jitted(module, jax.random.key(seed), *text_examples(module))
     return jax.device_put({name: params.get(name, fresh[name]) for name in fresh}, shardings)
 

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from t5x_lite.data.vocabulary import Vocabulary
+from t5x_lite.data.vocabulary import Vocabulary, tell_differing_ids
 from t5x_lite.errors import InputError
 from t5x_lite.interop.pretrained import open_pretrained
 from t5x_lite.models.config import Execution, T5Config
@@ -63,6 +63,12 @@ def load_model(
             f"the model embeds {config.vocab_size} tokens, but the tokenizer has {vocabulary.size}:"
             " config.tokenizer.source must be the one the model was trained with"
         )
+    tell_differing_ids(
+        vocabulary,
+        pad_token_id=config.pad_token_id,
+        eos_token_id=config.eos_token_id,
+        model=section.source,
+    )
     # Read and drawn in the unrolled layout: scanned and unrolled runs start from the same weights.
     unrolled = _placed(
         T5(config, dataclasses.replace(execution, scan_layers=False)), section.param_dtype, mesh
@@ -112,7 +118,8 @@ def encoder_of(
       InputError: fields that it does not have, or lacks, or values that it cannot have.
     """
     fields = dict(architecture)
-    _refuse_unknown(fields, EncoderConfig, ("labels", "pad_token_id", "max_positions"))
+    derived = ("labels", "pad_token_id", "max_positions", "problem_type", "model_type")
+    _refuse_unknown(fields, EncoderConfig, derived)
     if fields.get("vocab_size") == 0:
         fields["vocab_size"] = vocabulary.padded_size
     # RoBERTa's first rows stand for no token.

@@ -17,6 +17,7 @@ from t5x_lite.data.plan import Plan
 from t5x_lite.data.templates import render
 from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.decoding import mbr
+from t5x_lite.decoding.checkpoint_settings import checkpoint_settings
 from t5x_lite.decoding.generate import Generator
 from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.decoding.structure import prepare
@@ -33,6 +34,7 @@ from t5x_lite.parallel.own_rows import OwnRows
 from t5x_lite.parallel.sharing import share_out
 from t5x_lite.params.gather import whole
 from t5x_lite.train.step import EVALUATION_CHUNK, Batch, make_eval_step
+from t5x_lite.wiring.model import RANDOM
 from t5x_lite.wiring.sections import GeneratingConfig, ScoringConfig
 from t5x_lite.wiring.text import Split
 
@@ -52,12 +54,15 @@ class Loss(Protocol):
 def check_generation(
     config: GeneratingConfig, model: T5Config | None = None, vocabulary: Vocabulary | None = None
 ) -> GenerationSettings:
-    """The `generation` section; with the model, its token ids too are checked.
+    """The `generation` section over the settings that the checkpoint comes with; with the model, its token ids too are
+    checked.
 
     Raises:
       InputError: an unknown setting, settings that contradict each other, or that the model cannot follow.
     """
-    settings = config.generation
+    source = config.model.source
+    base = GenerationSettings() if source == RANDOM else checkpoint_settings(source)
+    settings = base.updated(config.generation.given_values, where="config.generation")
     if config.evaluation.mbr_candidates and not settings.do_sample:
         raise InputError(
             "config.evaluation.mbr_candidates: the candidates are samples; set config.generation.do_sample"

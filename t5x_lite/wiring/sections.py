@@ -37,8 +37,9 @@ class TokenizedConfig(Config):
 
 
 class OptimizedConfig(Config):
-    """Anything with an optimizer. train, batch: what they have beside `steps` and `accumulation` is the task's own."""
+    """Anything with an optimizer. What is read: of model `dtype`, of train `steps`, of batch `accumulation`."""
 
+    model: Any
     train: Any
     batch: Any
     optimizer: OptimizerSettings
@@ -65,6 +66,7 @@ class AdaptedConfig(Config):
 class AlgorithmConfig(AdaptedConfig):
     """PPO: its numbers, and the policy with what stands beside it."""
 
+    model: Any
     ppo: PPORunSettings
     reference: ReferenceSettings
     critic: CriticSettings
@@ -73,8 +75,9 @@ class AlgorithmConfig(AdaptedConfig):
 
 
 class GeneratingConfig(Config):
-    """Texts are generated. evaluation: `mbr_candidates` is read."""
+    """Texts are generated. model: `source` is read; evaluation: `mbr_candidates`."""
 
+    model: Any
     evaluation: Any
     generation: Generation
 

@@ -13,11 +13,13 @@ import optax
 from etils import epath
 from jax.sharding import Mesh
 
+from t5x_lite.console import log
 from t5x_lite.data.buckets import Shape
 from t5x_lite.data.plan import Keep
 from t5x_lite.data.prefetch import iterate
 from t5x_lite.errors import InputError
-from t5x_lite.optim.optimizers import make_optimizer
+from t5x_lite.optim.masters import masters_in
+from t5x_lite.optim.optimizers import check_compute_dtype, make_optimizer
 from t5x_lite.optim.schedules import make_schedule
 from t5x_lite.optim.trainable import trainable_part
 from t5x_lite.parallel.own_rows import OwnRows
@@ -51,7 +53,12 @@ class Batches(Protocol):
 
 
 def optimizer_of(config: OptimizedConfig) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """The `optimizer` and `schedule` sections, over `train.steps`."""
+    """The `optimizer` and `schedule` sections, over `train.steps`.
+
+    Raises:
+      InputError: a model that computes in float16.
+    """
+    check_compute_dtype(config.model.dtype)
     schedule = make_schedule(config.schedule, config.train.steps)
     return make_optimizer(config.optimizer, schedule), schedule
 
@@ -135,6 +142,13 @@ def run_supervised(
             jax.random.fold_in(jax.random.key(config.seed), 0),
         )
 
+    if masters := masters_in(states.abstract.opt_state):
+        log.info(
+            "%s weights are kept in %s: float32 masters of them, in the optimizer's state, are trained; the"
+            " exported model is rounded (model.param_dtype=float32 keeps what they learn below that)",
+            f"{masters:,}",
+            config.model.param_dtype,
+        )
     shapes = ", ".join(str(tuple(shape)) for shape in batches.shapes)
     return run_turns(
         place_of(config, workdir),

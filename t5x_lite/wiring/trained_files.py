@@ -11,6 +11,7 @@ from etils import epath
 
 from t5x_lite.console import log
 from t5x_lite.data.vocabulary import Vocabulary
+from t5x_lite.interop.generation_files import generation_defaults
 from t5x_lite.interop.hf import save_hf
 from t5x_lite.interop.peft import load_adapter, save_adapter
 from t5x_lite.models.config import T5Config
@@ -46,7 +47,7 @@ def save_trained(
     # Frozen weights are where they came from, unless they were drawn for this run.
     if TRAINABLE in labels or base == RANDOM:
         with local_copy(folder / "model", with_files=False) as directory:
-            save_hf(directory, model, params, vocabulary)
+            save_hf(directory, model, params, vocabulary, generation=defaults_of(base))
         base = str(folder / "model")
     sections: dict[str, Any] = {"trained": adaptation.sizes()}
     if adaptation.settings is None:
@@ -56,6 +57,11 @@ def save_trained(
         save_adapter(directory, model, params, adapter, base)
         sections["adapter_file"] = _read_back(directory, model, adapter)
     return adapter.tree, sections
+
+
+def defaults_of(base: str) -> dict[str, Any]:
+    """The generation settings that the checkpoint `base` came with; they stay with what is trained of it."""
+    return {} if base == RANDOM else generation_defaults(base)[0]
 
 
 def _read_back(directory: pathlib.Path, model: T5Config, adapter: Adapter) -> dict[str, Any]:

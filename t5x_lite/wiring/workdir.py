@@ -19,6 +19,11 @@ from t5x_lite.parallel.processes import from_process_zero, wait_for_all
 from t5x_lite.sections import Config, to_dict
 
 CONFIG_FILE = "config.json"
+# Object stores, by what reads them.
+_STORES = {"gs": "gcsfs", "s3": "s3fs"}
+_STEPS, _SCHEDULE = "train.steps", "schedule.name"
+# Whose rates up to a step do not depend on how many follow.
+_OPEN_SCHEDULES = ("constant", "rsqrt")
 
 
 def open_workdir(workdir: str, config: Config) -> epath.Path:
@@ -31,6 +36,7 @@ def open_workdir(workdir: str, config: Config) -> epath.Path:
       InputError: the folder cannot be made or written, or holds a run of another config (the fields that differ are
         named).
     """
+    _check_store(workdir)
     folder = epath.Path(workdir)
     file = folder / CONFIG_FILE
     before = None
@@ -51,6 +57,32 @@ def open_workdir(workdir: str, config: Config) -> epath.Path:
         _compare(workdir, before, _resolved(config), config.FREE)
     _check_shared(workdir, folder)
     return folder
+
+
+def _check_store(workdir: str) -> None:
+    """Sees that a remote folder can be reached at all.
+
+    Raises:
+      InputError: a scheme that is not known, what reads it is not installed, or the store refuses (credentials, names).
+    """
+    scheme, separator, _ = workdir.partition("://")
+    if not separator:
+        return
+    if scheme not in _STORES:
+        raise InputError(
+            f"--workdir {workdir}: there is no store {scheme}://; give a local folder, or one of"
+            f" {', '.join(f'{name}://' for name in _STORES)}"
+        )
+    try:
+        epath.Path(workdir).exists()
+    except ImportError as error:
+        raise InputError(
+            f"--workdir {workdir}: {scheme}:// needs {_STORES[scheme]}, which is not installed ({error}): pip install"
+            f" {'t5x-lite[gcs]' if scheme == 'gs' else _STORES[scheme]}"
+        ) from error
+    except Exception as error:  # each client has exceptions of its own
+        reason = str(error).split("\n")[0] or type(error).__name__
+        raise InputError(f"--workdir {workdir}: cannot be reached ({reason})") from error
 
 
 def _check_shared(workdir: str, folder: epath.Path) -> None:
@@ -124,14 +156,26 @@ def _compare(
 ) -> None:
     old, new = _flatten(before), _flatten(now)
     differing = [
-        f"config.{name} was {old.get(name)!r}, is {new.get(name)!r}"
+        name
         for name in sorted(old.keys() | new.keys())
         if old.get(name) != new.get(name)
         and not f"{name}.".startswith(tuple(f"{section}." for section in free))
     ]
-    if differing:
+    if differing == [_STEPS] and new[_STEPS] > old[_STEPS]:
+        if new.get(_SCHEDULE) in _OPEN_SCHEDULES:
+            return
         raise InputError(
-            f"--workdir {workdir} holds a run of another config ({'; '.join(differing[:4])}"
+            f"--workdir {workdir} holds a run of {old[_STEPS]} steps, now there are {new[_STEPS]}: its schedule"
+            f" {new.get(_SCHEDULE)!r} falls to its end over config.{_STEPS}, and does not go on (one of"
+            f" {', '.join(_OPEN_SCHEDULES)} would); to train its model further, take another folder with"
+            f" --config.model.source={workdir} and a schedule of its own"
+        )
+    if differing:
+        changes = [
+            f"config.{name} was {old.get(name)!r}, is {new.get(name)!r}" for name in differing[:4]
+        ]
+        raise InputError(
+            f"--workdir {workdir} holds a run of another config ({'; '.join(changes)}"
             + (f"; and {len(differing) - 4} more" if len(differing) > 4 else "")
             + "): take another folder, or remove that one"
         )

@@ -205,3 +205,10 @@ def test_agreement_on_real_dialogues(algorithm, shared_data: pathlib.Path, tmp_p
     assert [i for i in range(len(texts)) if ours[i] != expected[i]] == []
     characters_per_token = sum(map(len, texts)) / sum(map(len, ours))
     assert characters_per_token > 3
+
+
+def test_half_a_surrogate_pair_is_learned_as_the_replacement_character(tmp_path):
+    texts = ["some words \ud83d and more", "other words", "\udc00"] * 5
+    settings = SETTINGS | {"vocab_size": 40, "byte_fallback": False}
+    vocabulary = train_tokenizer(texts, tmp_path, **settings)
+    assert vocabulary.decode(vocabulary.encode(["some words"], add_eos=True)) == ["some words"]

@@ -308,3 +308,43 @@ def test_forced_tokens(step, last):
         processors.process(jnp.asarray(scores), jnp.asarray(tokens), step, structure, values),
         theirs(chain, scores, tokens[:, : step + 1]),
     )
+
+
+@pytest.mark.parametrize("step", [0, 5, CAPACITY - 1])
+@pytest.mark.parametrize("n", [CAPACITY, CAPACITY + 1, CAPACITY + 2, CAPACITY + 3, 100])
+def test_ngrams_longer_than_a_row_ban_nothing(n, step):
+    """As in transformers; of the input too, whether that is as long or not."""
+    tokens, scores = np.full((ROWS, 1 + CAPACITY), 3, np.int32), random_scores(step)
+    expected = theirs(hf.NoRepeatNGramLogitsProcessor(n), scores, tokens[:, : step + 1])
+    ours = processors.no_repeat_ngram(scores, tokens, jnp.int32(step), n)
+    np.testing.assert_array_equal(ours, expected)
+    assert np.isneginf(expected).any() == (n <= step + 1)
+    for length in (1, 20, CAPACITY + 1, 120):
+        encoder = np.full((ROWS, length), 3, np.int32)
+        processor = hf.EncoderNoRepeatNGramLogitsProcessor(n, torch.tensor(encoder).long())
+        expected = theirs(processor, scores, tokens[:, : step + 1])
+        ours = processors.encoder_no_repeat_ngram(scores, tokens, jnp.int32(step), encoder, 0, n)
+        np.testing.assert_array_equal(ours, expected)
+
+
+def test_the_longest_ngram_of_a_row_is_banned_still():
+    """The last token of a full row would complete the input's n-gram of all of it."""
+    n, step = CAPACITY + 1, CAPACITY - 1
+    tokens, scores = np.full((ROWS, 1 + CAPACITY), 3, np.int32), random_scores(0)
+    encoder = np.full((ROWS, n), 3, np.int32)
+    ours = processors.encoder_no_repeat_ngram(scores, tokens, jnp.int32(step), encoder, 0, n)
+    assert np.isneginf(ours[:, 3]).all() and np.isfinite(ours).sum() == ROWS * (VOCAB - 1)
+
+
+@pytest.mark.parametrize("length", [CAPACITY, CAPACITY + 1, CAPACITY + 2, 90])
+def test_bad_words_longer_than_a_row(length):
+    """Never complete, however long; shorter words beside them are."""
+    word = [3] * length
+    tokens, scores = np.full((ROWS, 1 + CAPACITY), 3, np.int32), random_scores(1)
+    padded = np.array([word, [-1] * (length - 2) + [3, 4]], np.int32)
+    for step in (0, 7, CAPACITY - 1):
+        processor = hf.NoBadWordsLogitsProcessor([word, [3, 4]], eos_token_id=torch.tensor([1]))
+        expected = theirs(processor, scores, tokens[:, : step + 1])
+        ours = processors.bad_words(scores, tokens, jnp.int32(step), padded)
+        np.testing.assert_array_equal(ours, expected)
+        assert np.isneginf(expected[:, 4]).all()

@@ -62,7 +62,7 @@ def test_refused_by_name(mapping, message):
 
 def test_every_field_of_generation_config_is_supported_or_refused_by_name():
     """A newer transformers may add fields: sort each into the settings or the refused ones."""
-    known = set(settings_module._UNSUPPORTED) | set(settings_module._METADATA)
+    known = set(settings_module.UNSUPPORTED) | set(settings_module.METADATA)
     known |= set(GenerationSettings.__dataclass_fields__)
     # Assistant models and continuous batching are not settings of one generation: unknown is fine.
     ours_to_know = {
@@ -108,6 +108,6 @@ def test_defaults_are_transformers_defaults():
     for name, value in theirs.items():
         if hasattr(ours, name) and name != "max_length":
             assert getattr(ours, name) == value, name
-        elif name in settings_module._UNSUPPORTED:
-            assert settings_module._UNSUPPORTED[name] == value, name
+        elif name in settings_module.UNSUPPORTED:
+            assert settings_module.UNSUPPORTED[name] == value, name
     assert ours.new_tokens() == (0, 20)

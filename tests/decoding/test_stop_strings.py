@@ -1,12 +1,17 @@
 """Stop strings: the table against transformers' StopStringCriteria on random tokens, and inside the loop."""
 
+import json
+import random
+
 import numpy as np
 import pytest
+import tokenizers
 import torch
 from transformers.generation.stopping_criteria import StopStringCriteria
 
 from t5x_lite.data.sections import TrainedTokenizerSettings
 from t5x_lite.data.tokenizer_training import train_tokenizer
+from t5x_lite.data.vocabulary import load_vocabulary
 from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.decoding.stop_strings import advance_stops, stop_table
 from t5x_lite.decoding.structure import prepare
@@ -93,3 +98,32 @@ def test_without_a_vocabulary():
     config = T5Config(50, 8, 4, 8, 1, 1, 2, tie_word_embeddings=True, scale_decoder_outputs=True)
     with pytest.raises(InputError, match="stop_strings: the texts of tokens are needed"):
         prepare(GenerationSettings(stop_strings=["x"]), config, 1)
+
+
+@pytest.fixture(scope="module", params=["ByT5Tokenizer", "RobertaTokenizer"])
+def spelling_in_bytes(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bytes")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": request.param}))
+    if request.param == "RobertaTokenizer":
+        bpe = tokenizers.ByteLevelBPETokenizer()
+        special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+        texts = ["the caf\u00e9\n\nis here"] * 9
+        bpe.train_from_iterator(texts, 290, special_tokens=special, show_progress=False)
+        bpe.save_model(str(folder))
+    return load_vocabulary(folder)
+
+
+@pytest.mark.parametrize("stop", ["\n\n", "\u00e9", "\u4e2d", "f\u00e9", "\U0001f600a"])
+def test_vocabularies_of_bytes_stop_where_the_text_has_the_string(spelling_in_bytes, stop):
+    table = stop_table((stop,), spelling_in_bytes, spelling_in_bytes.padded_size)
+    rng = random.Random(0)
+    texts = ["x\n\u4e2d\u6587\ny", "\u00e9", "caf\u00e9\n\n", "\U0001f600", "\u4e2d\U0001f600a\n"]
+    for text in [*texts, *("".join(rng.choices(texts, k=3)) for _ in range(20))]:
+        ids = np.array(spelling_in_bytes.encode([text], add_eos=False), np.int32)
+        hits = stops_at(table, ids)[0]
+        # A token completes the string where the text up to it, and not that before it, has one more.
+        counts = [
+            spelling_in_bytes.decode([ids[0, :n]])[0].count(stop) for n in range(len(hits) + 1)
+        ]
+        assert hits.tolist() == (np.diff(counts) > 0).tolist(), text
+    assert hits.dtype == bool and not stops_at(table, np.zeros((1, 3), np.int32)).any()

@@ -1,11 +1,17 @@
 """Streaming gives the tokens and the text of the whole call, piece by piece, and says no to beams at once."""
 
+import json
+import random
+
 import jax
 import numpy as np
 import pytest
+import sentencepiece
+import tokenizers
 
 from t5x_lite.data.sections import TrainedTokenizerSettings
 from t5x_lite.data.tokenizer_training import train_tokenizer
+from t5x_lite.data.vocabulary import load_vocabulary
 from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.decoding.stream import Streamer, text_pieces
 from t5x_lite.errors import InputError
@@ -85,3 +91,29 @@ def test_pieces_are_whole_characters_and_together_the_text(tmp_path):
     (ids,) = vocabulary.encode(["words \u263a"], add_eos=False)
     cut = ids[:-1]  # ends within a character
     assert "".join(text_pieces(cut, vocabulary)) == vocabulary.decode([cut])[0]
+    # One character whole and the next cut: the whole one has been shown and stays, as SentencePiece decodes it.
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "spiece.model"))
+    (ids,) = vocabulary.encode(["\u263a\U0001f600"], add_eos=False)
+    for length in range(1, len(ids) + 1):
+        whole = pieces.decode(ids[:length])
+        assert "".join(text_pieces(ids[:length], vocabulary)) == whole
+        assert vocabulary.decode([ids[:length]]) == [whole]
+    assert pieces.decode(ids[:-1]) == "\u263a" + 3 * "\ufffd"
+
+
+@pytest.mark.parametrize("name", ["ByT5Tokenizer", "RobertaTokenizer"])
+def test_pieces_of_bytes_are_together_the_text(name, tmp_path):
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": name}))
+    if name == "RobertaTokenizer":
+        bpe = tokenizers.ByteLevelBPETokenizer()
+        special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+        bpe.train_from_iterator(["a b"], 300, special_tokens=special, show_progress=False)
+        bpe.save_model(str(tmp_path))
+    vocabulary = load_vocabulary(tmp_path)
+    rng = random.Random(0)
+    for _ in range(100):
+        texts = rng.choices(["\u263a", "\U0001f600", "a", " ", "\n", "\ufffd"], k=4)
+        ids = [token for ids in vocabulary.encode(texts, add_eos=False) for token in ids]
+        del ids[rng.randrange(len(ids)) :: 7]
+        pieces = list(text_pieces(ids, vocabulary))
+        assert "".join(pieces) == vocabulary.decode([ids])[0]

@@ -157,6 +157,40 @@ def test_adafactor_equals_transformers(b1):
             assert_same(layer[part], expected[part])
 
 
+def test_adafactor_factors_attention_as_the_matrices_of_transformers():
+    """Heads and kv are one axis of 130, though neither has 128; the oracle's kernels are matrices."""
+    shapes = {"query": (136, 10, 13), "out": (10, 13, 136)}
+    matrices = {"query": (136, 130), "out": (130, 136)}
+
+    def attention(seed):
+        rng = np.random.default_rng(seed)
+        return {n: {"kernel": rng.normal(size=s).astype(np.float32)} for n, s in shapes.items()}
+
+    ours = {"encoder": {"layers_0": {"attention": attention(0)}}}
+    transformation = optimizer("adafactor", b1=0.0)
+    state = jax.jit(transformation.init)(ours)
+    assert max(leaf.size for leaf in jax.tree.leaves(state)) == 136
+    theirs = {
+        name: torch.tensor(leaf["kernel"].reshape(matrices[name]), requires_grad=True)
+        for name, leaf in attention(0).items()
+    }
+    oracle = transformers.Adafactor(
+        theirs.values(), lr=1.0, scale_parameter=True, relative_step=False, warmup_init=False
+    )
+    for step in range(STEPS):
+        gradients = attention(step + 1)
+        updates, state = jax.jit(transformation.update)(
+            {"encoder": {"layers_0": {"attention": gradients}}}, state, ours
+        )
+        ours = optax.apply_updates(ours, updates)
+        for name, leaf in gradients.items():
+            theirs[name].grad = torch.tensor(leaf["kernel"].reshape(matrices[name]))
+        oracle.param_groups[0]["lr"] = schedule(step)
+        oracle.step()
+    for name, leaf in ours["encoder"]["layers_0"]["attention"].items():
+        assert_same(leaf["kernel"].reshape(matrices[name]), theirs[name].detach().numpy())
+
+
 def test_adafactor_equals_optax():
     params = draw(0)
     ours = trajectory(optimizer("adafactor", b1=0.0), params)

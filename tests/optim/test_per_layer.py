@@ -45,8 +45,30 @@ def draw(seed):
     }
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_stacked_equals_unrolled(name):
+TREES = {
+    "alone": (draw, stack),
+    # As PPO has them: a policy, and a critic of its own.
+    "policy and critic": (
+        lambda seed: {
+            "policy": draw(seed),
+            "critic": draw(seed + 100),
+            "value_head": {"kernel": np.full((6, 1), 1.0 + seed, np.float32)},
+        },
+        lambda tree: tree | {name: stack(tree[name]) for name in ("policy", "critic")},
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "name, tree",
+    [
+        *((name, "alone") for name in OPTIMIZERS),
+        ("adafactor", "policy and critic"),
+        ("muon", "policy and critic"),
+    ],
+)
+def test_stacked_equals_unrolled(name, tree):
+    tree_of, stacked_tree = TREES[tree]
     optimizer = make_optimizer(
         OptimizerSettings(
             name,
@@ -54,9 +76,10 @@ def test_stacked_equals_unrolled(name):
             b2=0.98,
             eps=1e-8,
             weight_decay=0.1,
-            no_weight_decay=(".*/scale",),
+            no_weight_decay=(".*/scale", r".*encoder/layers_[02]/wi/.*"),
             clip_norm=1.0,
-            rate_multipliers=(("token_embedder/.*", 2.0),),
+            # Of one layer among those that are stacked, too.
+            rate_multipliers=((".*token_embedder/.*", 2.0), (r".*/layers_1/wi/kernel", 0.5)),
         ),
         lambda step: 0.1,
     )
@@ -66,17 +89,17 @@ def test_stacked_equals_unrolled(name):
         updates, state = optimizer.update(gradients, state, params)
         return optax.apply_updates(params, updates), state
 
-    unrolled = draw(0)
-    stacked = stack(unrolled)
+    unrolled = tree_of(0)
+    stacked = stacked_tree(unrolled)
     state, stacked_state = jax.jit(optimizer.init)(unrolled), jax.jit(optimizer.init)(stacked)
     for i in range(3):
-        gradients = draw(i + 1)
+        gradients = tree_of(i + 1)
         unrolled, state = step(unrolled, state, gradients)
-        stacked, stacked_state = step(stacked, stacked_state, stack(gradients))
+        stacked, stacked_state = step(stacked, stacked_state, stacked_tree(gradients))
     jax.tree.map(
         lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6),
         stacked,
-        stack(unrolled),
+        stacked_tree(unrolled),
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from t5x_lite import main
 from t5x_lite.errors import InputError
+from t5x_lite.parallel import rendezvous
 from t5x_lite.parallel.rendezvous import meet
 from tests.parallel.several import SECONDS, alone, ends, free_port, start, task, wait_for_step
 
@@ -79,6 +80,34 @@ def test_processes_meet():
     ends = meeting(3, [2, 0, 1], 30)
     assert [len(connections) for connections, _ in ends] == [1, 2, 1]
     assert all(hosts == [socket.gethostname()] * 3 for _, hosts in ends)
+
+
+def test_strangers_do_not_keep_processes_from_meeting(monkeypatch):
+    """One that says nothing (a port scan), and some that say what no process of ours does."""
+    monkeypatch.setattr(rendezvous, "_HELLO_SECONDS", 0.3)
+    address, found = ("localhost", free_port()), {}
+
+    def go(number):
+        found[number] = meet(f"localhost:{address[1]}", 2, number, 20, "same")
+
+    first = threading.Thread(target=go, args=(0,))
+    first.start()
+    strangers = []
+    for words in (b"", b"GET / HTTP/1.1\n", b"17\n", b"{}\n"):
+        while True:
+            try:
+                strangers.append(socket.create_connection(address, timeout=5))
+                break
+            except OSError:
+                time.sleep(0.05)
+        strangers[-1].sendall(words)
+    begun = time.monotonic()
+    go(1)
+    first.join()
+    assert time.monotonic() - begun < 10
+    assert [len(found[number][0]) for number in (0, 1)] == [1, 1]
+    for connection in (*strangers, *found[0][0], *found[1][0]):
+        connection.close()
 
 
 def test_who_is_missing_is_named_by_all():

@@ -11,9 +11,14 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from t5x_lite.errors import InputError
+from t5x_lite.models.classifier_init import abstract_module, text_examples
 from t5x_lite.models.config import Execution
+from t5x_lite.models.encoder_classifier import EncoderClassifier
+from t5x_lite.models.encoder_config import EncoderConfig
 from t5x_lite.models.init import abstract_params, init_params, logical_axes
 from t5x_lite.models.t5 import T5
+from t5x_lite.models.t5_classifier import T5Classifier
+from t5x_lite.models.t5_scorer import T5Scorer
 from t5x_lite.optim.optimizers import make_optimizer
 from t5x_lite.optim.sections import OptimizerName, OptimizerSettings
 from t5x_lite.parallel.mesh import make_mesh
@@ -175,6 +180,39 @@ def test_an_axis_that_cannot_be_cut_is_named_with_its_parameter(config):
     assert "\n" not in message
     with pytest.raises(InputError, match="vocab = 65 cannot be split over 2 devices"):
         shardings_of(dataclasses.replace(config, vocab_size=65), mesh_of(4, 1, 2))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sizes", "message"),
+    [
+        ({"vocab_size": 2049}, (2, 1, 4), r"resize the embeddings to 2052 rows, .* or mesh=fsdp"),
+        ({"num_heads": 6}, (2, 1, 4), r"choose a mesh\.model that divides 6, or mesh=fsdp"),
+        ({"d_ff": 51}, (4, 1, 2), r"mlp = 51 cannot .* mesh\.model that divides 51, or mesh=fsdp"),
+        ({"d_model": 30}, (2, 4, 1), r"embed = 30 cannot .*; choose a mesh\.fsdp that divides 30"),
+    ],
+)
+def test_the_refusal_says_what_to_do(config, changes, sizes, message):
+    with pytest.raises(InputError, match=message):
+        shardings_of(dataclasses.replace(config, **changes), mesh_of(*sizes))
+    if "d_model" not in changes:  # what it says holds
+        shardings_of(dataclasses.replace(config, **changes), mesh_of(1, 8, 1))
+    if "vocab_size" in changes:
+        shardings_of(dataclasses.replace(config, vocab_size=2052), mesh_of(2, 1, 4))
+
+
+@pytest.mark.parametrize("labels", [("score",), ("a", "b", "c")])
+def test_heads_of_any_number_of_labels_fit_every_mesh(config, labels):
+    """A head's labels are split over nothing."""
+    encoder = EncoderConfig("roberta", 64, 32, 64, 1, 4, 20, labels)
+    modules = (
+        EncoderClassifier(encoder),
+        T5Classifier(config, labels, Execution()),
+        T5Scorer(config, Execution(), labels, False),
+    )
+    for module in modules:
+        abstract, axes = abstract_module(module, *text_examples(module))
+        for sizes in ((2, 1, 4), (1, 8, 1), (2, 2, 2)):
+            param_shardings(abstract, axes, mesh_of(*sizes))
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,16 @@ def test_each_row_is_worked_on_once(of_process, rows):
     assert share_out(len(texts), lambda own: texts[own]) == texts
 
 
+def test_no_rows_have_their_columns(of_process):
+    """As they have them in one process."""
+
+    def call():
+        return share_out_columns(0, lambda own: {"one": np.zeros(own.stop - own.start)})
+
+    for found in (of_process(3, call), of_process(1, call)):
+        assert list(found) == ["one"] and found["one"].shape == (0,)
+
+
 def test_numbers_keep_every_bit(of_process):
     rng = np.random.default_rng(0)
     values = np.append(rng.normal(size=6), [np.nan, np.inf, 1e-310])

@@ -1,12 +1,10 @@
-"""Paths of leaves, and patterns on them."""
+"""Paths of leaves."""
 
 import collections
 
 import jax
-import pytest
 
-from t5x_lite.errors import InputError
-from t5x_lite.params.paths import flatten, map_with_path, matches_any
+from t5x_lite.params.paths import flatten, map_with_path
 from t5x_lite.train.state import TrainState
 
 TREE = {
@@ -44,34 +42,3 @@ def test_map_hands_out_paths_and_the_leaves_of_other_trees():
     assert jax.tree.structure(result, is_leaf=lambda x: isinstance(x, tuple)) == jax.tree.structure(
         TREE
     )
-
-
-def test_a_pattern_has_to_match_the_whole_path():
-    assert flatten(matches_any(["encoder/.*", ".*/mlp/kernel"], TREE)) == {
-        "decoder/layers_0/mlp/kernel": True,
-        "encoder/layers_0/mlp/kernel": True,
-        "encoder/layers_0/norm/scale": True,
-        "encoder/norm/scale": True,
-    }
-    assert flatten(matches_any([r".*/layers_\d+/.*/scale"], TREE)) == {
-        "decoder/layers_0/mlp/kernel": False,
-        "encoder/layers_0/mlp/kernel": False,
-        "encoder/layers_0/norm/scale": True,
-        "encoder/norm/scale": False,
-    }
-    # Not found somewhere in it.
-    tree = {"scale": 0, "norm": {"scale": 0, "scales": 0}}
-    assert flatten(matches_any(["scale"], tree)) == {
-        "norm/scale": False,
-        "norm/scales": False,
-        "scale": True,
-    }
-    assert not any(jax.tree.leaves(matches_any([], TREE)))
-
-
-@pytest.mark.parametrize("pattern", ["kernel", "encoder", ".*/bias", "encoder/layers_1/.*"])
-def test_a_pattern_without_a_match_is_an_error_that_lists_the_paths(pattern):
-    with pytest.raises(InputError) as error:
-        matches_any([".*/scale", pattern], TREE)
-    assert repr(pattern) in str(error.value) and "encoder/layers_{n}/mlp/kernel" in str(error.value)
-    assert "\n" not in str(error.value)

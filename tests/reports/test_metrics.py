@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from t5x_lite.errors import InputError
-from t5x_lite.reports import metrics
 from t5x_lite.reports.metrics import MetricsWriter, read_metrics
 
 
@@ -80,15 +79,11 @@ def test_only_process_0_writes(tmp_path, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_remote_workdir_is_written_whole(tmp_path, monkeypatch):
-    """An object store: the same lines without appending (a local folder stands in for the bucket)."""
-    monkeypatch.setattr(
-        metrics.epath, "Path", lambda path: tmp_path / str(path).removeprefix("gs://")
-    )
-    train("gs://bucket/run", 0, 3)
-    train("gs://bucket/run", 2, 4)
+def test_a_remote_workdir_is_written_whole(tmp_path, bucket):
     train(tmp_path / "local", 0, 4)
-    remote = (tmp_path / "bucket" / "run" / "metrics.jsonl").read_bytes()
+    train(f"{bucket}/run", 0, 3)
+    train(f"{bucket}/run", 2, 4)
+    remote = (tmp_path / "store" / "bucket" / "run" / "metrics.jsonl").read_bytes()
     assert remote == (tmp_path / "local" / "metrics.jsonl").read_bytes()
 
 

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import signal
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -15,9 +16,10 @@ from t5x_lite.config import load_config
 from t5x_lite.errors import InputError, Stopped
 from t5x_lite.evaluation.adapter_check import AdapterCheck
 from t5x_lite.interop.peft import load_adapter
+from t5x_lite.params.soft_prompts import SoftPromptSettings
 from t5x_lite.tasks.evaluate import run as evaluate
 from t5x_lite.tasks.finetune import run as finetune
-from t5x_lite.wiring import supervised
+from t5x_lite.wiring import adaptation, supervised
 
 LORA = {
     "adapter.method": "lora",
@@ -250,7 +252,7 @@ def test_the_guard_notices_each_way_of_not_learning(change, message):
         assert re.search(message, check.paragraph())
 
 
-def test_packed_rows_take_no_soft_prompt(tiny_config, tmp_path):
+def test_packed_rows_take_no_soft_prompt(tiny_config, tmp_path, monkeypatch):
     changes = {
         "adapter.method": "soft_prompt",
         "adapter.length": "4",
@@ -260,3 +262,13 @@ def test_packed_rows_take_no_soft_prompt(tiny_config, tmp_path):
     }
     with pytest.raises(InputError, match="config.batch.pack: a soft prompt"):
         finetune.run(tiny_config(changes), str(tmp_path))
+    # Nor does one that is loaded, of which the config does not say what it is.
+    loaded = SimpleNamespace(settings=SoftPromptSettings(4, "normal"), tree={})
+    monkeypatch.setattr(adaptation, "load_adapter", lambda *args: loaded)
+    config = tiny_config(
+        {"adapter.method": "load", "adapter.source": "somewhere", "batch.pack": "True",
+         "train.trainable": "adapters"}
+    )  # fmt: skip
+    model = SimpleNamespace(model=SimpleNamespace(config=None))
+    with pytest.raises(InputError, match="config.batch.pack: a soft prompt"):
+        adaptation.adaptation_of(config, model, None)

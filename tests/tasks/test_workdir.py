@@ -4,14 +4,16 @@ import dataclasses
 import functools
 import json
 import pathlib
+import re
 from collections.abc import Mapping
 from typing import ClassVar
 
 import pytest
 from etils import epath
 
+from t5x_lite.config import load_config
 from t5x_lite.errors import InputError
-from t5x_lite.sections import Config, Section
+from t5x_lite.sections import Config, Section, to_dict
 from t5x_lite.wiring import workdir
 from t5x_lite.wiring.workdir import claim_workdir, is_claimed, local_copy, open_workdir
 
@@ -53,13 +55,78 @@ def test_a_claimed_folder_takes_its_own_config_alone(tmp_path):
         open_workdir(str(tmp_path), changed(model=Model(3, ())))
 
 
-@pytest.mark.parametrize("path, value", [("mesh.data", 2), ("generation.num_beams", 4)])
-def test_what_training_does_not_depend_on_may_change(tmp_path, path, value):
-    claim_workdir(epath.Path(tmp_path), CONFIG)
-    section, name = path.split(".")
-    config = changed(**{section: {name: value}})
+# What of a real config may differ when its run goes on, and what may not. Shipped files, so that a renamed field or a
+# section that no task has shows here.
+FREE = [
+    ("quickstart.py:runlocal", "mesh.fsdp", "2"),
+    ("quickstart.py:runlocal", "logging.every_steps", "7"),
+    ("quickstart.py:runlocal", "checkpoint.keep", "9"),
+    ("quickstart.py:runlocal", "generation.num_beams", "4"),
+    ("quickstart.py:runlocal", "evaluation.samples", "1"),
+    ("quickstart.py:runlocal", "evaluation.bootstrap_samples", "33"),
+    ("reward.py:runlocal", "evaluation.samples", "1"),
+    ("reward.py:runlocal", "checkpoint.every_steps", "3"),
+    ("classifier.py:runlocal", "evaluation.samples", "1"),
+    ("dpo.py:runlocal", "generation.max_new_tokens", "9"),
+    ("dpo.py:runlocal", "evaluation.samples", "1"),
+    ("lab3_ppo.py:runlocal", "evaluation.samples", "1"),
+    ("lora.py:runlocal", "mesh.model", "2"),
+]
+TRAINED = [
+    ("quickstart.py:runlocal", "seed", "9"),
+    ("quickstart.py:runlocal", "optimizer.b1", "0.5"),
+    ("quickstart.py:runlocal", "batch.size", "16"),
+    ("quickstart.py:runlocal", "data.train.limit", "17"),
+    ("quickstart.py:runlocal", "model.dtype", "bfloat16"),
+    ("quickstart.py:runlocal", "evaluation.every_steps", "1"),
+    ("reward.py:runlocal", "loss.margin", "0.5"),
+    ("classifier.py:runlocal", "data.max_length", "31"),
+    ("dpo.py:runlocal", "loss.beta", "0.7"),
+    ("lab3_ppo.py:runlocal", "ppo.target_kl", "0.3"),
+    ("lora.py:runlocal", "train.frozen_dtype", "bfloat16"),
+]
+
+
+@pytest.mark.parametrize("name, path, value", FREE)
+def test_what_training_does_not_depend_on_may_change(tmp_path, name, path, value):
+    before, config = load_config(name, {}), load_config(name, {path: value})
+    assert before != config
+    claim_workdir(epath.Path(tmp_path), before)
     claim_workdir(open_workdir(str(tmp_path), config), config)
-    assert json.loads((tmp_path / "config.json").read_text())[section][name] == value
+    assert json.loads((tmp_path / "config.json").read_text()) == json.loads(
+        json.dumps(to_dict(config))
+    )
+
+
+@pytest.mark.parametrize("name, path, value", TRAINED)
+def test_what_training_depends_on_may_not(tmp_path, name, path, value):
+    claim_workdir(epath.Path(tmp_path), load_config(name, {}))
+    with pytest.raises(InputError, match=rf"another config \(config\.{re.escape(path)} was .*\)"):
+        open_workdir(str(tmp_path), load_config(name, {path: value}))
+
+
+def of_steps(steps: int, schedule: str, **changes):
+    overrides = {"schedule.name": schedule, "train.steps": str(steps)}
+    return load_config("quickstart.py:runlocal", overrides | changes)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "rsqrt"])
+def test_a_run_goes_on_for_more_steps_where_its_schedule_has_no_end(tmp_path, schedule):
+    claim_workdir(epath.Path(tmp_path), of_steps(12, schedule))
+    longer = of_steps(20, schedule)
+    claim_workdir(open_workdir(str(tmp_path), longer), longer)
+    with pytest.raises(InputError, match="config.train.steps was 20, is 12"):
+        open_workdir(str(tmp_path), of_steps(12, schedule))  # its state is beyond
+    with pytest.raises(InputError, match="config.seed was .* config.train.steps was 20, is 30"):
+        open_workdir(str(tmp_path), of_steps(30, schedule, seed="9"))
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_of_a_schedule_that_ends_the_refusal_names_the_way_on(tmp_path, schedule):
+    claim_workdir(epath.Path(tmp_path), of_steps(12, schedule))
+    message = rf"12 steps, now there are 20: .*{schedule}.*--config\.model\.source={tmp_path} "
+    with pytest.raises(InputError, match=message):
+        open_workdir(str(tmp_path), of_steps(20, schedule))
 
 
 def test_a_config_that_is_none(tmp_path):
@@ -73,9 +140,8 @@ def test_a_local_folder_stands_for_itself(tmp_path):
         assert local == tmp_path / "model"
 
 
-def test_a_remote_folder_is_written_at_the_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(workdir, "_is_remote", lambda folder: True)
-    remote = epath.Path(tmp_path) / "tokenizer"
+def test_a_remote_folder_is_written_at_the_end(bucket):
+    remote = epath.Path(bucket) / "tokenizer"
     with local_copy(remote, with_files=True) as local:
         assert isinstance(local, pathlib.Path) and not list(local.iterdir())
         (local / "a").write_bytes(b"1")

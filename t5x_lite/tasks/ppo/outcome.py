@@ -27,6 +27,7 @@ from t5x_lite.tasks.ppo.parts import Trees
 from t5x_lite.tasks.ppo.sections import Config
 from t5x_lite.wiring.adaptation import Adaptation, unrolled_adapter
 from t5x_lite.wiring.model import RANDOM
+from t5x_lite.wiring.trained_files import defaults_of
 from t5x_lite.wiring.workdir import local_copy
 
 _CONFIDENCE = 0.95
@@ -50,10 +51,11 @@ def save_policy(
     base: where the model came from (`model.source`).
     """
     params, adapters = parts_of(trainable, held.frozen)
+    defaults = defaults_of(base)
     labels = jax.tree.leaves(separate(adaptation.labels)[0]) if adaptation.labels else [TRAINABLE]
     if TRAINABLE in labels or base == RANDOM:
         with local_copy(folder / "model", with_files=False) as directory:
-            save_hf(directory, model, params, vocabulary)
+            save_hf(directory, model, params, vocabulary, generation=defaults)
         base = str(folder / "model")
     if adaptation.settings is None:
         return
@@ -61,7 +63,7 @@ def save_policy(
     with local_copy(folder / "adapter", with_files=False) as directory:
         save_adapter(directory, model, params, adapter, base)
     with local_copy(folder / "merged", with_files=False) as directory:
-        save_hf(directory, model, merged, vocabulary)
+        save_hf(directory, model, merged, vocabulary, generation=defaults)
 
 
 def report(

@@ -22,7 +22,7 @@ from t5x_lite.models.classifier_init import hidden_example, init_module
 from t5x_lite.models.config import T5Config
 from t5x_lite.models.t5 import T5
 from t5x_lite.models.value_head import ValueHead
-from t5x_lite.optim.optimizers import make_optimizer
+from t5x_lite.optim.optimizers import check_compute_dtype, make_optimizer
 from t5x_lite.optim.schedules import make_schedule
 from t5x_lite.optim.trainable import trainable_part
 from t5x_lite.parallel.shardings import (
@@ -100,6 +100,7 @@ def read_algorithm(config: AlgorithmConfig, mesh: Mesh) -> Algorithm:
     Raises:
       InputError: settings that contradict each other, or do not fit the mesh.
     """
+    check_compute_dtype(config.model.dtype)
     section = config.ppo
     responses = section.prompts * section.samples_per_prompt
     if responses % section.minibatch_size:

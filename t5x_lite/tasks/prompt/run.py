@@ -19,10 +19,10 @@ from t5x_lite.data.prompts_build import Built, build_prompts, pick_shots
 from t5x_lite.data.sources import Row
 from t5x_lite.data.templates import Template, find_template
 from t5x_lite.data.vocabulary import Vocabulary
+from t5x_lite.decoding.checkpoint_settings import checkpoint_settings
 from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.decoding.structure import prepare
 from t5x_lite.errors import InputError
-from t5x_lite.interop.hub import model_directory
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.tasks.prompt.report import Outputs, report_prompts
 from t5x_lite.tasks.prompt.runs import Decoder, Run
@@ -120,7 +120,7 @@ def check_prompts(config: Config) -> None:
 def read_runs(config: Config) -> list[Run]:
     """What to decode: the scored runs first, then those of the side-by-side table alone.
 
-    The settings of each run are the config's over those of the checkpoint's generation_config.json.
+    The settings of each run are the config's over those of the checkpoint.
 
     Raises:
       InputError: an unknown name, a pair given twice, no run; settings as `GenerationSettings` refuses them, or that
@@ -128,8 +128,7 @@ def read_runs(config: Config) -> list[Run]:
     """
     base = GenerationSettings()
     if config.model.source != RANDOM:
-        file = model_directory(config.model.source) / "generation_config.json"
-        base = GenerationSettings.from_file(file) if file.is_file() else base
+        base = checkpoint_settings(config.model.source)
     pairs = [(*pair, True) for pair in config.runs]
     pairs += [(*pair, False) for pair in config.side_by_side.runs]
     runs: list[Run] = []
