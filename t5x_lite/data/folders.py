@@ -74,7 +74,7 @@ def _files(source: str) -> list[str]:
             folder = pathlib.Path(source).expanduser()
             found = [str(path) for path in folder.iterdir()] if folder.is_dir() else []
         return sorted(file for file in found if is_table(file) and pathlib.Path(file).is_file())
-    system, path = fsspec.core.url_to_fs(source)
+    system, path = _system(source)
     if not _MAGIC.search(source):
         path = f"{path.rstrip('/')}/*"
     found = system.glob(path)
@@ -83,13 +83,23 @@ def _files(source: str) -> list[str]:
 
 def _saved(source: str) -> str | None:
     """Which of save_to_disk's files is in the folder."""
-    system, path = fsspec.core.url_to_fs(
-        str(pathlib.Path(source).expanduser()) if "://" not in source else source
-    )
+    local = "://" not in source
+    system, path = _system(str(pathlib.Path(source).expanduser()) if local else source)
     for name in (_SAVED_SPLITS, _SAVED):
         if system.exists(f"{path.rstrip('/')}/{name}"):
             return name
     return None
+
+
+def _system(source: str) -> tuple[Any, str]:
+    try:
+        system, path = fsspec.core.url_to_fs(source)
+    except (
+        ImportError,
+        ValueError,
+    ) as error:  # what reads that protocol is not installed, or unknown
+        raise InputError(f"{WHERE}: cannot read {source} ({error})") from error
+    return system, path
 
 
 def _read_saved(source: str, split: str, saved: str) -> tuple[Records, bool]:

@@ -289,7 +289,7 @@ def _t5_module(config: ClassifierConfig, t5: T5Config, labels: tuple[str, ...]) 
 
 
 def _of_t5(
-    config: ConfigDict, directory: Any, vocabulary: Vocabulary, labels: tuple[str, ...]
+    config: ClassifierConfig, directory: Any, vocabulary: Vocabulary, labels: tuple[str, ...]
 ) -> tuple[Classifier, Callable[[Any], Any]]:
     """A classifier (of the encoder alone) or scorer over the T5 of a directory, and what reads its weights."""
     opened = open_hf(directory) if _kind(config) == SCORER else open_encoder(directory)

@@ -313,6 +313,24 @@ def test_folders_and_patterns_of_files(tmp_path, monkeypatch):
         load("none/*.csv")
 
 
+@pytest.mark.parametrize("source", ["nowhere://bucket/folder", "nowhere://bucket/*.csv"])
+def test_a_protocol_that_nothing_reads_is_refused_in_one_line(source):
+    with pytest.raises(InputError, match="data.source: cannot read nowhere://bucket"):
+        load(source)
+
+
+def test_a_folder_that_is_not_here_is_read_as_one_that_is():
+    import fsspec
+
+    files = fsspec.filesystem("memory")
+    files.pipe({"/bucket/train-0.csv": CSV.encode(), "/bucket/test.csv": b"id\n1\n"})
+    try:
+        for source in ("memory://bucket", "memory://bucket/train*.csv"):
+            assert load(source, split="train") == ROWS
+    finally:
+        files.rm("/bucket", recursive=True)
+
+
 def test_what_exists_here_is_no_dataset_id(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "squad").mkdir()
