@@ -9,7 +9,7 @@ toxic) by a BERT with random weights, an independent judge of what was tuned aga
     t5x-lite --config configs/classifier.py:davidson --workdir runs/davidson --config.data.train.source=labeled_data.csv
     t5x-lite --config configs/classifier.py:wikidetox --workdir runs/judge --config.data.train.source=toxicity.csv
 
-A pretrained encoder (BERT, DistilBERT, RoBERTa, T5; a new head where the labels are): --config.model.source=roberta-base
+A pretrained encoder (BERT, DistilBERT, RoBERTa, T5; its head is new): --config.model.source=roberta-base
 --config.tokenizer.source=model, with the small steps that it wants: --config.schedule.learning_rate=5e-5
 --config.optimizer.rate_multipliers="()". Any other CSV: data.train.columns says which columns hold the text and the
 label, data.labels which values mean what.
