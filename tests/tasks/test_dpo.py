@@ -27,6 +27,7 @@ TINY = {
     "loss.beta": "0.1",
     "schedule.warmup_steps": "1",
     "evaluation.every_steps": "3",
+    "logging.every_steps": "1",
     "evaluation.bootstrap_samples": "20",
     "checkpoint.every_steps": "2",
     "generation.max_new_tokens": "8",
