@@ -14,8 +14,8 @@ weights: an independent judge of what was tuned against the tweets' classifier.
 
 A pretrained encoder in place of random weights: --config.model.source=roberta-base --config.tokenizer.source=model
 (BERT, DistilBERT, RoBERTa, T5; their head is new where the labels are), with the small steps that it wants:
---config.schedule.learning_rate=5e-5 --config.optimizer.rate_multipliers="()". Any other CSV: data.train.columns says which
-columns hold the text and the label, data.labels which values mean which label.
+--config.schedule.learning_rate=5e-5 --config.optimizer.rate_multipliers="()". Any other CSV: data.train.columns says
+which columns hold the text and the label, data.labels which values mean which label.
 Hardware: any CPU. What comes out: model/, which a reward or a toxicity measurement can name as its source
 (`runs/classifier`), and report.md with accuracy and area under the curve on held-out texts.
 """
