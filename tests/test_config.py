@@ -382,3 +382,22 @@ def test_the_bounds_of_fields(path, good, bad):
             section[name] = value
             with refuses(f"^config.{path} must be "):
                 read_config(config)
+
+
+@pytest.mark.parametrize(
+    "recipe, changes, message",
+    [
+        ("classifier.py", {"loss.kind": "preference"}, "config.loss.kind must be 'cross_entropy'"),
+        ("classifier.py", {"loss.margin": "0.5"}, "config.loss.margin .* does nothing here"),
+        ("reward.py", {"loss.kind": "cross_entropy"}, "config.loss.kind must be 'preference'"),
+        (
+            "lab3_ppo.py",
+            {"ppo.advantage": "rloo", "ppo.samples_per_prompt": "4", "critic.kind": "separate"},
+            "config.critic.kind 'separate' does nothing",
+        ),
+    ],
+)
+def test_a_flag_that_does_nothing_is_refused_by_name(recipe, changes, message):
+    load_config(recipe, {})
+    with pytest.raises(InputError, match=message):
+        load_config(recipe, changes)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from t5x_lite.data.sections import RowsOfBatchSettings, TokenizerSettings
 from t5x_lite.decoding.settings import GenerationSettings
+from t5x_lite.errors import InputError
 from t5x_lite.models.sections import ModelSettings
 from t5x_lite.optim.sections import OptimizerSettings, ScheduleSettings
 from t5x_lite.parallel.sections import MeshSettings
@@ -72,6 +73,14 @@ class AlgorithmConfig(AdaptedConfig):
     critic: CriticSettings
     optimizer: OptimizerSettings
     schedule: ScheduleSettings
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.ppo.advantage != "gae" and self.critic.kind == "separate":
+            raise InputError(
+                f"config.critic.kind 'separate' does nothing with config.ppo.advantage {self.ppo.advantage!r}, which"
+                " has no critic; leave it at 'trunk'"
+            )
 
 
 class GeneratingConfig(Config):

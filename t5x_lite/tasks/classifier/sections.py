@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated
 
 from t5x_lite.data.sections import HeldOutSettings, RowsSettings
+from t5x_lite.errors import InputError
 from t5x_lite.evaluation.sections import OftenSettings, ShownSettings
 from t5x_lite.models.sections import ModelSettings
 from t5x_lite.sections import AtLeast, Expected, Name
@@ -35,3 +36,16 @@ class Config(ClassifierConfig):
     model: ModelSettings
     data: DataSettings
     evaluation: EvaluationSettings
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.loss.kind != "cross_entropy":
+            raise InputError(
+                f"config.loss.kind must be 'cross_entropy' for the task 'classifier', got {self.loss.kind!r}:"
+                " preference pairs are the task 'reward'"
+            )
+        for name in ("margin", "center"):
+            if getattr(self.loss, name):
+                raise InputError(
+                    f"config.loss.{name} is of the kind 'preference' and does nothing here; set it to 0"
+                )

@@ -17,7 +17,6 @@ from t5x_lite.data.preferences import (
     prompt_template,
 )
 from t5x_lite.data.sources import Row
-from t5x_lite.errors import InputError
 from t5x_lite.evaluation.intervals import Bootstrap
 from t5x_lite.evaluation.preferences import (
     OBSERVED,
@@ -37,7 +36,6 @@ from t5x_lite.reports.metrics import read_metrics
 from t5x_lite.reports.report import write_report
 from t5x_lite.sections import to_dict
 from t5x_lite.tasks.reward.sections import Config
-from t5x_lite.train.classifier_step import PREFERENCE
 from t5x_lite.wiring.classifier_training import (
     SCORER,
     load_classifier,
@@ -55,8 +53,6 @@ _CONFIDENCE = 0.95
 def run(config: Config, workdir: str) -> None:
     """Runs the task, or goes on with it where the workdir's last checkpoint is."""
     mesh = make_mesh(config.mesh.sizes())
-    if config.loss.kind != PREFERENCE:
-        raise InputError(f"config.loss.kind must be {PREFERENCE!r} for the task 'reward'")
     train_rows, evaluation_rows = read_with_holdout(config.data, config.seed)
     template = config.data.template
     pair_texts(train_rows[:1], template)

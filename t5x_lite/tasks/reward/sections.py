@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from t5x_lite.data.sections import HeldOutSettings
+from t5x_lite.errors import InputError
 from t5x_lite.evaluation.sections import ComparedSettings, OftenSettings
 from t5x_lite.models.sections import RewardModelSettings
 from t5x_lite.sections import AtLeast, CountOrNone, Name
@@ -32,3 +33,11 @@ class Config(ClassifierConfig):
     model: RewardModelSettings
     data: DataSettings
     evaluation: EvaluationSettings
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.loss.kind != "preference":
+            raise InputError(
+                f"config.loss.kind must be 'preference' for the task 'reward', got {self.loss.kind!r}: labels are the"
+                " task 'classifier'"
+            )
