@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from t5x_lite.errors import InputError
 from t5x_lite.parallel.sections import MESHES
-from t5x_lite.recipe import origins
+from t5x_lite.recipe import differences, origins
 from t5x_lite.sections import Config, Origin, describe, read
 
 _PACKAGE = pathlib.Path(__file__).resolve().parent
@@ -133,7 +133,7 @@ def _load(spec: str, overrides: Mapping[str, str]) -> tuple[ConfigDict, Any]:
     def origin(field: str) -> str:
         return f"--config.{field}" if _flags(overrides, field) else f"{file}: config.{field}"
 
-    return values, read_config(values, origin)
+    return values, read_config(values, origin).with_differences(differences(values))
 
 
 def _run(file: pathlib.Path, *arguments: str) -> ConfigDict:

@@ -42,6 +42,7 @@ from t5x_lite.models.t5_scorer import T5Scorer
 from t5x_lite.parallel.own_rows import OwnRows
 from t5x_lite.parallel.shardings import param_shardings, put_batch, row_multiple, with_shardings
 from t5x_lite.params.overview import count
+from t5x_lite.reports.metrics import read_metrics
 from t5x_lite.train.classifier_step import Judgement, judgement_sums, make_classifier_step
 from t5x_lite.train.state import TrainState
 from t5x_lite.train.update import TrainStep
@@ -231,6 +232,17 @@ def make_evaluate(
         }
 
     return evaluate
+
+
+def learnt(config: ClassifierConfig, folder: epath.Path, params: Any) -> dict[str, Any]:
+    """The report's section "training"."""
+    steps = [record for record in read_metrics(folder) if "loss" in record]
+    return {
+        "steps": config.train.steps,
+        "first loss": steps[0]["loss"],
+        "last loss": steps[-1]["loss"],
+        "parameters": count(params),
+    }
 
 
 def put_rows(mesh: Mesh) -> Callable[[np.ndarray], jax.Array]:

@@ -100,7 +100,7 @@ def test_scoring(tools, monkeypatch):
 
     monkeypatch.setattr(scoring, "Generator", Counted)
     config = load_config("evaluate.py:runlocal", {"generation.max_new_tokens": "9"})
-    decode = scoring.make_decode(config, model, params, vocabulary, mesh)
+    decode = scoring.make_decode(config, scoring.Ready(model, params, vocabulary, mesh))
     shapes = make_shapes([(16, 8), (32, 8), (48, 8)], size=0, tokens=384, row_multiple=1)
     counts = []
     for seed in range(2):
