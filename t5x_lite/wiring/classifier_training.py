@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -83,40 +84,57 @@ def load_classifier(
     Raises:
       InputError: no such model, or one that fits neither tokenizer nor mesh.
     """
-    section, data = config.model, config.data
-    module: Classifier
+    section = config.model
     if section.source == RANDOM:
-        if config.tokenizer.source == OF_THE_MODEL:
-            raise InputError(
-                "config.tokenizer.source: a random model has no tokenizer; 'train' one"
-            )
-        vocabulary = get_vocabulary(config, rows, folder)
-        tokenizer = of_vocabulary(vocabulary, data.max_length)
-        if "family" in section.architecture:
-            tokenizer = with_first_token(vocabulary, data.max_length)
-            module = EncoderClassifier(
-                encoder_of(section.architecture, vocabulary, data.max_length, labels),
-                section.dtype,
-            )
-        else:
-            module = _t5_module(config, architecture_of(section.architecture, vocabulary), labels)
-        read: Callable[[Any], Any] = functools.partial(_random, module, config.seed)
-        return _placed(module, tokenizer, read, section.param_dtype, mesh)
+        return _new(config, labels, rows, mesh, folder)
     directory = model_directory(section.source)
     if _model_type(directory) == "t5":
         opened_t5 = open_hf(directory)
         vocabulary = get_vocabulary(config, rows, folder)
         module = _t5_module(config, opened_t5.config, labels)
         read = functools.partial(_from_t5, module, opened_t5, section.param_dtype, config.seed)
-        tokenizer = of_vocabulary(vocabulary, data.max_length)
+        tokenizer = of_vocabulary(vocabulary, config.data.max_length)
         return _placed(module, tokenizer, read, section.param_dtype, mesh)
+    return _opened(config, labels, directory, mesh)
+
+
+def _new(
+    config: ClassifierConfig,
+    labels: tuple[str, ...],
+    rows: list[Row],
+    mesh: Mesh,
+    folder: epath.Path,
+) -> LoadedClassifier:
+    """One with random weights."""
+    section, data = config.model, config.data
+    module: Classifier
+    if config.tokenizer.source == OF_THE_MODEL:
+        raise InputError("config.tokenizer.source: a random model has no tokenizer; 'train' one")
+    vocabulary = get_vocabulary(config, rows, folder)
+    tokenizer = of_vocabulary(vocabulary, data.max_length)
+    if "family" in section.architecture:
+        tokenizer = with_first_token(vocabulary, data.max_length)
+        module = EncoderClassifier(
+            encoder_of(section.architecture, vocabulary, data.max_length, labels),
+            section.dtype,
+        )
+    else:
+        module = _t5_module(config, architecture_of(section.architecture, vocabulary), labels)
+    read: Callable[[Any], Any] = functools.partial(_random, module, config.seed)
+    return _placed(module, tokenizer, read, section.param_dtype, mesh)
+
+
+def _opened(
+    config: ClassifierConfig, labels: tuple[str, ...], directory: pathlib.Path, mesh: Mesh
+) -> LoadedClassifier:
+    """A classifier's, or an encoder's with a new head."""
+    section, longest = config.model, config.data.max_length
     opened = open_classifier(directory, section.dtype, labels=labels)
     module = opened.module
     if _kind(config) == SCORER and not isinstance(module, T5Scorer):
         raise InputError(
             f"config.model.kind {SCORER!r} needs a T5, and {section.source} is none; say 'encoder'"
         )
-    longest = data.max_length
     if isinstance(module, EncoderClassifier):
         longest = min(longest, module.config.max_length)
     if config.tokenizer.source != OF_THE_MODEL:
