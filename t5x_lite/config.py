@@ -109,7 +109,11 @@ def explain_config(spec: str, overrides: Mapping[str, str]) -> str:
 
 def _set_by(values: ConfigDict, overrides: Mapping[str, str], field: str) -> str:
     """What gave a field its value: a flag, else what its recipe says of it, else the file."""
-    return "flag" if _flags(overrides, field) else origins(values).get(field, "file")
+    if _flags(overrides, field):
+        return "flag"
+    parts = f"{field}."  # a mapping is one field to its section, and several to a recipe
+    found = [by for name, by in origins(values).items() if f"{name}.".startswith(parts)]
+    return " and the ".join(dict.fromkeys(found)) or "file"
 
 
 def _flags(overrides: Mapping[str, str], field: str) -> list[str]:
