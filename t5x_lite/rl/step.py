@@ -70,7 +70,7 @@ def make_ppo_step(
     `fold_in(base_rng, state.step)`, `minibatch_size` at a time. A minibatch whose loss or gradient is not finite
     changes nothing; one that is too far from the policy that wrote its responses (`target_kl`) ends the step.
 
-    statistics: float32 scalars, ppo/* of LABS.md as means over the minibatches that were visited; beside them
+    statistics: float32 scalars, ppo/* (docs/architecture.md), means over the minibatches that were visited; beside them
       ppo/grad_norm, ppo/minibatches (those that changed the state), ppo/skipped (not finite), ppo/early_stop (0 or 1).
     details: [batch, length] each: advantages (whitened over the batch where that is asked), returns,
       non_score_rewards.
