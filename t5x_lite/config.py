@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from t5x_lite.errors import InputError
 from t5x_lite.parallel.sections import MESHES
-from t5x_lite.recipe import origins
+from t5x_lite.recipe import differences, origins
 from t5x_lite.sections import Config, Origin, describe, read
 
 _PACKAGE = pathlib.Path(__file__).resolve().parent
@@ -109,7 +109,11 @@ def explain_config(spec: str, overrides: Mapping[str, str]) -> str:
 
 def _set_by(values: ConfigDict, overrides: Mapping[str, str], field: str) -> str:
     """What gave a field its value: a flag, else what its recipe says of it, else the file."""
-    return "flag" if _flags(overrides, field) else origins(values).get(field, "file")
+    if _flags(overrides, field):
+        return "flag"
+    parts = f"{field}."  # a mapping is one field to its section, and several to a recipe
+    found = [by for name, by in origins(values).items() if f"{name}.".startswith(parts)]
+    return " and the ".join(dict.fromkeys(found)) or "file"
 
 
 def _flags(overrides: Mapping[str, str], field: str) -> list[str]:
@@ -133,7 +137,7 @@ def _load(spec: str, overrides: Mapping[str, str]) -> tuple[ConfigDict, Any]:
     def origin(field: str) -> str:
         return f"--config.{field}" if _flags(overrides, field) else f"{file}: config.{field}"
 
-    return values, read_config(values, origin)
+    return values, read_config(values, origin).with_differences(differences(values))
 
 
 def _run(file: pathlib.Path, *arguments: str) -> ConfigDict:

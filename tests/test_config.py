@@ -344,6 +344,8 @@ def test_a_config_is_printed_with_what_its_fields_mean_and_where_they_are_from()
         in text
     )
     assert "from the recipe quickstart.py. Which optimizer.\n" in text
+    columns = text[text.index("data.train.columns = ") :].splitlines()[1]
+    assert "; from the word runlocal. " in columns  # a mapping, whose parts have origins
     assert re.search(r"generation = \{.*'num_beams': 2.*\n    a mapping; from the flag", text)
     named = re.findall(r"^(\S+) = ", text, re.MULTILINE)
     assert named == [field.name for field in describe(config_of("finetune"), loaded("finetune"))]

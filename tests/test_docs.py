@@ -75,6 +75,25 @@ def test_a_document_names_what_exists(name: str):
     assert not unknown_fields(text)
 
 
+def test_the_architecture_names_what_exists():
+    text = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    missing = [file for file in missing_files(text) if not re.search(r"count|mine", file)]
+    assert not missing  # those two it adds
+
+
+def test_the_architecture_explains_every_key_that_ppo_logs():
+    text = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    explained = set(re.findall(r"`((?:objective|ppo|env)/\w+(?:/\w+)?)`", text))
+    logged = {
+        key
+        for file in (REPOSITORY / "t5x_lite" / "rl").glob("*.py")
+        for key in re.findall(
+            r'"((?:objective|ppo|env)/\w+(?:/\w+)?)"', file.read_text(encoding="utf-8")
+        )
+    }
+    assert logged and logged == explained
+
+
 def test_what_does_not_exist_is_noticed():
     text = "`scripts/no.sh`, [this](docs/no.md), [a page](https://x.org/y), runs/configs/a.py"
     assert missing_files(text) == ["docs/no.md", "scripts/no.sh"]

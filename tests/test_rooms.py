@@ -157,6 +157,74 @@ def test_sections_need_no_jax():
     assert tasks and run.returncode == 0, f"sections import or fail with: {run.stderr.strip()}"
 
 
+def test_the_map_of_the_rooms_is_theirs():
+    text = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = text[text.index("## The rooms") : text.index("## Two straight lines")]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == ROOMS
+    # Files are named from the package on; `count` is the task that the text adds.
+    named = re.findall(r"`((?:\w+/)+\w+\.py)`", text)
+    here = (REPOSITORY, PACKAGE)
+    missing = [
+        name
+        for name in named
+        if not re.search(r"\b(count|mine)\b", name.replace("_", " "))
+        and not any((folder / name).exists() for folder in here)
+    ]
+    assert len(named) > 15 and not missing
+
+
+# Longer than the others: a jitted step with what it is made of, searches, a long table of arguments.
+LONG = {
+    "rl/step.py": ("make_ppo_step",),
+    "evaluation/comparison.py": ("score_outputs",),
+    "decoding/beam_search.py": ("beam_search",),
+    "evaluation/constants.py": ("_search",),
+    "data/tokenizer_training.py": ("_to_fast",),
+    "data/sources.py": ("load_rows",),
+    "data/features.py": ("to_batch",),
+}
+# Scripts of others call it so.
+MANY = {
+    "data/features.py": ("make_examples",),
+    "evaluation/comparison.py": ("score_outputs",),
+}
+
+
+def functions(file: pathlib.Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(parse(file)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield node
+
+
+@every_file
+def test_functions_take_few_values_and_are_short(file: pathlib.Path):
+    wide, long = [], []
+    for node in functions(file):
+        given = [
+            argument.arg
+            for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+        ]
+        if len(given) - (given[:1] in (["self"], ["cls"])) > 8:
+            wide.append(node.name)
+        assert node.end_lineno is not None
+        if node.end_lineno - node.lineno + 1 > 60:
+            long.append(node.name)
+    assert set(wide) <= set(MANY.get(file.as_posix(), ())), "what belongs together is one value"
+    assert set(long) <= set(LONG.get(file.as_posix(), ())), "over 60 lines"
+
+
+@every_file
+def test_files_are_short(file: pathlib.Path):
+    assert len((PACKAGE / file).read_text(encoding="utf-8").splitlines()) <= 400
+
+
+def test_a_task_is_a_folder():
+    assert len(list((PACKAGE / "tasks").glob("*.py"))) <= 12
+    for task in ("finetune", "prompt"):
+        lines = (PACKAGE / "tasks" / task / "run.py").read_text(encoding="utf-8").splitlines()
+        assert len(lines) < 100, f"{task} is to be read from top to bottom"
+
+
 def test_the_order_is_read_from_every_kind_of_import():
     tree = ast.parse(
         "import t5x_lite.train.step\nfrom t5x_lite import data\nfrom t5x_lite import load\n"

@@ -13,11 +13,15 @@ from t5x_lite.data.features import Batch
 from t5x_lite.data.plan import Keep
 
 
-class _Batches(Protocol):
-    @property
-    def shapes(self) -> Sequence[Shape]: ...
+class Batches(Protocol):
+    """What a run draws from: `Plan`, `Curriculum`, `PairPlan`, `CountedPads`."""
 
-    def batch(self, step: int, keep: Keep | None = None) -> Batch: ...
+    @property
+    def shapes(self) -> Sequence[Shape]:
+        """The shapes that its batches have."""
+
+    def batch(self, step: int, keep: Keep | None = None) -> Batch:
+        """The global batch of that step, or the rows of it that `keep` says; a pure function."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +33,7 @@ class CountedPads:
     in_attention: encoder and decoder read the pads behind an input like its tokens (no attention mask).
     """
 
-    batches: _Batches
+    batches: Batches
     in_loss: bool
     in_attention: bool
 

@@ -27,6 +27,20 @@ _BETWEEN_PASSAGES = "\n\n"
 
 
 @dataclasses.dataclass(frozen=True)
+class Budget:
+    """How long prompts may be.
+
+    length: the most tokens of a prompt, eos included.
+    policy: one of `truncation.POLICIES`, or "none": nothing is dropped, prompts over the budget are counted.
+    name: what messages call the prompt.
+    """
+
+    length: int
+    policy: str
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Built:
     """Prompts of one kind, in the order of the rows.
 
@@ -48,9 +62,7 @@ def build_prompts(
     shots: Sequence[Row],
     target: str,
     field: str,
-    length: int,
-    policy: str,
-    name: str,
+    budget: Budget,
 ) -> Built:
     """Renders and tokenizes the prompts of all rows, and says in counted warnings what did not fit.
 
@@ -63,9 +75,6 @@ def build_prompts(
       shots: the rows that a few-shot prompt shows solved, in order; others take none.
       target: template of a shot's answer.
       field: the rows' text that may be cut, e.g. "dialogue".
-      length: the budget: most tokens of a prompt, eos included.
-      policy: one of `truncation.POLICIES`, or "none": nothing is dropped, prompts over the budget are counted.
-      name: what messages call the prompt.
 
     Raises:
       InputError: a template that the rows cannot fill or that leaves the row no room, or a prompt over its budget
@@ -75,47 +84,51 @@ def build_prompts(
     drop_first = isinstance(prompt, FewShot)
 
     def render_rows(kept: Sequence[int]) -> list[dict[str, str]]:
-        rendered = []
-        for row, pieces, count in zip(rows, extras, kept, strict=True):
-            chosen = pieces[len(pieces) - count :] if drop_first else pieces[:count]
-            rendered.append(
-                {
-                    **row,
-                    _SHOTS_FIELD: "".join(chosen),
-                    DOCUMENTS_FIELD: _BETWEEN_PASSAGES.join(chosen),
-                }
-            )
-        return rendered
+        return [
+            _with_extras(row, pieces[len(pieces) - count :] if drop_first else pieces[:count])
+            for row, pieces, count in zip(rows, extras, kept, strict=True)
+        ]
 
     kept = [len(pieces) for pieces in extras]
-    everything = render_rows(kept)
-    ids = vocabulary.encode([template.render(row) for row in everything], add_eos=True)
+    texts = [template.render(row) for row in render_rows(kept)]
+    ids = vocabulary.encode(texts, add_eos=True)
     lengths = [len(tokens) for tokens in ids]
     counts = {
         "prompts": len(rows),
         "longest, tokens": max(lengths),
-        "over the budget": sum(n > length for n in lengths),
+        "over the budget": sum(n > budget.length for n in lengths),
     }
-    if policy == UNCUT:
-        _warn_of_uncut(name, counts, length)
-        return Built([template.render(row) for row in everything], ids, counts)
-    if policy != "error":
-        _drop(template, vocabulary, render_rows, kept, lengths, length)
+    if budget.policy == UNCUT:
+        _warn_of_uncut(budget, counts)
+        return Built(texts, ids, counts)
+    if budget.policy != "error":
+        _drop(template, vocabulary, render_rows, kept, lengths, budget.length)
+    counts["dropped shots or passages"] = sum(map(len, extras)) - sum(kept)
+    _warn_of_dropped(budget, extras, kept, "shots" if drop_first else "passages")
     fitted = render_rows(kept)
-    dropped = sum(map(len, extras)) - sum(kept)
-    counts["dropped shots or passages"] = dropped
-    if dropped:
-        log.warning(
-            "prompts.%s: dropped %d of %d %s in %d of %d prompts to keep to %d tokens",
-            *(name, dropped, sum(map(len, extras)), "shots" if drop_first else "passages"),
-            sum(k < len(pieces) for k, pieces in zip(kept, extras, strict=True)),
-            *(len(rows), length),
-        )
-    cuts = Cuts(f"prompts.{name}", length, policy)
+    cuts = Cuts(f"prompts.{budget.name}", budget.length, budget.policy)
     ids = fit(fitted, template, vocabulary, cuts, field)
     cuts.report()
     counts |= {"cut rows": cuts.rows, "cut tokens": cuts.tokens}
     return Built([template.render(row) for row in fitted], ids, counts)
+
+
+def _with_extras(row: Row, chosen: Sequence[str]) -> dict[str, str]:
+    """The row with what the template's places for shots and passages hold."""
+    passages = _BETWEEN_PASSAGES.join(chosen)
+    return {**row, _SHOTS_FIELD: "".join(chosen), DOCUMENTS_FIELD: passages}
+
+
+def _warn_of_dropped(
+    budget: Budget, extras: Sequence[Sequence[str]], kept: Sequence[int], what: str
+) -> None:
+    all_pieces = sum(map(len, extras))
+    if dropped := all_pieces - sum(kept):
+        shorter = sum(k < len(pieces) for k, pieces in zip(kept, extras, strict=True))
+        log.warning(
+            "prompts.%s: dropped %d of %d %s in %d of %d prompts to keep to %d tokens",
+            *(budget.name, dropped, all_pieces, what, shorter, len(extras), budget.length),
+        )
 
 
 def _template_and_extras(
@@ -160,18 +173,12 @@ def _drop(
         ]
 
 
-def _warn_of_uncut(name: str, counts: Mapping[str, int], length: int) -> None:
-    if counts["over the budget"]:
+def _warn_of_uncut(budget: Budget, counts: Mapping[str, int]) -> None:
+    if over := counts["over the budget"]:
         log.warning(
             "prompts.%s: %d of %d prompts have more than %d tokens (the longest %d), and the policy 'none' cuts"
             " nothing",
-            *(
-                name,
-                counts["over the budget"],
-                counts["prompts"],
-                length,
-                counts["longest, tokens"],
-            ),
+            *(budget.name, over, counts["prompts"], budget.length, counts["longest, tokens"]),
         )
 
 

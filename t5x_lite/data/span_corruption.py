@@ -20,14 +20,14 @@ original, a mask starts with kept tokens and ends with noise, and targets have n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from t5x_lite import streams
 from t5x_lite.console import log
 from t5x_lite.data.features import Ragged
-from t5x_lite.data.templates import find_template
+from t5x_lite.data.sections import CorruptionSettings
 from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.errors import InputError
 
@@ -137,40 +137,63 @@ class SpanCorruption:
 
 
 def make_span_corruption(
-    rows: Sequence[Mapping[str, str]],
+    texts: Sequence[str],
     vocabulary: Vocabulary,
+    noise: CorruptionSettings,
     *,
-    template: str,
     encoder_length: int,
-    noise_density: float,
-    mean_span_length: float,
-    target: str,
     seed: int,
     name: str,
     prefix: str = "",
 ) -> SpanCorruption:
-    """Tokenizes rows and cuts long texts into pieces of about equal length whose inputs fit
+    """Tokenizes texts and cuts long ones into pieces of about equal length whose inputs fit
     `encoder_length`.
 
     Nothing is dropped except texts of a single token. Targets need `decoder_lengths.max()` tokens
     of the result.
 
     Args:
-      rows, vocabulary, template, name: as for `features.make_examples`.
       encoder_length: most tokens of an input, sentinels and eos included.
-      noise_density, mean_span_length, target, seed: as for `SpanCorruption`.
+      seed: of the masks.
+      name: what messages call the texts.
       prefix: text before every input; "" = none.
 
     Raises:
       InputError: as `SpanCorruption`; an encoder_length too short for any text; no text left.
     """
-    _check(noise_density, mean_span_length, target)
-
+    _check(noise.noise_density, noise.mean_span_length, noise.target)
     prefix_ids = vocabulary.encode([prefix], add_eos=False)[0] if prefix else []
+    longest = _longest_piece(noise, len(prefix_ids), encoder_length)
+    pieces: list[list[int]] = []
+    for ids in vocabulary.encode(list(texts), add_eos=False):
+        count = max(1, -(-len(ids) // longest))
+        cuts = [len(ids) * i // count for i in range(count + 1)]
+        pieces += [
+            ids[low:high] for low, high in zip(cuts, cuts[1:], strict=False) if high - low >= 2
+        ]
+    if not pieces:
+        raise InputError(f"{name}: no text of at least 2 tokens to corrupt")
+    log.info(
+        "%s: %d texts in %d pieces of at most %d tokens", name, len(texts), len(pieces), longest
+    )
+    return SpanCorruption(
+        Ragged.from_lists(pieces),
+        seed=seed,
+        noise_density=noise.noise_density,
+        mean_span_length=noise.mean_span_length,
+        target=noise.target,
+        sentinel_ids=vocabulary.sentinel_ids,
+        eos_id=vocabulary.eos_id,
+        prefix=prefix_ids,
+    )
+
+
+def _longest_piece(noise: CorruptionSettings, prefix: int, encoder_length: int) -> int:
+    """The tokens of the longest text whose input, behind `prefix` tokens, fits."""
 
     def input_length(tokens: int) -> int:
-        noise, spans = noise_counts(tokens, noise_density, mean_span_length)
-        return len(prefix_ids) + tokens - noise + spans + 1
+        dropped, spans = noise_counts(tokens, noise.noise_density, noise.mean_span_length)
+        return prefix + tokens - dropped + spans + 1
 
     if input_length(2) > encoder_length:
         raise InputError(
@@ -182,29 +205,7 @@ def make_span_corruption(
     longest = 2
     while input_length(longest + 1) <= encoder_length:
         longest += 1
-    prompt = find_template(template)
-    pieces: list[list[int]] = []
-    for ids in vocabulary.encode([prompt.render(row) for row in rows], add_eos=False):
-        count = max(1, -(-len(ids) // longest))
-        cuts = [len(ids) * i // count for i in range(count + 1)]
-        pieces += [
-            ids[low:high] for low, high in zip(cuts, cuts[1:], strict=False) if high - low >= 2
-        ]
-    if not pieces:
-        raise InputError(f"{name}: no text of at least 2 tokens to corrupt")
-    log.info(
-        "%s: %d texts in %d pieces of at most %d tokens", name, len(rows), len(pieces), longest
-    )
-    return SpanCorruption(
-        Ragged.from_lists(pieces),
-        seed=seed,
-        noise_density=noise_density,
-        mean_span_length=mean_span_length,
-        target=target,
-        sentinel_ids=vocabulary.sentinel_ids,
-        eos_id=vocabulary.eos_id,
-        prefix=prefix_ids,
-    )
+    return longest
 
 
 def _check(noise_density: float, mean_span_length: float, target: str) -> None:

@@ -100,8 +100,7 @@ class Generator:
             )
         decoded = self._run(
             params,
-            jnp.asarray(encoder_input_tokens, jnp.int32),
-            encoder_segment_ids,
+            (jnp.asarray(encoder_input_tokens, jnp.int32), encoder_segment_ids),
             values,
             rng if structure.do_sample else None,
             jnp.arange(batch) if row_ids is None else jnp.asarray(row_ids, jnp.int32),
@@ -171,8 +170,7 @@ class Generator:
         structure, values = prepare(settings, self._model.config, batch, self._vocabulary)
         return self._run.lower(
             params,
-            encoder_input_tokens,
-            None,
+            (encoder_input_tokens, None),
             values,
             jax.eval_shape(lambda: streams.key(0, "decode")) if structure.do_sample else None,
             jax.ShapeDtypeStruct((batch,), jnp.int32),
@@ -184,8 +182,7 @@ class Generator:
     def _trace(
         self,
         params: Any,
-        encoder_input_tokens: jax.Array,
-        encoder_segment_ids: jax.Array | None,
+        inputs: tuple[jax.Array, jax.Array | None],
         values: Values,
         rng: jax.Array | None,
         row_ids: jax.Array,
@@ -194,8 +191,10 @@ class Generator:
         structure: Structure,
         with_logprobs: bool,
     ) -> Decoded:
+        """inputs: the encoder's tokens and segment ids."""
         self.compilations += 1  # Python runs while jit traces, and only then
         model = self._model
+        encoder_input_tokens, encoder_segment_ids = inputs
         # DoRA's norms are of whole kernels: computed here, not with every token.
         acting = with_output_scales(params, adapters) if adapters else None
         variables = model_variables(params, acting)

@@ -87,9 +87,7 @@ class Streamer:
     ) -> Iterator[int]:
         if structure.encoder_no_repeat_ngram_size or values.encoder_repetition_penalty is not None:
             values = values._replace(encoder_tokens=tokens)
-        state, acting, cross, segment_ids = self._begin(
-            params, adapters, tokens, structure=structure
-        )
+        state, acting, encoded = self._begin(params, adapters, tokens, structure=structure)
         done, step = False, 0
         while not done and step < structure.capacity:
             step += 1
@@ -98,8 +96,7 @@ class Streamer:
                 jnp.int32(step),
                 params,
                 acting,
-                cross,
-                segment_ids,
+                encoded,
                 values,
                 keys,
                 structure=structure,
@@ -109,13 +106,13 @@ class Streamer:
 
     def _trace_begin(
         self, params: Any, adapters: Any, tokens: jax.Array, *, structure: Structure
-    ) -> tuple[State, Any, Any, jax.Array]:
+    ) -> tuple[State, Any, tuple[Any, jax.Array]]:
         self.compilations += 1
         model = self._model
         acting = with_output_scales(params, adapters) if adapters else None
-        cross, segment_ids = encode_once(model, model_variables(params, acting), tokens, None)
+        encoded = encode_once(model, model_variables(params, acting), tokens, None)
         cache = init_cache(model.config, 1, structure.capacity, model.execution.dtype)
-        return begin(cache, structure, 1, with_logprobs=False), acting, cross, segment_ids
+        return begin(cache, structure, 1, with_logprobs=False), acting, encoded
 
     def _trace_resume(
         self,
@@ -123,8 +120,7 @@ class Streamer:
         until: jax.Array,
         params: Any,
         acting: Any,
-        cross: Any,
-        segment_ids: jax.Array,
+        encoded: tuple[Any, jax.Array],
         values: Values,
         keys: jax.Array | None,
         *,
@@ -132,7 +128,7 @@ class Streamer:
     ) -> State:
         self.compilations += 1
         variables = model_variables(params, acting)
-        next_logits = make_next_logits(self._model, variables, cross, segment_ids)
+        next_logits = make_next_logits(self._model, variables, *encoded)
         return resume(next_logits, state, until, structure, values, keys)
 
 

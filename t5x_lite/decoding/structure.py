@@ -113,78 +113,101 @@ def prepare(
       InputError: an array setting of another length than the batch, a token id outside the vocabulary, stop strings
         without a vocabulary or that it cannot spell.
     """
-
-    def column(name: str, value: Any, dtype: Any) -> np.ndarray:
-        array = np.asarray(value, dtype)
-        if array.ndim == 1 and len(array) != batch:
-            raise InputError(f"generation.{name} has {len(array)} values for a batch of {batch}")
-        return np.broadcast_to(array, (batch,))
-
-    def optional(name: str, neutral: float) -> np.ndarray | None:
-        value = getattr(settings, name)
-        return None if np.all(np.asarray(value) == neutral) else column(name, value, np.float32)
-
-    def token(name: str, fallback: int | None) -> Any:
-        value = getattr(settings, name)
-        value = fallback if value is None else int(value)
-        if value is not None:
-            _check_ids(name, [value], config.vocab_size)
-        return value
-
+    structure = _structure_of(settings, config)
     fewest, most = settings.new_tokens()
+    values = Values(
+        max_new_tokens=_column("max_new_tokens", most, np.int32, batch),
+        min_new_tokens=_column("min_new_tokens", fewest, np.int32, batch),
+        repetition_penalty=_optional(settings, "repetition_penalty", 1, batch),
+        encoder_repetition_penalty=_optional(settings, "encoder_repetition_penalty", 1, batch),
+        **_token_values(settings, config, structure),
+        stop_table=_stop_table(settings, config, vocabulary),
+    )
+    if settings.do_sample:
+        values = values._replace(
+            temperature=_column("temperature", settings.temperature, np.float32, batch),
+            top_k=_column("top_k", settings.top_k, np.int32, batch),
+            top_p=_column("top_p", settings.top_p, np.float32, batch),
+            min_p=_optional(settings, "min_p", 0, batch),
+            typical_p=_optional(settings, "typical_p", 1, batch),
+        )
+    if structure.num_beams > 1:
+        values = values._replace(
+            length_penalty=_column("length_penalty", settings.length_penalty, np.float32, batch),
+            early_stopping=np.int32(EARLY_STOPPING[settings.early_stopping]),
+        )
+    return structure, values
+
+
+def _structure_of(settings: GenerationSettings, config: T5Config) -> Structure:
+    most = settings.new_tokens()[1]
     structure = Structure(
         capacity=-(-int(np.max(most)) // CAPACITY_STEP) * CAPACITY_STEP,
         do_sample=settings.do_sample,
         num_beams=int(settings.num_beams),
         num_return_sequences=int(settings.num_return_sequences),
         no_repeat_ngram_size=int(settings.no_repeat_ngram_size),
-        pad_token_id=token("pad_token_id", config.pad_token_id),
+        pad_token_id=_token(settings, "pad_token_id", config, config.pad_token_id),
         encoder_no_repeat_ngram_size=int(settings.encoder_no_repeat_ngram_size),
         eos_token_ids=_eos_ids(settings, config),
-        decoder_start_token_id=token("decoder_start_token_id", config.decoder_start_token_id),
+        decoder_start_token_id=_token(
+            settings, "decoder_start_token_id", config, config.decoder_start_token_id
+        ),
     )
     if structure.num_beams > 1 and structure.candidates > config.vocab_size:
         raise InputError(
             f"generation.num_beams = {structure.num_beams}: they choose from {structure.candidates} tokens, but the "
             f"vocabulary has {config.vocab_size}"
         )
-    sampling = settings.do_sample
-    forced_first = token("forced_bos_token_id", None)
-    forced_last = settings.forced_eos_token_id
-    if forced_last is not None:
-        _check_ids("forced_eos_token_id", np.atleast_1d(forced_last).tolist(), config.vocab_size)
+    return structure
+
+
+def _token_values(
+    settings: GenerationSettings, config: T5Config, structure: Structure
+) -> dict[str, Any]:
+    """The fields of `Values` that are tokens, of all rows."""
+    size = config.vocab_size
+    first, last = _token(settings, "forced_bos_token_id", config), settings.forced_eos_token_id
+    if last is not None:
+        _check_ids("forced_eos_token_id", np.atleast_1d(last).tolist(), size)
     bad_words = _without_eos(settings.bad_words_ids or (), structure.eos_token_ids)
-    _check_ids("bad_words_ids", [t for word in bad_words for t in word], config.vocab_size)
-    values = Values(
-        max_new_tokens=column("max_new_tokens", most, np.int32),
-        min_new_tokens=column("min_new_tokens", fewest, np.int32),
-        temperature=column("temperature", settings.temperature, np.float32) if sampling else None,
-        top_k=column("top_k", settings.top_k, np.int32) if sampling else None,
-        top_p=column("top_p", settings.top_p, np.float32) if sampling else None,
-        min_p=optional("min_p", 0) if sampling else None,
-        typical_p=optional("typical_p", 1) if sampling else None,
-        repetition_penalty=optional("repetition_penalty", 1),
-        encoder_repetition_penalty=optional("encoder_repetition_penalty", 1),
-        length_penalty=(
-            column("length_penalty", settings.length_penalty, np.float32)
-            if structure.num_beams > 1
-            else None
+    _check_ids("bad_words_ids", [t for word in bad_words for t in word], size)
+    return {
+        "suppressed": _token_set("suppress_tokens", settings.suppress_tokens, size),
+        "begin_suppressed": _token_set(
+            "begin_suppress_tokens", settings.begin_suppress_tokens, size
         ),
-        early_stopping=(
-            np.int32(EARLY_STOPPING[settings.early_stopping]) if structure.num_beams > 1 else None
-        ),
-        suppressed=_token_set("suppress_tokens", settings.suppress_tokens, config.vocab_size),
-        begin_suppressed=_token_set(
-            "begin_suppress_tokens", settings.begin_suppress_tokens, config.vocab_size
-        ),
-        bad_words=_left_padded(bad_words) if bad_words else None,
-        forced_first=None if forced_first is None else np.int32(forced_first),
-        forced_last=None
-        if forced_last is None
-        else np.atleast_1d(np.asarray(forced_last, np.int32)),
-        stop_table=_stop_table(settings, config, vocabulary),
-    )
-    return structure, values
+        "bad_words": _left_padded(bad_words) if bad_words else None,
+        "forced_first": None if first is None else np.int32(first),
+        "forced_last": None if last is None else np.atleast_1d(np.asarray(last, np.int32)),
+    }
+
+
+def _column(name: str, value: Any, dtype: Any, batch: int) -> np.ndarray:
+    """[batch], of a value for all rows or one for each."""
+    array = np.asarray(value, dtype)
+    if array.ndim == 1 and len(array) != batch:
+        raise InputError(f"generation.{name} has {len(array)} values for a batch of {batch}")
+    return np.broadcast_to(array, (batch,))
+
+
+def _optional(
+    settings: GenerationSettings, name: str, neutral: float, batch: int
+) -> np.ndarray | None:
+    """As `_column`; None where every row's value does nothing."""
+    value = getattr(settings, name)
+    neutral_everywhere = np.all(np.asarray(value) == neutral)
+    return None if neutral_everywhere else _column(name, value, np.float32, batch)
+
+
+def _token(
+    settings: GenerationSettings, name: str, config: T5Config, fallback: int | None = None
+) -> Any:
+    value = getattr(settings, name)
+    value = fallback if value is None else int(value)
+    if value is not None:
+        _check_ids(name, [value], config.vocab_size)
+    return value
 
 
 def _eos_ids(settings: GenerationSettings, config: T5Config) -> tuple[int, ...]:

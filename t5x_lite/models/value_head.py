@@ -13,7 +13,7 @@ from t5x_lite.models.layers import drop
 class ValueHead(nn.Module):
     """A value for every decoder position: what of the reward is still to come.
 
-    LABS.md 3.2: Dropout 0.1 and Linear(d, 1); the labs' 3,539,713 trainable parameters are the adapters' and these
+    As in lab 3: Dropout 0.1 and Linear(d, 1); the labs' 3,539,713 trainable parameters are the adapters' and these
     d + 1. It begins at zero, so that the first advantages are the rewards themselves.
     """
 

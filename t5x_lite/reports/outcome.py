@@ -1,8 +1,8 @@
-"""The report of a run: scores first, then what was trained on what, and for how long. The scores go to the log, too."""
+"""The report of a run, whatever its task: what all have in common, and what those that train or score a split share."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -12,10 +12,10 @@ from t5x_lite.data.plan import Plan
 from t5x_lite.params.overview import count, overview
 from t5x_lite.reports.environment import environment
 from t5x_lite.reports.metrics import read_metrics
-from t5x_lite.reports.report import write_report
+from t5x_lite.reports.report import DIFFERS, write_report
 from t5x_lite.reports.scores import scores_blocks
 from t5x_lite.reports.tables import Table, markdown_table
-from t5x_lite.sections import to_dict
+from t5x_lite.sections import Config, to_dict
 from t5x_lite.train.measured import MEMORY_FILE, read_memory
 
 
@@ -64,37 +64,58 @@ def _memory(workdir: epath.Path) -> list[dict[str, Any]]:
     return rows
 
 
+def parameters_section(params: Any) -> dict[str, Any]:
+    """The report's section "parameters": how many there are, and of which shapes. params: arrays, or shapes alone."""
+    return {"parameters": [{"path": "all", "parameters": count(params)}, *overview(params)]}
+
+
 def report_outcome(
     config: Any,
     workdir: epath.Path,
-    params: Any,
     scores: Mapping[str, Any],
     samples: list[dict[str, Any]],
     sections: Mapping[str, Any],
 ) -> None:
-    """Writes the report, with the sections of the task among (or in place of) those that every run has, and logs its
-    table of scores.
+    """`report_run` of a split's scores, whose table is logged. sections: stand among those that every run has."""
+    table = next(b for b in scores_blocks("evaluation", scores) if isinstance(b, Table))
+    report_run(
+        config,
+        workdir,
+        f"{config.task}: {config.data.evaluation.source}",
+        {"scores": {"evaluation": scores}, "samples": samples, **sections},
+        table=[dict(zip(table.header, row, strict=True)) for row in table.rows],
+        words=f"{scores['rows']} rows scored",
+    )
+
+
+def report_run(
+    config: Config,
+    workdir: epath.Path,
+    title: str,
+    sections: Mapping[str, Any],
+    *,
+    table: Sequence[Mapping[str, Any]] = (),
+    words: str = "scores",
+    pictures: Mapping[str, bytes] | None = None,
+) -> None:
+    """Writes a run's report: the sections of its task among (or in place of) those of every run, which are how the
+    config differs from its base, the environment, and the whole config.
+
+    table: rows that are logged, too, behind `words`.
     """
-    report = {
-        "title": f"{config.task}: {config.data.evaluation.source}",
-        "scores": {"evaluation": scores},
-        "parameters": [{"path": "all", "parameters": count(params)}, *overview(params)],
-        "samples": samples,
-        **sections,
+    report = {"title": title, **run_sections(config), **sections}
+    write_report(workdir, report, pictures=pictures)
+    if table:
+        header = tuple(table[0])
+        text = markdown_table(header, [[row[key] for key in header] for row in table])
+        log.info("%s:\n\n%s\n", words, text.rstrip())
+    log.info("report: %s", workdir / "report.md")
+
+
+def run_sections(config: Config) -> dict[str, Any]:
+    """The sections of every report. "differs from the base": {field: [value of the base, of this run]}."""
+    return {
+        DIFFERS: {name: list(both) for name, both in config.differences.items()},
         "environment": environment(),
         "config": to_dict(config),
     }
-    write_report(workdir, report)
-    table = next(b for b in scores_blocks("evaluation", scores) if isinstance(b, Table))
-    log.info(
-        "%d rows scored:\n\n%s\n", scores["rows"], markdown_table(table.header, table.rows).rstrip()
-    )
-    log.info("report: %s", workdir / "report.md")
-
-
-def log_table(rows: list[dict[str, Any]], workdir: epath.Path) -> None:
-    """Logs a report's list of rows as a table, and where the report is."""
-    header = tuple(rows[0])
-    table = markdown_table(header, [[row[key] for key in header] for row in rows])
-    log.info("scores:\n\n%s\n", table.rstrip())
-    log.info("report: %s", workdir / "report.md")

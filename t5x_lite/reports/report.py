@@ -17,15 +17,17 @@ from t5x_lite.reports.plots import PANELS, Panel, plot_metrics
 from t5x_lite.reports.scores import scores_blocks
 
 CURVES_FILE = "curves.png"
+DIFFERS = "differs from the base"
 
 # Sections come in this order, others in between by name: a reader wants results first, settings last.
 _FIRST = (
-    "summary", "differences", "scores", "before and after", "toxicity of responses", "judges",
+    "summary", DIFFERS, "differences", "scores", "before and after", "toxicity of responses", "judges",
     "training", "data", "parameters",
 )  # fmt: skip
 _LAST = ("samples", "environment", "config")
 
 _SECTION = 2  # the level of a section's heading
+_CELL = 80  # characters of a value that differs from the base
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a }
@@ -55,6 +57,7 @@ def write_report(
         "scores": {name: the result of `evaluation.comparison.score_outputs`, and under "published" a list of
             {"name", "rouge1", "rouge2", "rougeL"} to stand beside it}
         "samples": a list of mappings, each shown as its own table (texts are long)
+        DIFFERS: {field: (of the base, of this run)}, behind "summary" alone
 
     pictures: PNGs by the section that they belong under; each is written as SECTION.png, too.
 
@@ -93,6 +96,8 @@ def _blocks(content: Mapping[str, Any], files: Mapping[str, bytes]) -> list[tabl
             for number, sample in enumerate(value, 1):
                 blocks.append(tables.Heading(f"Sample {number}", 3))
                 blocks.append(tables.Table(("field", "value"), _fields(sample, sort=False)))
+        elif name == DIFFERS:
+            blocks.append(_differing(value))
         elif value is not None:
             blocks.append(_generic(value))
         if name == "training" and CURVES_FILE in files:
@@ -109,6 +114,21 @@ def _generic(value: Any) -> tables.Block:
         header = tuple(dict.fromkeys(key for item in value for key in item))
         return tables.Table(header, [[item.get(key) for key in header] for item in value])
     return tables.Paragraph(", ".join(map(str, value)) if isinstance(value, list) else str(value))
+
+
+def _differing(value: Mapping[str, Sequence[Any]]) -> tables.Block:
+    """A line a field; long values are cut: the section "config" has them."""
+    if not value:
+        return tables.Paragraph("Nothing.")
+
+    def short(item: Any) -> str:
+        if item is None:
+            return "—"
+        text = item if isinstance(item, str) else json.dumps(item, ensure_ascii=False)
+        return text if len(text) <= _CELL else f"{text[:_CELL]}…"
+
+    rows = [[name, *map(short, both)] for name, both in value.items()]
+    return tables.Table(("field", "base", "this run"), rows)
 
 
 def _fields(value: Mapping[str, Any], *, sort: bool, prefix: str = "") -> list[list[Any]]:

@@ -37,7 +37,7 @@ class Targets(NamedTuple):
 def ppo_loss(
     new: Forward, old: Targets, settings: PPOSettings, kl_coef: jax.Array
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The loss of a minibatch, and its statistics.
+    """The loss of a minibatch, and its statistics under the keys of docs/architecture.md.
 
     policy: mean of max(-A r, -A clip(r, 1 - cliprange, 1 + cliprange)), r = exp(new - old log-probability)
     value: 0.5 * mean of max((v - R)^2, (clip(v, v_old - cliprange_value, v_old + cliprange_value) - R)^2)

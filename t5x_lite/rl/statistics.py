@@ -1,4 +1,4 @@
-"""What is logged of a step before its updates: distances, scores and lengths, under the keys of TRL's PPO.
+"""What is logged of a step before its updates: distances, scores and lengths, under the keys of docs/architecture.md.
 
 Standard deviations are unbiased (n - 1), and 0 of a single number.
 """

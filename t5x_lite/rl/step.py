@@ -81,8 +81,9 @@ def make_ppo_step(
     (`target_kl`) ends the step. The schedule goes by the minibatches that there are, not by those that were applied, so
     that it ends with the run.
 
-    statistics: float32 scalars, ppo/* as means over the tokens of the minibatches that were visited; with
-      ppo/learning_rate (of the first minibatch), ppo/minibatches (those applied), ppo/skipped, ppo/early_stop (0 or 1).
+    statistics: float32 scalars, ppo/* (docs/architecture.md) as means over the tokens of the minibatches that were
+      visited; with ppo/learning_rate (of the first minibatch), ppo/minibatches (those applied), ppo/skipped,
+      ppo/early_stop (0 or 1).
     details: [batch, length] each: advantages (whitened over the batch if so asked), returns, non_score_rewards.
     """
 

@@ -189,13 +189,6 @@ def begun_adapters(adaptation: Adaptation) -> Params | None:
     return jax.device_put(adaptation.begin, shardings_of(adaptation.adapters))
 
 
-def model_before(adaptation: Adaptation, loaded: Loaded) -> tuple[Params, Params | None]:
-    """What the model was when training began: its parameters, and the adapters that were loaded; both unrolled."""
-    params, adapters = loaded.make(), begun_adapters(adaptation)
-    params = unstack(params) if is_stacked(params) else params
-    return params, None if adapters is None else unstack_adapters(adapters)
-
-
 def unrolled_adapter(adaptation: Adaptation, adapters: Params) -> Adapter:
     """What a run trained, in the canonical layout."""
     assert adaptation.settings is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -53,6 +54,7 @@ from t5x_lite.parallel.shardings import (
     with_shardings,
 )
 from t5x_lite.params.overview import count
+from t5x_lite.reports.metrics import read_metrics
 from t5x_lite.train.classifier_step import Judgement, judgement_sums, make_classifier_step
 from t5x_lite.train.state import TrainState
 from t5x_lite.train.update import TrainStep
@@ -93,39 +95,56 @@ def load_classifier(
     Raises:
       InputError: no such model, one that fits neither tokenizer nor mesh, or one that computes in float16.
     """
-    section, data = config.model, config.data
+    section = config.model
     check_compute_dtype(section.dtype)
-    module: Classifier
     if section.source == RANDOM:
-        if config.tokenizer.source == OF_THE_MODEL:
-            raise InputError(
-                "config.tokenizer.source: a random model has no tokenizer; 'train' one"
-            )
-        vocabulary = get_vocabulary(config, rows, folder)
-        tokenizer = of_vocabulary(vocabulary, data.max_length)
-        if "family" in section.architecture:
-            tokenizer = with_first_token(vocabulary, data.max_length)
-            module = EncoderClassifier(
-                encoder_of(section.architecture, vocabulary, data.max_length, labels),
-                section.dtype,
-            )
-        else:
-            module = _t5_module(config, architecture_of(section.architecture, vocabulary), labels)
-        read: Callable[[Any], Any] = functools.partial(_random, module, config.seed)
-        return _placed(module, tokenizer, read, section.param_dtype, mesh)
+        return _new(config, labels, rows, mesh, folder)
     directory = model_directory(section.source)
     if _model_type(directory) in MODEL_TYPES:
         vocabulary = get_vocabulary(config, rows, folder)
         module, read = _of_t5(config, directory, vocabulary, labels)
-        tokenizer = of_vocabulary(vocabulary, data.max_length)
+        tokenizer = of_vocabulary(vocabulary, config.data.max_length)
         return _placed(module, tokenizer, read, section.param_dtype, mesh)
+    return _opened(config, labels, directory, mesh)
+
+
+def _new(
+    config: ClassifierConfig,
+    labels: tuple[str, ...],
+    rows: list[Row],
+    mesh: Mesh,
+    folder: epath.Path,
+) -> LoadedClassifier:
+    """One with random weights."""
+    section, data = config.model, config.data
+    module: Classifier
+    if config.tokenizer.source == OF_THE_MODEL:
+        raise InputError("config.tokenizer.source: a random model has no tokenizer; 'train' one")
+    vocabulary = get_vocabulary(config, rows, folder)
+    tokenizer = of_vocabulary(vocabulary, data.max_length)
+    if "family" in section.architecture:
+        tokenizer = with_first_token(vocabulary, data.max_length)
+        module = EncoderClassifier(
+            encoder_of(section.architecture, vocabulary, data.max_length, labels),
+            section.dtype,
+        )
+    else:
+        module = _t5_module(config, architecture_of(section.architecture, vocabulary), labels)
+    read: Callable[[Any], Any] = functools.partial(_random, module, config.seed)
+    return _placed(module, tokenizer, read, section.param_dtype, mesh)
+
+
+def _opened(
+    config: ClassifierConfig, labels: tuple[str, ...], directory: pathlib.Path, mesh: Mesh
+) -> LoadedClassifier:
+    """A classifier's, or an encoder's with a new head."""
+    section, longest = config.model, config.data.max_length
     opened = open_classifier(directory, section.dtype, labels=labels)
     module = opened.module
     if _kind(config) == SCORER and not isinstance(module, T5Scorer):
         raise InputError(
             f"config.model.kind {SCORER!r} needs a T5, and {section.source} is none; say 'encoder'"
         )
-    longest = data.max_length
     if isinstance(module, EncoderClassifier):
         longest = min(longest, module.config.max_length)
     if config.tokenizer.source != OF_THE_MODEL:
@@ -241,6 +260,17 @@ def make_evaluate(
         }
 
     return evaluate
+
+
+def learnt(config: ClassifierConfig, folder: epath.Path, params: Any) -> dict[str, Any]:
+    """The report's section "training"."""
+    steps = [record for record in read_metrics(folder) if "loss" in record]
+    return {
+        "steps": config.train.steps,
+        "first loss": steps[0]["loss"],
+        "last loss": steps[-1]["loss"],
+        "parameters": count(params),
+    }
 
 
 def put_rows(mesh: Mesh) -> Callable[[np.ndarray], jax.Array]:

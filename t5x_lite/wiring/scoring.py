@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -33,14 +34,42 @@ from t5x_lite.models.config import T5Config
 from t5x_lite.models.t5 import T5
 from t5x_lite.parallel.own_rows import OwnRows
 from t5x_lite.parallel.sharing import share_out
+from t5x_lite.params.adapters import unstack_adapters
 from t5x_lite.params.gather import whole
+from t5x_lite.params.stacking import is_stacked, unstack
 from t5x_lite.train.step import EVALUATION_CHUNK, Batch, make_eval_step
-from t5x_lite.wiring.model import RANDOM
+from t5x_lite.wiring.adaptation import Adaptation, begun_adapters
+from t5x_lite.wiring.model import RANDOM, Loaded
 from t5x_lite.wiring.sections import GeneratingConfig, ScoringConfig
 from t5x_lite.wiring.text import Split
 
 _CONFIDENCE = 0.95
 _LEAD_TURNS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Ready:
+    """A model that texts are generated with. params, adapters (that act beside them): unrolled."""
+
+    model: T5
+    params: Any
+    vocabulary: Vocabulary
+    mesh: Mesh
+    adapters: Any = None
+
+
+def as_begun(
+    loaded: Loaded, vocabulary: Vocabulary, mesh: Mesh, adaptation: Adaptation | None = None
+) -> Ready:
+    """The model that a run begins from, made anew; with the adapters that were loaded, if it trains such."""
+    adapters = begun_adapters(adaptation) if adaptation else None
+    acting = None if adapters is None else unstack_adapters(adapters)
+    return Ready(loaded.model, unrolled(loaded.make()), vocabulary, mesh, acting)
+
+
+def unrolled(params: Any) -> Any:
+    """Parameters in the canonical layout, whichever they are in."""
+    return unstack(params) if is_stacked(params) else params
 
 
 class Loss(Protocol):
@@ -106,23 +135,17 @@ def make_loss(model: T5, plan: Plan, mesh: Mesh, chunk: int = EVALUATION_CHUNK) 
 
 def score_split(
     config: ScoringConfig,
-    model: T5,
-    params: Any,
-    vocabulary: Vocabulary,
+    ready: Ready,
     split: Split,
     plan: Plan,
-    train_targets: list[str],
-    mesh: Mesh,
     workdir: epath.Path,
-    adapters: Any = None,
+    train_targets: Sequence[str] = (),
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Generates for every row (samples.jsonl), and scores.
 
     Args:
-      params: unrolled.
       plan: of the split's examples, unshuffled.
       train_targets: what the constant baseline is searched on; empty leaves it out.
-      adapters: that act beside `params`, unrolled.
 
     Returns:
       The result of `evaluation.comparison.score_outputs` with the published scores beside it, and the first
@@ -135,15 +158,15 @@ def score_split(
         workdir / "samples.jsonl", [row["id"] for row in split.rows], inputs, references
     )
     outputs = generate_texts(
-        make_decode(config, model, params, vocabulary, mesh, adapters),
-        vocabulary,
-        own_batches(plan, mesh),
+        make_decode(config, ready),
+        ready.vocabulary,
+        own_batches(plan, ready.mesh),
         len(inputs),
         on_text=samples.write,
     )
     constants = None
     if train_targets:
-        constants = best_constants(train_targets, use_stemmer=True, seed=config.seed)
+        constants = best_constants(list(train_targets), use_stemmer=True, seed=config.seed)
     result, columns = score_outputs(
         outputs,
         references,
@@ -166,14 +189,7 @@ def score_split(
     return result | {"published": published}, shown[: config.evaluation.samples]
 
 
-def make_decode(
-    config: GeneratingConfig,
-    model: T5,
-    params: Any,
-    vocabulary: Vocabulary,
-    mesh: Mesh,
-    adapters: Any = None,
-) -> Decode:
+def make_decode(config: GeneratingConfig, ready: Ready) -> Decode:
     """Makes the `decode(tokens, indices)` of `evaluation.generative.generate_texts`, by the `generation` section and
     `evaluation.mbr_candidates`.
     """
@@ -181,12 +197,18 @@ def make_decode(
     settings = check_generation(config)
     if candidates:
         settings = settings.updated({"num_return_sequences": candidates})
+    model, vocabulary = ready.model, ready.vocabulary
     generator = Generator(model.config, model.execution, vocabulary)
     rng = streams.key(config.seed, "decode")
 
     def decode(tokens: jax.Array, indices: np.ndarray) -> np.ndarray:
         output = generator.generate(
-            params, tokens, settings, rng, row_ids=np.maximum(indices, 0), adapters=adapters
+            ready.params,
+            tokens,
+            settings,
+            rng,
+            row_ids=np.maximum(indices, 0),
+            adapters=ready.adapters,
         )
         of_row = whole(output.tokens).reshape(len(tokens), settings.num_return_sequences, -1)
         if not candidates:

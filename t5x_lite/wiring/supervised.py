@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,8 +15,7 @@ from jax.sharding import Mesh
 
 from t5x_lite import streams
 from t5x_lite.console import log
-from t5x_lite.data.buckets import Shape
-from t5x_lite.data.plan import Keep
+from t5x_lite.data.pads import Batches
 from t5x_lite.data.prefetch import iterate
 from t5x_lite.errors import InputError
 from t5x_lite.optim.masters import masters_in
@@ -40,17 +39,6 @@ from t5x_lite.wiring.sections import OptimizedConfig, TrainingConfig
 
 _PREFETCH_THREADS = 1
 _PREFETCH_BATCHES = 4
-
-
-class Batches(Protocol):
-    """What a run draws from: `Plan`, `Curriculum`, `PairPlan`."""
-
-    @property
-    def shapes(self) -> Sequence[Shape]:
-        """The shapes that its batches have."""
-
-    def batch(self, step: int, keep: Keep | None = None) -> dict[str, np.ndarray]:
-        """The global batch of that step, or the rows of it that `keep` says; a pure function."""
 
 
 def optimizer_of(config: OptimizedConfig) -> tuple[optax.GradientTransformation, optax.Schedule]:

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from etils import epath
+from jax.sharding import Mesh
 
 from t5x_lite.data.buckets import choose_lengths, make_shapes
 from t5x_lite.data.curriculum import Curriculum
 from t5x_lite.data.features import Examples, ExampleSource, make_examples
 from t5x_lite.data.groups import GROUP
+from t5x_lite.data.pads import Batches, CountedPads
 from t5x_lite.data.plan import Plan
 from t5x_lite.data.sections import BatchSettings, BucketsSettings, RowsSettings, TextsSettings
-from t5x_lite.data.sources import Row, load_rows
+from t5x_lite.data.sources import Row, load_rows, warn_of_shared_rows
 from t5x_lite.data.span_corruption import make_span_corruption
 from t5x_lite.data.templates import find_template
 from t5x_lite.data.tokenizer_training import train_tokenizer
@@ -24,6 +26,7 @@ from t5x_lite.interop.hub import model_directory
 from t5x_lite.interop.t5x import is_t5x
 from t5x_lite.models.config import T5Config
 from t5x_lite.parallel.processes import from_process_zero
+from t5x_lite.parallel.shardings import row_multiple
 from t5x_lite.wiring.sections import TokenizedConfig, TrainingConfig
 from t5x_lite.wiring.workdir import is_claimed, local_copy
 
@@ -83,10 +86,26 @@ def read_rows(section: RowsSettings) -> list[Row]:
     )
 
 
+def read_splits(data: Any) -> tuple[list[Row], list[Row]]:
+    """The rows of `train` and of `evaluation`, with a warning of those that are in both.
+
+    Raises:
+      InputError: as `data.sources.load_rows`.
+    """
+    train, evaluation = read_rows(data.train), read_rows(data.evaluation)
+    warn_of_shared_rows(evaluation, train, data.cut_field)
+    return train, evaluation
+
+
 def get_vocabulary(config: TokenizedConfig, rows: list[Row], folder: epath.Path) -> Vocabulary:
     """`vocabulary_of` all fields of `rows`."""
+    return vocabulary_of(config, texts_of(rows), folder)
+
+
+def texts_of(rows: list[Row]) -> list[str]:
+    """Every text of the rows, field by field."""
     fields = sorted(set(rows[0]) - {"id", GROUP}) if rows else []
-    return vocabulary_of(config, [row[field] for field in fields for row in rows], folder)
+    return [row[field] for field in fields for row in rows]
 
 
 def vocabulary_of(config: TokenizedConfig, texts: Sequence[str], folder: epath.Path) -> Vocabulary:
@@ -133,45 +152,47 @@ def make_split(data: TextsSettings, rows: list[Row], vocabulary: Vocabulary, nam
     return Split(rows, examples)
 
 
-def check_batch(batch: BucketsSettings, row_multiple: int) -> None:
+def check_batch(batch: BucketsSettings, mesh: Mesh) -> None:
     """Refuses a `batch` section that fits no data, before the data is read."""
     # Where the lengths come from the data, one token a row stands for them.
     lengths = [(1, 1)] if isinstance(batch.buckets, int) else batch.buckets
-    make_shapes(lengths, size=batch.size, tokens=batch.tokens, row_multiple=row_multiple)
+    rows = row_multiple(mesh, batch.accumulation)
+    make_shapes(lengths, size=batch.size, tokens=batch.tokens, row_multiple=rows)
 
 
 def train_plan(
-    config: TrainingConfig,
-    split: Split,
-    vocabulary: Vocabulary,
-    model: T5Config,
-    *,
-    row_multiple: int,
-) -> tuple[Plan, Plan | Curriculum]:
-    """The plan of the task's batches, and what the run draws from: that plan, or `data.denoising` before it."""
-    plan = bucketed_plan(config, split.examples, model, row_multiple=row_multiple)
-    denoising = config.data.denoising
-    if not denoising.steps:
-        return plan, plan
-    fields = sorted(set(split.rows[0]) - {"id", GROUP})
-    texts = [{"id": row["id"], "text": row[field]} for field in fields for row in split.rows]
-    corrupted = make_span_corruption(
-        texts,
-        vocabulary,
-        template="{text}",
-        encoder_length=denoising.encoder_length,
-        noise_density=denoising.noise_density,
-        mean_span_length=denoising.mean_span_length,
-        target=denoising.target,
-        seed=config.seed,
-        name="denoising",
-    )
-    first = bucketed_plan(config, corrupted, model, row_multiple=row_multiple)
-    return plan, Curriculum(first, denoising.steps, plan)
+    config: TrainingConfig, split: Split, vocabulary: Vocabulary, model: T5Config, mesh: Mesh
+) -> tuple[Plan, Batches]:
+    """The plan of the task's batches, and what the run draws from: that plan, or `data.denoising` before it, with pads
+    that count where `data.pads` says so.
+    """
+    plan = bucketed_plan(config, split.examples, model, mesh)
+    batches: Batches = plan
+    denoising, pads = config.data.denoising, config.data.pads
+    if denoising.steps:
+        corrupted = make_span_corruption(
+            texts_of(split.rows),
+            vocabulary,
+            denoising,
+            encoder_length=denoising.encoder_length,
+            seed=config.seed,
+            name="denoising",
+        )
+        first = bucketed_plan(config, corrupted, model, mesh)
+        batches = Curriculum(first, denoising.steps, plan)
+    if pads.in_loss or pads.in_attention:
+        batches = CountedPads(batches, in_loss=pads.in_loss, in_attention=pads.in_attention)
+    return plan, batches
+
+
+def held_out_plan(config: Any, examples: ExampleSource, model: T5Config, mesh: Mesh) -> Plan:
+    """`evaluation_plan` by the `evaluation` section."""
+    tokens = config.evaluation.batch_tokens
+    return evaluation_plan(examples, model, tokens=tokens, row_multiple=row_multiple(mesh))
 
 
 def bucketed_plan(
-    config: TrainingConfig, examples: ExampleSource, model: T5Config, *, row_multiple: int
+    config: TrainingConfig, examples: ExampleSource, model: T5Config, mesh: Mesh
 ) -> Plan:
     """The plan of a training source by the `batch` section: buckets fitted to the lengths, or as the config lists them;
     one shape, the longest, when packed.
@@ -188,7 +209,8 @@ def bucketed_plan(
         )
     else:
         lengths = [tuple(pair) for pair in batch.buckets]
-    shapes = make_shapes(lengths, size=batch.size, tokens=batch.tokens, row_multiple=row_multiple)
+    rows = row_multiple(mesh, batch.accumulation)
+    shapes = make_shapes(lengths, size=batch.size, tokens=batch.tokens, row_multiple=rows)
     return _plan(examples, shapes, model, seed=config.seed, pack=pack)
 
 

@@ -8,8 +8,10 @@ from typing import Any
 import jax
 import numpy as np
 from etils import epath
+from jax.sharding import Mesh
 
 from t5x_lite.console import log
+from t5x_lite.data.plan import Plan
 from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.interop.generation_files import generation_defaults
 from t5x_lite.interop.hf import save_hf
@@ -19,9 +21,42 @@ from t5x_lite.params.adapters import Adapter
 from t5x_lite.params.gather import whole
 from t5x_lite.params.partition import TRAINABLE, separate
 from t5x_lite.params.paths import Params, flatten
+from t5x_lite.reports.outcome import parameters_section
+from t5x_lite.train.state import TrainState
 from t5x_lite.wiring.adaptation import Adaptation, unrolled_adapter
-from t5x_lite.wiring.model import RANDOM
+from t5x_lite.wiring.adapter_guard import check_adapter
+from t5x_lite.wiring.model import RANDOM, Loaded
+from t5x_lite.wiring.scoring import Ready, unrolled
 from t5x_lite.wiring.workdir import local_copy
+
+
+def finish_training(
+    config: Any,
+    loaded: Loaded,
+    adaptation: Adaptation,
+    state: TrainState,
+    vocabulary: Vocabulary,
+    evaluation: Plan,
+    place: tuple[Mesh, epath.Path],
+) -> tuple[Ready, dict[str, Any]]:
+    """What training ends with: `save_trained`, and the guard of an adapter (`adapter_guard.check_adapter`).
+
+    Args:
+      evaluation: the plan of held-out rows.
+      place: the mesh, and the workdir.
+
+    Returns:
+      The trained model, and the report's sections: those of both, and "parameters".
+    """
+    mesh, folder = place
+    model, params = loaded.model, unrolled(state.params)
+    adapters, sections = save_trained(
+        folder, config.model.source, model.config, params, state.adapters, adaptation, vocabulary
+    )
+    if adapters is not None:
+        sections |= check_adapter(adaptation, model, state, evaluation, mesh)
+    sections |= parameters_section(params)
+    return Ready(model, params, vocabulary, mesh, adapters), sections
 
 
 def save_trained(

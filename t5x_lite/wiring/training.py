@@ -11,9 +11,10 @@ import optax
 from etils import epath
 from jax.sharding import Mesh
 
+from t5x_lite.data.pads import Batches
 from t5x_lite.data.plan import Plan
+from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.optim.trainable import combine, partition_optimizer, trainable_part
-from t5x_lite.parallel.shardings import row_multiple
 from t5x_lite.params.gather import whole as on_host
 from t5x_lite.params.overview import count
 from t5x_lite.params.partition import join, separate
@@ -21,19 +22,43 @@ from t5x_lite.train.loop import Evaluate
 from t5x_lite.train.state import TrainState
 from t5x_lite.train.step import cross_entropy
 from t5x_lite.train.update import Objective, TrainStep, make_update
-from t5x_lite.wiring.adaptation import Adaptation
-from t5x_lite.wiring.model import Loaded
+from t5x_lite.wiring.adaptation import Adaptation, adaptation_of, check_adaptation
+from t5x_lite.wiring.model import Loaded, load_model
 from t5x_lite.wiring.resume import States
-from t5x_lite.wiring.scoring import make_loss
-from t5x_lite.wiring.sections import OptimizedConfig, TrainingConfig
-from t5x_lite.wiring.supervised import Batches, optimizer_of, place_state, run_supervised
+from t5x_lite.wiring.scoring import check_generation, make_loss
+from t5x_lite.wiring.sections import (
+    AdaptedConfig,
+    GeneratingConfig,
+    OptimizedConfig,
+    TrainingConfig,
+)
+from t5x_lite.wiring.supervised import optimizer_of, place_state, run_supervised
 from t5x_lite.wiring.text import check_batch
 
 
 def check_training(config: TrainingConfig, mesh: Mesh) -> None:
     """Refuses settings that contradict each other, before any data is read."""
+    if isinstance(config, GeneratingConfig):
+        check_generation(config)
+    if isinstance(config, AdaptedConfig):
+        check_adaptation(config)
     optimizer_of(config)
-    check_batch(config.batch, row_multiple(mesh, config.batch.accumulation))
+    check_batch(config.batch, mesh)
+
+
+def load_trainee(config: Any, vocabulary: Vocabulary, mesh: Mesh) -> tuple[Loaded, Adaptation]:
+    """The model that a run begins from, and what is trained of it; nothing is compiled or read yet.
+
+    config: a `TrainingConfig`, `AdaptedConfig` and `GeneratingConfig`.
+
+    Raises:
+      InputError: what the model cannot follow: `generation`, `adapter`, `train` or `optimizer` settings.
+    """
+    loaded = load_model(config.model, config.model.execution, vocabulary, mesh, config.seed)
+    check_generation(config, loaded.model.config, vocabulary)
+    adaptation = adaptation_of(config, loaded, mesh)
+    state_of(config, loaded, mesh, adaptation)
+    return loaded, adaptation
 
 
 def state_of(

@@ -56,27 +56,15 @@ def test_the_bundled_texts_give_the_classifiers_vocabulary(tmp_path):
 
 
 # tests/tasks runs the others.
+OTHERS = ("quickstart", "nano", "lab2_finetune", "lab2_lora")
+
+
 @pytest.mark.parametrize(
     "file",
     [
         file
         for file in shipped_configs()
-        if file.stem
-        not in (
-            *("quickstart", "evaluate", "lab1_prompting", "nano", "lab2_finetune", "lab2_lora"),
-            "lab2_forgetting",
-            *(
-                "chat",
-                "classifier",
-                "reward",
-                "dpo",
-                "lab3_ppo",
-                "compare",
-                "pod_check",
-                "pretrain",
-                "architectures",
-            ),
-        )
+        if file.stem not in OTHERS and load_config(str(file), {}).task == "finetune"
     ],
     ids=lambda file: file.name,
 )

@@ -12,7 +12,7 @@ import t5x_lite
 from t5x_lite import load_pretrained
 from t5x_lite.config import load_config
 from t5x_lite.data.prompts import FewShot
-from t5x_lite.data.prompts_build import build_prompts
+from t5x_lite.data.prompts_build import Budget, build_prompts
 from t5x_lite.data.sources import load_rows
 from t5x_lite.data.templates import TEMPLATES
 from t5x_lite.evaluation.baselines import shuffled
@@ -90,7 +90,7 @@ def test_a_solved_example_in_the_prompt_shows_it_the_wording(nano, rows):
     shots = load_rows("bundled", "train", COLUMNS, id_column="id", exclude="", limit=1)
     built = build_prompts(
         prompt, rows, nano.tokenizer, shots=shots, target="{summary}", field="dialogue",
-        length=1024, policy="error", name="one_shot",
+        budget=Budget(1024, "error", "one_shot"),
     )  # fmt: skip
     width = max(map(len, built.ids))
     tokens = np.array([ids + [0] * (width - len(ids)) for ids in built.ids], np.int32)

@@ -8,7 +8,7 @@ import pytest
 
 from t5x_lite.data import prompts
 from t5x_lite.data.prompts import PromptSection
-from t5x_lite.data.prompts_build import build_prompts, pick_shots
+from t5x_lite.data.prompts_build import Budget, build_prompts, pick_shots
 from t5x_lite.errors import InputError
 from t5x_lite.sections import read
 
@@ -31,15 +31,13 @@ def prompt_of(values):
 
 
 def build(mapping, rows, vocabulary, shots=(), **changes):
-    settings = dict(target="{summary}", field="dialogue", length=2000, policy="oldest_turns")
+    settings = dict(target="{summary}", field="dialogue")
+    budget = {"length": 2000, "policy": "oldest_turns", "name": "it"}
+    budget |= {name: changes.pop(name) for name in list(changes) if name in budget}
     return build_prompts(
-        prompt_of(mapping),
-        rows,
-        vocabulary,
-        shots=shots,
-        name="it",
+        prompt_of(mapping), rows, vocabulary, shots=shots, budget=Budget(**budget),
         **(settings | changes),
-    )
+    )  # fmt: skip
 
 
 def test_no_prompt_and_zero_shot(rows, vocabulary):

@@ -1,4 +1,5 @@
 import collections
+import dataclasses
 import itertools
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from t5x_lite.data.buckets import make_shapes
 from t5x_lite.data.features import Ragged
 from t5x_lite.data.plan import Plan
+from t5x_lite.data.sections import CorruptionSettings
 from t5x_lite.data.span_corruption import (
     SpanCorruption,
     corrupt,
@@ -99,18 +101,15 @@ def test_every_split_is_equally_likely():
     assert chi_square < 26.1  # the 0.999 quantile with 8 degrees of freedom
 
 
+def texts_of(rows):
+    return [row["dialogue"] for row in rows]
+
+
 @pytest.fixture(scope="module")
 def source(rows, vocabulary):
+    noise = CorruptionSettings(0.15, 3.0, "spans")
     return make_span_corruption(
-        rows,
-        vocabulary,
-        template="dialogue",
-        encoder_length=40,
-        noise_density=0.15,
-        mean_span_length=3.0,
-        target="spans",
-        seed=5,
-        name="pretrain",
+        texts_of(rows), vocabulary, noise, encoder_length=40, seed=5, name="pretrain"
     )
 
 
@@ -144,16 +143,9 @@ def test_lengths_are_known_ahead_and_content_is_the_text(source, vocabulary):
 
 
 def test_the_whole_text_as_target(source, rows, vocabulary):
+    noise = CorruptionSettings(0.15, 3.0, "text")
     whole = make_span_corruption(
-        rows,
-        vocabulary,
-        template="dialogue",
-        encoder_length=40,
-        noise_density=0.15,
-        mean_span_length=3.0,
-        target="text",
-        seed=5,
-        name="pretrain",
+        texts_of(rows), vocabulary, noise, encoder_length=40, seed=5, name="pretrain"
     )
     for index in range(len(whole)):
         inputs, targets = whole.example(index, epoch=1)
@@ -200,25 +192,24 @@ def test_in_the_batch_plan(source, pack):
     ("changes", "message"),
     [
         (dict(noise_density=0.0), "noise_density must lie between 0 and 1"),
-        (dict(noise_density=1.0), "noise_density must lie between 0 and 1"),
-        (dict(mean_span_length=0.5), "mean_span_length be at least 1"),
-        (dict(target="all"), "data.denoising.target must be one of .*, got 'all'"),
+        (dict(noise_density=1.0), "noise_density must be .* < 1"),
+        (dict(mean_span_length=0.5), "mean_span_length must be .* >= 1"),
+        (dict(target="all"), "target must be one of .*, got 'all'"),
         (dict(encoder_length=2), "data.encoder_length: 2 is too short"),
         (dict(mean_span_length=1.0, noise_density=0.5, encoder_length=400), "needs .* sentinels"),
     ],
     ids=str,
 )
 def test_bad_settings(changes, message, rows, vocabulary):
-    settings = dict(
-        template="dialogue",
-        encoder_length=40,
-        noise_density=0.15,
-        mean_span_length=3.0,
-        target="spans",
-        seed=0,
-        name="pretrain",
+    noise, settings = (
+        CorruptionSettings(0.15, 3.0, "spans"),
+        dict(encoder_length=40, seed=0, name="pretrain"),
     )
+    lengths = {name: value for name, value in changes.items() if name in settings}
+    noises = {name: value for name, value in changes.items() if name not in settings}
     with pytest.raises(InputError, match=message):
-        make_span_corruption(rows, vocabulary, **settings | changes)
+        make_span_corruption(
+            texts_of(rows), vocabulary, dataclasses.replace(noise, **noises), **settings | lengths
+        )
     with pytest.raises(InputError, match="no text of at least 2 tokens"):
-        make_span_corruption([{"dialogue": ""}], vocabulary, **settings)
+        make_span_corruption([""], vocabulary, noise, **settings)

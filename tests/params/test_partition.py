@@ -93,7 +93,7 @@ def test_joined_trees_separate_again():
 
 
 def test_optax_masked_alone_would_hand_raw_gradients_on():
-    """Why frozen leaves get set_to_zero: decision 5 of the design."""
+    """Why frozen leaves get set_to_zero: decision 5 of docs/architecture.md."""
     params, grads = {"a": LEAF, "b": LEAF}, {"a": 3 * LEAF, "b": 5 * LEAF}
     labels = {"a": "trainable", "b": "frozen"}
     alone = optax.masked(optax.sgd(0.1), {"a": True, "b": False})

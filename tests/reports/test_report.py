@@ -8,11 +8,14 @@ import re
 import matplotlib.image
 import numpy as np
 
+from t5x_lite.config import load_config, read_config
 from t5x_lite.reports.intervals_plot import plot_intervals
 from t5x_lite.reports.metrics import MetricsWriter
+from t5x_lite.reports.outcome import report_run
 from t5x_lite.reports.plots import PANELS, Panel, plot_metrics
 from t5x_lite.reports.report import write_report
 from t5x_lite.reports.tables import html_table, markdown_table
+from t5x_lite.sections import to_dict
 
 INTERVAL = {"mean": 0.4214, "low": 0.41, "high": 0.43}
 DOWN = {"mean": -0.02, "low": -0.03, "high": -0.01}
@@ -116,6 +119,30 @@ def test_a_report_without_curves_or_scores(tmp_path):
         "report.json",
         "report.md",
     ]
+
+
+def test_the_top_says_how_the_config_differs_from_its_base(tmp_path):
+    """Right behind the summary; flags are told like what the recipe says, and config.json knows nothing of it."""
+    config = load_config("evaluate.py:runlocal", {"seed": "7"})
+    report_run(config, tmp_path, "Run", {"summary": "All is well.", "scores": {}})
+    found = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    differing = found["differs from the base"]
+    assert differing["seed"] == [0, 7]
+    assert differing["data.evaluation.limit"] == [0, 8]
+    assert set(differing) == set(config.differences) and "task" not in differing
+    assert found["config"] == json.loads(json.dumps(to_dict(config)))
+    assert not {"differences", "differs from the base"} & set(found["config"])
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    top = text[: text.index("## Scores")]
+    assert top.index("All is well.") < top.index("## Differs from the base")
+    assert re.search(r"^\| seed +\| +0 +\| +7 +\|$", top, re.MULTILINE)
+
+
+def test_a_config_by_hand_differs_from_nothing(tmp_path):
+    config = read_config(to_dict(load_config("evaluate.py:runlocal", {})))
+    assert config.differences == {}
+    report_run(config, tmp_path, "Run", {})
+    assert "Nothing." in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
 def test_curves_without_a_training_section_are_shown(tmp_path):

@@ -1,4 +1,4 @@
-"""Rollouts on odd masks, and advantages and whitening of them by slow loops over lists, from LABS.md's formulas."""
+"""Rollouts on odd masks, with advantages and whitening by slow loops, from the formulas of docs/architecture.md."""
 
 import math
 

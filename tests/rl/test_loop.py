@@ -14,7 +14,7 @@ from t5x_lite.rl.kl import KLController
 from t5x_lite.rl.rollout import draw_lengths, other_side
 from t5x_lite.rl.statistics import DISTRIBUTIONS
 
-# LABS.md's list; time/ppo/* apart.
+# The list of docs/architecture.md; time/ppo/* apart.
 KEYS = """
 objective/kl objective/kl_dist objective/logprobs objective/ref_logprobs objective/kl_coef objective/entropy
 ppo/mean_non_score_reward ppo/mean_scores ppo/std_scores ppo/loss/policy ppo/loss/value ppo/loss/total

@@ -18,7 +18,8 @@ from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.init import init_params
 from t5x_lite.models.t5 import T5
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
-from t5x_lite.tasks.prompt.runs import Decoder, Run
+from t5x_lite.tasks.prompt.decoder import Decoder, shapes_of
+from t5x_lite.tasks.prompt.runs import Run
 from t5x_lite.wiring import scoring
 
 WORDS = "one two three four five six seven eight nine ten and or but not so he she it they we"
@@ -58,11 +59,10 @@ def prompts_of(lengths, seed):
 def test_prompt_runs(tools, tmp_path):
     mesh, vocabulary, model, params = tools
     lengths = np.random.default_rng(0).integers(3, 49, 40)
-    decoder = Decoder(
-        model, params, vocabulary, mesh,
-        rng=jax.random.key(1), batch_tokens=384, lengths=lengths, rows=40, with_scores=True,
-    )  # fmt: skip
-    buckets = len(decoder._shapes)
+    shapes = shapes_of(lengths, 40, 384, mesh)
+    ready = scoring.Ready(model, params, vocabulary, mesh)
+    decoder = Decoder(ready, shapes, rng=jax.random.key(1), with_scores=True)
+    buckets = len(shapes)
     assert buckets == 3
     names = {i: f"row-{i}" for i in range(40)}
 
@@ -100,7 +100,7 @@ def test_scoring(tools, monkeypatch):
 
     monkeypatch.setattr(scoring, "Generator", Counted)
     config = load_config("evaluate.py:runlocal", {"generation.max_new_tokens": "9"})
-    decode = scoring.make_decode(config, model, params, vocabulary, mesh)
+    decode = scoring.make_decode(config, scoring.Ready(model, params, vocabulary, mesh))
     shapes = make_shapes([(16, 8), (32, 8), (48, 8)], size=0, tokens=384, row_multiple=1)
     counts = []
     for seed in range(2):

@@ -9,8 +9,8 @@ import pytest
 from t5x_lite.config import load_config
 from t5x_lite.data.sources import load_rows
 from t5x_lite.errors import InputError
+from t5x_lite.tasks.prompt import decoder as prompt_decoder
 from t5x_lite.tasks.prompt import run as prompt
-from t5x_lite.tasks.prompt import runs as prompt_runs
 
 SMALL = {
     "model.architecture.d_model": "16",
@@ -70,7 +70,7 @@ def decoded():
 @pytest.fixture(scope="module")
 def finished(load, decoded, tmp_path_factory, compiled_once):
     folder = tmp_path_factory.mktemp("prompt")
-    make_decode = prompt_runs.Decoder._make_decode
+    make_decode = prompt_decoder.Decoder._make_decode
 
     def recording(self, run, asked, row_ids, numbers):
         decode = make_decode(self, run, asked, row_ids, numbers)
@@ -86,7 +86,7 @@ def finished(load, decoded, tmp_path_factory, compiled_once):
         return record
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prompt_runs.Decoder, "_make_decode", recording)
+        patch.setattr(prompt_decoder.Decoder, "_make_decode", recording)
         prompt.run(load(), str(folder))
     return folder
 
@@ -120,9 +120,11 @@ def test_each_line_has_its_log_probability(finished, decoded):
     for (file, row), (decoder, inputs, output) in some.items():
         lines = (finished / "predictions" / file).read_text().splitlines()
         (line,) = [line for line in map(json.loads, lines) if line["row"] == row]
-        model = decoder._model
+        model = decoder._ready.model
         decoder_inputs = np.concatenate([[model.config.decoder_start_token_id], output[:-1]])
-        logits = model.apply({"params": decoder._params}, inputs[None], decoder_inputs[None])[0]
+        logits = model.apply({"params": decoder._ready.params}, inputs[None], decoder_inputs[None])[
+            0
+        ]
         eos = np.flatnonzero(output == model.config.eos_token_id)
         length = int(eos[0]) + 1 if len(eos) else len(output)
         logprobs = np.asarray(jax.nn.log_softmax(logits))[np.arange(len(output)), output]
@@ -164,7 +166,7 @@ def test_a_killed_run_goes_on(finished, load, tmp_path, monkeypatch, outputs_bef
     class Killed(Exception): ...
 
     written = 0
-    write = prompt_runs.Predictions.write
+    write = prompt_decoder.Predictions.write
 
     def write_then_die(self, row, output, numbers):
         nonlocal written
@@ -176,17 +178,17 @@ def test_a_killed_run_goes_on(finished, load, tmp_path, monkeypatch, outputs_bef
         write(self, row, output, numbers)
 
     with monkeypatch.context() as patch:
-        patch.setattr(prompt_runs.Predictions, "write", write_then_die)
+        patch.setattr(prompt_decoder.Predictions, "write", write_then_die)
         with pytest.raises(Killed):
             prompt.run(load(), str(tmp_path))
     decoded = []
-    make_decode = prompt_runs.Decoder._make_decode
+    make_decode = prompt_decoder.Decoder._make_decode
 
     def counting(self, *arguments):
         decode = make_decode(self, *arguments)
         return lambda tokens, indices: decoded.append(indices) or decode(tokens, indices)
 
-    monkeypatch.setattr(prompt_runs.Decoder, "_make_decode", counting)
+    monkeypatch.setattr(prompt_decoder.Decoder, "_make_decode", counting)
     prompt.run(load(), str(tmp_path))
     assert predictions(tmp_path) == predictions(finished)
     samples = [folder / "samples.jsonl" for folder in (tmp_path, finished)]

@@ -21,7 +21,7 @@ from t5x_lite.console import log
 from t5x_lite.data.features import Examples, Ragged, fingerprint
 from t5x_lite.data.groups import group_numbers
 from t5x_lite.data.plan import Plan
-from t5x_lite.data.sources import Row, warn_of_shared_rows
+from t5x_lite.data.sources import Row
 from t5x_lite.data.templates import find_template
 from t5x_lite.data.truncation import Cuts, fit
 from t5x_lite.data.vocabulary import Vocabulary
@@ -31,24 +31,20 @@ from t5x_lite.models.architectures import DecoderOnly, EncoderOnly
 from t5x_lite.models.t5 import T5, project
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.parallel.own_rows import OwnRows
-from t5x_lite.parallel.shardings import row_multiple
 from t5x_lite.params.gather import whole
 from t5x_lite.params.overview import count
-from t5x_lite.reports.environment import environment
 from t5x_lite.reports.metrics import read_metrics
-from t5x_lite.reports.outcome import log_table
-from t5x_lite.reports.report import write_report
+from t5x_lite.reports.outcome import report_run
 from t5x_lite.reports.scores import points, points_difference
-from t5x_lite.sections import to_dict
 from t5x_lite.tasks.architectures.sections import Config
 from t5x_lite.wiring.model import architecture_of, random_model
 from t5x_lite.wiring.text import (
     OF_THE_MODEL,
     bucketed_plan,
     check_texts,
-    evaluation_plan,
     get_vocabulary,
-    read_rows,
+    held_out_plan,
+    read_splits,
 )
 from t5x_lite.wiring.training import check_training, state_of, train
 from t5x_lite.wiring.workdir import claim_workdir, open_workdir
@@ -69,8 +65,7 @@ def run(config: Config, workdir: str) -> None:
     # As for the other tasks, what is to be told is the text's target.
     target = f"{{{config.data.label}}}"
     check_texts(config.data, ("train", "evaluation"), target)
-    train_rows, rows = map(read_rows, (config.data.train, config.data.evaluation))
-    warn_of_shared_rows(rows, train_rows, config.data.cut_field)
+    train_rows, rows = read_splits(config.data)
     label = config.data.label
     classes = sorted({row[label] for row in train_rows})
     known = [row for row in rows if row[label] in set(classes)]
@@ -95,30 +90,25 @@ def run(config: Config, workdir: str) -> None:
     table = _table(config, np.array(right), answers, facts, groups)
     commonest = max(classes, key=[row[label] for row in train_rows].count)
     share = statistics.fmean(row[label] == commonest for row in known)
-    write_report(
-        folder,
-        {
-            "title": f"architectures: {config.data.train.source}",
-            "summary": (
-                f"{len(known)} rows of {len(classes)} classes ({len(rows) - len(known)} rows left out, whose class no"
-                f" training row has); always the commonest class: {100 * share:.1f} % right. Differences are to"
-                " the first row, paired; ✓: the whole 95 % interval is above zero, ✗: below."
-            ),
-            "architectures": table,
-            "samples": [
-                {
-                    "id": row["id"],
-                    "input": row[config.data.cut_field],
-                    "class": row[label],
-                    **{name: _name(classes, answers[name][i]) for name in answers},
-                }
-                for i, row in enumerate(known[: config.evaluation.samples])
-            ],
-            "environment": environment(),
-            "config": to_dict(config),
-        },
-    )
-    log_table(table, folder)
+    sections = {
+        "summary": (
+            f"{len(known)} rows of {len(classes)} classes ({len(rows) - len(known)} rows left out, whose class no"
+            f" training row has); always the commonest class: {100 * share:.1f} % right. Differences are to"
+            " the first row, paired; ✓: the whole 95 % interval is above zero, ✗: below."
+        ),
+        "architectures": table,
+        "samples": [
+            {
+                "id": row["id"],
+                "input": row[config.data.cut_field],
+                "class": row[label],
+                **{name: _name(classes, answers[name][i]) for name in answers},
+            }
+            for i, row in enumerate(known[: config.evaluation.samples])
+        ],
+    }
+    title = f"architectures: {config.data.train.source}"
+    report_run(config, folder, title, sections, table=table)
 
 
 def make_class_examples(
@@ -160,14 +150,8 @@ def _run_one(
     model = KINDS[section.kind](architecture_of(fields, vocabulary), execution)
     loaded = random_model(model, config.model.param_dtype, mesh, config.seed)
     state_of(config, loaded, mesh)
-    multiple = row_multiple(mesh, config.batch.accumulation)
-    plan = bucketed_plan(config, examples, model.config, row_multiple=multiple)
-    watched = evaluation_plan(
-        held_out,
-        model.config,
-        tokens=config.evaluation.batch_tokens,
-        row_multiple=row_multiple(mesh),
-    )
+    plan = bucketed_plan(config, examples, model.config, mesh)
+    watched = held_out_plan(config, held_out, model.config, mesh)
     folder.mkdir(parents=True, exist_ok=True)
     state = train(config, loaded, plan, watched, fingerprint(examples), mesh, folder)
     records = [record for record in read_metrics(folder) if "loss" in record]

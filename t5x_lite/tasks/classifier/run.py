@@ -15,14 +15,11 @@ from t5x_lite.evaluation.classification import auc, calibration
 from t5x_lite.evaluation.text_classifier import TextClassifier
 from t5x_lite.interop.classifiers import save_classifier
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
-from t5x_lite.params.overview import count
-from t5x_lite.reports.environment import environment
-from t5x_lite.reports.metrics import read_metrics
-from t5x_lite.reports.report import write_report
-from t5x_lite.sections import to_dict
+from t5x_lite.reports.outcome import report_run
 from t5x_lite.tasks.classifier.sections import Config
 from t5x_lite.wiring.classifier_training import (
     column,
+    learnt,
     load_classifier,
     make_evaluate,
     put_rows,
@@ -41,10 +38,7 @@ def run(config: Config, workdir: str) -> None:
     mesh = make_mesh(config.mesh.sizes())
     values = label_values(config.data.labels)
     labels = tuple(sorted(set(values.values())))
-    if config.data.positive not in labels:
-        raise InputError(
-            f"config.data.positive must be one of {', '.join(labels)}, got {config.data.positive!r}"
-        )
+    check_positive(config.data.positive, labels)
     train_rows, evaluation_rows = read_with_holdout(config.data, config.seed)
     sets = {"evaluation": evaluation_rows}
     if config.data.transfer.source != NONE:
@@ -70,47 +64,40 @@ def run(config: Config, workdir: str) -> None:
         with local_copy(folder / "model", with_files=False) as directory:
             save_classifier(directory, loaded.module, state.params, loaded.tokenizer)
         classifier = TextClassifier(loaded.module, state.params, loaded.tokenizer, put_rows(mesh))
-        scores = {}
-        probabilities = {}
-        for name, rows in sets.items():
-            probabilities[name] = classifier.probabilities(column(rows, _TEXT))
-            scores[name] = classification_scores(
-                probabilities[name], targets[name], labels, config.data.positive
-            )
-            log.info("%s: %s", name, ", ".join(f"{k} {v:.4g}" for k, v in scores[name].items()))
-    steps = [record for record in read_metrics(folder) if "loss" in record]
-    positive = labels.index(config.data.positive)
-    samples = [
-        {
-            _TEXT: row[_TEXT],
-            _LABEL: labels[target],
-            f"p({config.data.positive})": float(p[positive]),
+        probabilities = {
+            name: classifier.probabilities(column(rows, _TEXT)) for name, rows in sets.items()
         }
-        for row, target, p in zip(
-            evaluation_rows, targets["evaluation"], probabilities["evaluation"], strict=True
-        )
+    scores = {
+        name: classification_scores(found, targets[name], labels, config.data.positive)
+        for name, found in probabilities.items()
+    }
+    for name, found in scores.items():
+        log.info("%s: %s", name, ", ".join(f"{k} {v:.4g}" for k, v in found.items()))
+    positive = labels.index(config.data.positive)
+    of_positive = probabilities["evaluation"][:, positive]
+    samples = [
+        {_TEXT: row[_TEXT], _LABEL: labels[target], f"p({config.data.positive})": float(p)}
+        for row, target, p in zip(evaluation_rows, targets["evaluation"], of_positive, strict=True)
     ]
-    write_report(
-        folder,
-        {
-            "title": f"{config.task}: {config.data.train.source}",
-            "classification": scores,
-            "calibration": calibration(
-                probabilities["evaluation"][:, positive], targets["evaluation"] == positive
-            ),
-            "training": {
-                "steps": config.train.steps,
-                "train rows": len(train_rows),
-                "first loss": steps[0]["loss"],
-                "last loss": steps[-1]["loss"],
-                "parameters": count(state.params),
-            },
-            "samples": samples[: config.evaluation.samples],
-            "environment": environment(),
-            "config": to_dict(config),
-        },
-    )
-    log.info("report: %s", folder / "report.md")
+    sections = {
+        "classification": scores,
+        "calibration": calibration(of_positive, targets["evaluation"] == positive),
+        "training": learnt(config, folder, state.params) | {"train rows": len(train_rows)},
+        "samples": samples[: config.evaluation.samples],
+    }
+    report_run(config, folder, f"{config.task}: {config.data.train.source}", sections)
+
+
+def check_positive(positive: str, labels: Sequence[str]) -> None:
+    """Refuses a `data.positive` that is no label.
+
+    Raises:
+      InputError: as said.
+    """
+    if positive not in labels:
+        raise InputError(
+            f"config.data.positive must be one of {', '.join(labels)}, got {positive!r}"
+        )
 
 
 def label_values(labels: Mapping[str, Sequence[str]]) -> dict[str, str]:

@@ -11,9 +11,7 @@ from etils import epath
 from t5x_lite.console import log
 from t5x_lite.errors import InputError
 from t5x_lite.evaluation.intervals import Bootstrap
-from t5x_lite.reports.environment import environment
-from t5x_lite.reports.outcome import log_table
-from t5x_lite.reports.report import write_report
+from t5x_lite.reports.outcome import report_run
 from t5x_lite.reports.systems import (
     CONFIDENCE,
     System,
@@ -24,7 +22,6 @@ from t5x_lite.reports.systems import (
     side_by_side,
     systems_table,
 )
-from t5x_lite.sections import to_dict
 from t5x_lite.tasks.compare.sections import Config
 from t5x_lite.tasks.mixture.scores import AFTER_FOLDER, BEFORE_FOLDER
 from t5x_lite.wiring.workdir import CONFIG_FILE, claim_workdir, open_workdir
@@ -75,8 +72,7 @@ def compare_mixtures(config: Config, workdir: str) -> None:
         ]
         shown = side_by_side(of_task, rows[name][: config.evaluation.samples])
         samples += [{"task": name, **sample} for sample in shown]
-    report = {
-        "title": "compare: " + ", ".join(name for name, _ in config.runs),
+    sections = {
         "summary": table,
         "how to read": (
             "F-measures times 100, Porter-stemmed, plain mean with its 95 % bootstrap interval; differences are to the"
@@ -86,11 +82,9 @@ def compare_mixtures(config: Config, workdir: str) -> None:
         ),
         "differences": differences,
         "samples": samples,
-        "environment": environment(),
-        "config": to_dict(config),
     }
-    write_report(folder, report)
-    log_table(table, folder)
+    title = "compare: " + ", ".join(name for name, _ in config.runs)
+    report_run(config, folder, title, sections, table=table)
 
 
 def _folder(workdir: str) -> epath.Path:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from t5x_lite.evaluation.intervals import Bootstrap
-from t5x_lite.reports.environment import environment
-from t5x_lite.reports.outcome import log_table
-from t5x_lite.reports.report import write_report
+from t5x_lite.reports.outcome import report_run
 from t5x_lite.reports.systems import (
     CONFIDENCE,
     common_rows,
@@ -14,7 +12,6 @@ from t5x_lite.reports.systems import (
     side_by_side,
     systems_table,
 )
-from t5x_lite.sections import to_dict
 from t5x_lite.tasks.compare.mixtures import are_mixtures, compare_mixtures
 from t5x_lite.tasks.compare.sections import Config
 from t5x_lite.wiring.workdir import claim_workdir, open_workdir
@@ -32,8 +29,7 @@ def run(config: Config, workdir: str) -> None:
     bootstrap = Bootstrap(config.evaluation.bootstrap_samples, CONFIDENCE, config.seed)
     scored = score_systems(systems, keys)
     table = systems_table(scored, scored.columns, bootstrap)
-    report = {
-        "title": "compare: " + ", ".join(name for name, _ in config.runs),
+    sections = {
         "summary": (
             f"{len(keys)} rows that all systems wrote an output for. F-measures times 100, Porter-stemmed, plain mean"
             f" with its 95 % bootstrap interval; differences to {systems[0].name!r} are paired by row, ✓: the whole"
@@ -41,10 +37,8 @@ def run(config: Config, workdir: str) -> None:
         ),
         "systems": table,
         "samples": side_by_side(systems, keys[: config.evaluation.samples]),
-        "environment": environment(),
-        "config": to_dict(config),
     }
     if scored.best is not None:
-        report["systems, best reference"] = systems_table(scored, scored.best, bootstrap)
-    write_report(folder, report)
-    log_table(table, folder)
+        sections["systems, best reference"] = systems_table(scored, scored.best, bootstrap)
+    title = "compare: " + ", ".join(name for name, _ in config.runs)
+    report_run(config, folder, title, sections, table=table)

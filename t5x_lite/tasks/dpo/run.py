@@ -35,7 +35,7 @@ from t5x_lite.train.state import TrainState
 from t5x_lite.wiring.adaptation import Adaptation, adaptation_of, check_adaptation
 from t5x_lite.wiring.holdout import read_with_holdout
 from t5x_lite.wiring.model import Loaded, load_model
-from t5x_lite.wiring.scoring import check_generation, score_split
+from t5x_lite.wiring.scoring import Ready, check_generation, score_split, unrolled
 from t5x_lite.wiring.supervised import optimizer_of
 from t5x_lite.wiring.text import Split, check_texts, evaluation_plan, get_vocabulary, make_split
 from t5x_lite.wiring.trained_files import save_trained
@@ -253,18 +253,9 @@ def _score_texts(
         tokens=config.evaluation.batch_tokens,
         row_multiple=row_multiple(mesh),
     )
-    return score_split(
-        config,
-        model,
-        unstack(params) if is_stacked(params) else params,
-        vocabulary,
-        split,
-        plan,
-        [],
-        mesh,
-        folder,
-        unstack_adapters(adapters) if adapters else None,
-    )
+    acting = unstack_adapters(adapters) if adapters else None
+    ready = Ready(model, unrolled(params), vocabulary, mesh, acting)
+    return score_split(config, ready, split, plan, folder)
 
 
 def _go() -> bool:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
-from t5x_lite.parallel.shardings import row_multiple
-from t5x_lite.reports.outcome import report_outcome
+from t5x_lite.reports.outcome import parameters_section, report_outcome
 from t5x_lite.tasks.evaluate.sections import Config
 from t5x_lite.wiring.adaptation import check_loads, load_for
 from t5x_lite.wiring.model import load_model
-from t5x_lite.wiring.scoring import check_generation, make_loss, score_split
-from t5x_lite.wiring.text import check_texts, evaluation_plan, get_vocabulary, make_split, read_rows
+from t5x_lite.wiring.scoring import Ready, check_generation, make_loss, score_split
+from t5x_lite.wiring.text import check_texts, get_vocabulary, held_out_plan, make_split, read_rows
 from t5x_lite.wiring.workdir import claim_workdir, open_workdir
 
 
@@ -24,21 +23,14 @@ def run(config: Config, workdir: str) -> None:
     with on_mesh(mesh):
         vocabulary = get_vocabulary(config, rows, folder)
         split = make_split(config.data, rows, vocabulary, "evaluation")
-        execution = config.model.execution
-        loaded = load_model(config.model, execution, vocabulary, mesh, config.seed)
-        model = loaded.model
-        check_generation(config, model.config, vocabulary)
-        plan = evaluation_plan(
-            split.examples,
-            model.config,
-            tokens=config.evaluation.batch_tokens,
-            row_multiple=row_multiple(mesh),
-        )
+        loaded = load_model(config.model, config.model.execution, vocabulary, mesh, config.seed)
+        check_generation(config, loaded.model.config, vocabulary)
+        plan = held_out_plan(config, split.examples, loaded.model.config, mesh)
         claim_workdir(folder, config)
         params = loaded.make()
         adapters = load_for(loaded, params, config.adapter, mesh)
-        loss = make_loss(model, plan, mesh)(params, lambda: False, adapters)
-        scores, samples = score_split(
-            config, model, params, vocabulary, split, plan, [], mesh, folder, adapters
-        )
-    report_outcome(config, folder, params, scores, samples, {"teacher-forced": loss})
+        loss = make_loss(loaded.model, plan, mesh)(params, lambda: False, adapters)
+        ready = Ready(loaded.model, params, vocabulary, mesh, adapters)
+        scores, samples = score_split(config, ready, split, plan, folder)
+    sections = {"teacher-forced": loss, **parameters_section(params)}
+    report_outcome(config, folder, scores, samples, sections)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from jax.sharding import Mesh
+
 from t5x_lite.data.features import fingerprint
-from t5x_lite.data.pads import CountedPads
-from t5x_lite.data.sources import warn_of_shared_rows
 from t5x_lite.data.templates import render
 from t5x_lite.errors import InputError
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
-from t5x_lite.parallel.shardings import row_multiple
-from t5x_lite.params.stacking import is_stacked, unstack
 from t5x_lite.reports.outcome import report_outcome, training_sections
 from t5x_lite.tasks.finetune.comparison import (
     BEFORE,
@@ -19,21 +17,17 @@ from t5x_lite.tasks.finetune.comparison import (
     run_others,
 )
 from t5x_lite.tasks.finetune.sections import Config
-from t5x_lite.wiring.adaptation import adaptation_of, check_adaptation, model_before
-from t5x_lite.wiring.adapter_guard import check_adapter
-from t5x_lite.wiring.model import load_model
-from t5x_lite.wiring.scoring import check_generation, score_split
-from t5x_lite.wiring.supervised import Batches
+from t5x_lite.wiring.scoring import as_begun, score_split
 from t5x_lite.wiring.text import (
     check_texts,
-    evaluation_plan,
     get_vocabulary,
+    held_out_plan,
     make_split,
-    read_rows,
+    read_splits,
     train_plan,
 )
-from t5x_lite.wiring.trained_files import save_trained
-from t5x_lite.wiring.training import check_training, state_of, train
+from t5x_lite.wiring.trained_files import finish_training
+from t5x_lite.wiring.training import check_training, load_trainee, train
 from t5x_lite.wiring.workdir import claim_workdir, open_workdir
 
 
@@ -43,87 +37,46 @@ def run(config: Config, workdir: str) -> None:
     Whatever may be wrong with the input is found in the order of its cost, before anything is compiled.
     """
     mesh = make_mesh(config.mesh.sizes())
-    check_generation(config)
-    check_training(config, mesh)
-    check_adaptation(config)
-    check_pads(config)
-    check_comparison(config)
-    check_texts(config.data, ("train", "evaluation"))
-    train_rows = read_rows(config.data.train)
-    evaluation_rows = read_rows(config.data.evaluation)
-    warn_of_shared_rows(evaluation_rows, train_rows, config.data.cut_field)
+    check(config, mesh)
+    train_rows, evaluation_rows = read_splits(config.data)
     folder = open_workdir(workdir, config)
     others = run_others(config, evaluation_rows, folder)
     with on_mesh(mesh):
         vocabulary = get_vocabulary(config, train_rows, folder)
-        train_split = make_split(config.data, train_rows, vocabulary, "train")
-        evaluation_split = make_split(config.data, evaluation_rows, vocabulary, "evaluation")
-        execution = config.model.execution
-        loaded = load_model(config.model, execution, vocabulary, mesh, config.seed)
-        model = loaded.model
-        check_generation(config, model.config, vocabulary)
-        adaptation = adaptation_of(config, loaded, mesh)
-        state_of(config, loaded, mesh, adaptation)
-        rows = row_multiple(mesh, config.batch.accumulation)
-        batches: Batches
-        plan, batches = train_plan(config, train_split, vocabulary, model.config, row_multiple=rows)
-        pads = config.data.pads
-        if pads.in_loss or pads.in_attention:
-            batches = CountedPads(batches, in_loss=pads.in_loss, in_attention=pads.in_attention)
-        evaluation = evaluation_plan(
-            evaluation_split.examples,
-            model.config,
-            tokens=config.evaluation.batch_tokens,
-            row_multiple=row_multiple(mesh),
-        )
+        split = make_split(config.data, train_rows, vocabulary, "train")
+        held_out = make_split(config.data, evaluation_rows, vocabulary, "evaluation")
+        loaded, adaptation = load_trainee(config, vocabulary, mesh)
+        model = loaded.model.config
+        plan, batches = train_plan(config, split, vocabulary, model, mesh)
+        evaluation = held_out_plan(config, held_out.examples, model, mesh)
         claim_workdir(folder, config)
-        examples = fingerprint(train_split.examples)
+        examples = fingerprint(split.examples)
         state = train(config, loaded, batches, evaluation, examples, mesh, folder, adaptation)
-        sections = training_sections(config, folder, plan, before=config.data.denoising.steps)
-        params = unstack(state.params) if is_stacked(state.params) else state.params
-        adapters, files = save_trained(
-            folder,
-            config.model.source,
-            model.config,
-            params,
-            state.adapters,
-            adaptation,
-            vocabulary,
+        ready, sections = finish_training(
+            config, loaded, adaptation, state, vocabulary, evaluation, (mesh, folder)
         )
-        sections |= files
-        if adapters is not None:
-            sections |= check_adapter(adaptation, model, state, evaluation, mesh)
-        scores, samples = score_split(
-            config,
-            model,
-            params,
-            vocabulary,
-            evaluation_split,
-            evaluation,
-            [render(config.data.target, row) for row in train_rows],
-            mesh,
-            folder,
-            adapters,
-        )
+        sections |= training_sections(config, folder, plan, before=config.data.denoising.steps)
+        targets = [render(config.data.target, row) for row in train_rows]
+        scores, samples = score_split(config, ready, held_out, evaluation, folder, targets)
         if config.comparison.original == BEFORE:
-            del state, params, adapters
-            params, adapters = model_before(adaptation, loaded)
-            score_split(
-                config, model, params, vocabulary, evaluation_split, evaluation, [], mesh,
-                folder / ORIGINAL, adapters,
-            )  # fmt: skip
+            del state, ready  # the memory of two models is not needed
+            original = as_begun(loaded, vocabulary, mesh, adaptation)
+            score_split(config, original, held_out, evaluation, folder / ORIGINAL)
     sections |= comparison_sections(config, evaluation_rows, folder, others)
-    report_outcome(config, folder, params, scores, samples, sections)
+    report_outcome(config, folder, scores, samples, sections)
 
 
-def check_pads(config: Config) -> None:
-    """Refuses pads that count where rows hold several examples.
+def check(config: Config, mesh: Mesh) -> None:
+    """Refuses what can be refused before any row is read.
 
     Raises:
-      InputError: as said.
+      InputError: settings that contradict each other, or fit neither each other nor the mesh.
     """
+    check_training(config, mesh)
     pads = config.data.pads
     if config.batch.pack and (pads.in_loss or pads.in_attention):
         raise InputError(
             "config.data.pads: pads count only where a row holds one example; set config.batch.pack to False"
         )
+    check_comparison(config)
+    check_texts(config.data, ("train", "evaluation"))

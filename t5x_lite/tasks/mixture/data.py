@@ -120,18 +120,11 @@ def make_mixture(
             rates[key] = rate / len(task.templates)
     denoising = data.denoising
     if denoising.rate:
-        texts = [{"id": r["id"], "text": r[denoising.field]} for r in tasks[denoising.task].train]
+        texts = [row[denoising.field] for row in tasks[denoising.task].train]
         sources[_DENOISING] = make_span_corruption(
-            texts,
-            vocabulary,
-            template="{text}",
-            encoder_length=denoising.encoder_length,
-            noise_density=denoising.noise_density,
-            mean_span_length=denoising.mean_span_length,
-            target=denoising.target,
-            seed=seed,
+            texts, vocabulary, denoising, encoder_length=denoising.encoder_length, seed=seed,
             name=_DENOISING,
-        )
+        )  # fmt: skip
         rates[_DENOISING] = denoising.rate
     return Mixture(sources, rates)
 

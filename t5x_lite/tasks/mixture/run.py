@@ -9,13 +9,7 @@ from typing import Any
 from t5x_lite.data.features import fingerprint
 from t5x_lite.data.mixture import Mixture
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
-from t5x_lite.parallel.shardings import row_multiple
-from t5x_lite.params.overview import count, overview
-from t5x_lite.params.stacking import is_stacked, unstack
-from t5x_lite.reports.environment import environment
-from t5x_lite.reports.outcome import log_table, training_sections
-from t5x_lite.reports.report import write_report
-from t5x_lite.sections import to_dict
+from t5x_lite.reports.outcome import report_run, training_sections
 from t5x_lite.tasks.mixture.data import (
     all_texts,
     check_tasks,
@@ -31,13 +25,11 @@ from t5x_lite.tasks.mixture.scores import (
     tasks_table,
 )
 from t5x_lite.tasks.mixture.sections import Config
-from t5x_lite.wiring.adaptation import adaptation_of, check_adaptation, model_before
-from t5x_lite.wiring.adapter_guard import check_adapter
-from t5x_lite.wiring.model import RANDOM, load_model
-from t5x_lite.wiring.scoring import check_generation
-from t5x_lite.wiring.text import bucketed_plan, evaluation_plan, vocabulary_of
-from t5x_lite.wiring.trained_files import save_trained
-from t5x_lite.wiring.training import check_training, state_of, train
+from t5x_lite.wiring.model import RANDOM
+from t5x_lite.wiring.scoring import as_begun
+from t5x_lite.wiring.text import bucketed_plan, held_out_plan, vocabulary_of
+from t5x_lite.wiring.trained_files import finish_training
+from t5x_lite.wiring.training import check_training, load_trainee, train
 from t5x_lite.wiring.workdir import claim_workdir, open_workdir
 
 
@@ -47,9 +39,7 @@ def run(config: Config, workdir: str) -> None:
     Whatever may be wrong with the input is found in the order of its cost, before anything is compiled.
     """
     mesh = make_mesh(config.mesh.sizes())
-    check_generation(config)
     check_training(config, mesh)
-    check_adaptation(config)
     check_tasks(config.data, config.evaluation.task)
     tasks = read_tasks(config.data)
     folder = open_workdir(workdir, config)
@@ -57,68 +47,36 @@ def run(config: Config, workdir: str) -> None:
         vocabulary = vocabulary_of(config, all_texts(config.data, tasks), folder)
         mixture = make_mixture(config.data, tasks, vocabulary, seed=config.seed)
         splits = evaluation_splits(config.data, tasks, vocabulary, seed=config.seed)
-        execution = config.model.execution
-        loaded = load_model(config.model, execution, vocabulary, mesh, config.seed)
-        model = loaded.model
-        check_generation(config, model.config, vocabulary)
-        adaptation = adaptation_of(config, loaded, mesh)
-        state_of(config, loaded, mesh, adaptation)
-        plan = bucketed_plan(
-            config,
-            mixture,
-            model.config,
-            row_multiple=row_multiple(mesh, config.batch.accumulation),
-        )
+        loaded, adaptation = load_trainee(config, vocabulary, mesh)
+        model = loaded.model.config
+        plan = bucketed_plan(config, mixture, model, mesh)
         plans = {
-            name: evaluation_plan(
-                split.examples,
-                model.config,
-                tokens=config.evaluation.batch_tokens,
-                row_multiple=row_multiple(mesh),
-            )
+            name: held_out_plan(config, split.examples, model, mesh)
             for name, split in splits.items()
         }
         claim_workdir(folder, config)
         watched = plans[config.evaluation.task]
         state = train(config, loaded, plan, watched, fingerprint(mixture), mesh, folder, adaptation)
-        sections = training_sections(config, folder, plan, before=0)
-        params = unstack(state.params) if is_stacked(state.params) else state.params
-        adapters, files = save_trained(
-            folder,
-            config.model.source,
-            model.config,
-            params,
-            state.adapters,
-            adaptation,
-            vocabulary,
+        ready, sections = finish_training(
+            config, loaded, adaptation, state, vocabulary, watched, (mesh, folder)
         )
-        sections |= files
-        if adapters is not None:
-            sections |= check_adapter(adaptation, model, state, watched, mesh)
-        after = score_tasks(
-            config, model, params, vocabulary, splits, plans, mesh, folder / AFTER_FOLDER, adapters
-        )
+        after = score_tasks(config, ready, splits, plans, folder / AFTER_FOLDER)
         before = None
         if config.model.source != RANDOM:
-            del state
-            first, begun = model_before(adaptation, loaded)
-            before = score_tasks(
-                config, model, first, vocabulary, splits, plans, mesh, folder / BEFORE_FOLDER, begun
-            )
+            del state, ready  # the memory of two models is not needed
+            first = as_begun(loaded, vocabulary, mesh, adaptation)
+            before = score_tasks(config, first, splits, plans, folder / BEFORE_FOLDER)
     table = tasks_table(config, before, after)
-    report: dict[str, Any] = {
-        "title": f"{config.task}: {', '.join(config.data.tasks)}",
+    sections |= {
         "summary": table,
         "scores": {name: scores.result for name, scores in after.items()},
         "mixture": _shares(mixture),
-        **sections,
-        "parameters": [{"path": "all", "parameters": count(params)}, *overview(params)],
+        **training_sections(config, folder, plan, before=0),
         "samples": task_samples(config, splits, after),
-        "environment": environment(),
-        "config": to_dict(config),
     }
-    write_report(folder, report)
-    log_table(table, folder)
+    report_run(
+        config, folder, f"{config.task}: {', '.join(config.data.tasks)}", sections, table=table
+    )
 
 
 def _shares(mixture: Mixture) -> list[dict[str, Any]]:

@@ -8,19 +8,16 @@ from typing import Any
 
 import numpy as np
 from etils import epath
-from jax.sharding import Mesh
 
 from t5x_lite.data.groups import group_numbers
 from t5x_lite.data.plan import Plan
 from t5x_lite.data.templates import render
-from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.evaluation.comparison import Columns, score_outputs
 from t5x_lite.evaluation.generative import SamplesFile, generate_texts, own_batches
 from t5x_lite.evaluation.intervals import Bootstrap, bootstrap_mean, paired_difference
-from t5x_lite.models.t5 import T5
 from t5x_lite.reports.scores import points
 from t5x_lite.tasks.mixture.sections import Config
-from t5x_lite.wiring.scoring import make_decode
+from t5x_lite.wiring.scoring import Ready, make_decode
 from t5x_lite.wiring.text import Split
 
 # In the workdir: every task's outputs after training, and before.
@@ -45,22 +42,16 @@ class TaskScores:
 
 def score_tasks(
     config: Config,
-    model: T5,
-    params: Any,
-    vocabulary: Vocabulary,
+    ready: Ready,
     splits: Mapping[str, Split],
     plans: Mapping[str, Plan],
-    mesh: Mesh,
     folder: epath.Path,
-    adapters: Any = None,
 ) -> dict[str, TaskScores]:
     """Generates for every evaluation row of every task, and scores; outputs are in folder/TASK.jsonl.
 
-    adapters: that act beside `params`; both are unrolled.
-
     "exact" is the share of outputs that are the reference, case and white space aside.
     """
-    decode = make_decode(config, model, params, vocabulary, mesh, adapters)
+    decode = make_decode(config, ready)
     bootstrap = Bootstrap(config.evaluation.bootstrap_samples, _CONFIDENCE, config.seed)
     scores = {}
     for name, split in splits.items():
@@ -72,8 +63,8 @@ def score_tasks(
         samples = SamplesFile(folder / f"{name}.jsonl", ids, inputs, references)
         outputs = generate_texts(
             decode,
-            vocabulary,
-            own_batches(plan, mesh),
+            ready.vocabulary,
+            own_batches(plan, ready.mesh),
             len(inputs),
             on_text=samples.write,
         )

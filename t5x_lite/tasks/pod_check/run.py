@@ -9,8 +9,7 @@ from t5x_lite.errors import InputError
 from t5x_lite.pods.chips import topology_of
 from t5x_lite.pods.topology import compiler_version, has_tpu_compiler
 from t5x_lite.reports.environment import environment
-from t5x_lite.reports.report import write_report
-from t5x_lite.sections import to_dict
+from t5x_lite.reports.outcome import report_run
 from t5x_lite.tasks.pod_check.compile import check
 from t5x_lite.tasks.pod_check.report import checked_sections, search_sections, verdict
 from t5x_lite.tasks.pod_check.search import best, search
@@ -42,16 +41,6 @@ def run(config: Config, workdir: str) -> None:
     if found is not None:
         sections = checked_sections(found, config) | sections
         summary = f"The step {config.step!r}: {verdict(found)}."
-    write_report(
-        folder,
-        {
-            "title": f"pod check: {config.step} on {topology}",
-            "summary": summary,
-            **sections,
-            "environment": environment() | {"libtpu": compiler_version() or "not installed"},
-            "config": to_dict(config),
-        },
-    )
     log.info("%s", summary)
     if found is not None and found.seconds and found.utilization:
         log.info(
@@ -61,4 +50,8 @@ def run(config: Config, workdir: str) -> None:
         )
     for change in sections.get("what_to_change", ()):
         log.info("to change: %s", change["what"])
-    log.info("report: %s", folder / "report.md")
+    sections |= {
+        "summary": summary,
+        "environment": environment() | {"libtpu": compiler_version() or "not installed"},
+    }
+    report_run(config, folder, f"pod check: {config.step} on {topology}", sections)

@@ -45,7 +45,7 @@ class Measure:
     ):
         self._rows, self._plan = list(rows), plan
         self._held, roller = policy
-        self._reward, self._toxicity, self._judges = scorers
+        self._scorers = scorers
         settings = roller.settings.updated({"num_return_sequences": 1})
         self._roller = dataclasses.replace(roller, settings=settings, draws=_DRAWS)
         self._texts = Texts(config, vocabulary, rows)
@@ -60,8 +60,7 @@ class Measure:
         )
         references = [self._references[i] for i in rows]
         return ppo_report.measure(
-            extended, rows, references, texts, np.array(kl), self._reward, self._toxicity,
-            self._judges, self._groups[rows],
+            extended, rows, references, texts, np.array(kl), self._scorers, self._groups[rows],
         )  # fmt: skip
 
     def best_of(self, trainable: Any, count: int) -> ppo_report.Measured:

@@ -121,14 +121,14 @@ def measure(
     references: Sequence[str],
     responses: list[str],
     kl: np.ndarray,
-    reward: Reward,
-    toxicity: Judge,
-    judges: Mapping[str, Judge],
+    scorers: tuple[Reward, Judge, Mapping[str, Judge]],
     groups: np.ndarray | None = None,
 ) -> Measured:
-    """Scores responses. rows, references: what each answers and is compared with. numbers: of the rows. groups: as
-    `Measured` has them.
+    """Scores responses by reward, toxicity and the other judges.
+
+    rows, references: what each answers and is compared with. numbers: of the rows. groups: as `Measured` has them.
     """
+    reward, toxicity, judges = scorers
     scores = share_out_columns(
         len(responses),
         lambda own: score_rows(

@@ -6,26 +6,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jax.sharding import Mesh
 
-from t5x_lite.data.features import ExampleSource, fingerprint
+from t5x_lite.data.features import fingerprint
 from t5x_lite.data.mixture import Mixture
+from t5x_lite.data.plan import Plan
 from t5x_lite.data.sources import Row, warn_of_shared_rows
 from t5x_lite.data.span_corruption import SpanCorruption, make_span_corruption
 from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.errors import InputError
 from t5x_lite.interop.hf import save_hf
+from t5x_lite.models.t5 import T5
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
-from t5x_lite.parallel.shardings import row_multiple
-from t5x_lite.params.overview import count, overview
-from t5x_lite.params.stacking import is_stacked, unstack
-from t5x_lite.reports.environment import environment
-from t5x_lite.reports.outcome import log_table, training_sections
-from t5x_lite.reports.report import write_report
-from t5x_lite.sections import to_dict
+from t5x_lite.reports.outcome import parameters_section, report_run, training_sections
 from t5x_lite.tasks.pretrain.sections import Config, DataSettings
 from t5x_lite.wiring.model import load_model
-from t5x_lite.wiring.scoring import make_loss
-from t5x_lite.wiring.text import bucketed_plan, evaluation_plan, get_vocabulary, read_rows
+from t5x_lite.wiring.scoring import make_loss, unrolled
+from t5x_lite.wiring.text import bucketed_plan, get_vocabulary, held_out_plan, read_rows
 from t5x_lite.wiring.training import check_training, state_of, train
 from t5x_lite.wiring.workdir import claim_workdir, local_copy, open_workdir
 
@@ -48,51 +45,44 @@ def run(config: Config, workdir: str) -> None:
         sources = make_sources(config, train_rows, vocabulary, "train", tuple(rates))
         held_out = make_sources(config, evaluation_rows, vocabulary, "evaluation")
         mixture = Mixture(sources, rates)
-        execution = config.model.execution
-        loaded = load_model(config.model, execution, vocabulary, mesh, config.seed)
+        loaded = load_model(config.model, config.model.execution, vocabulary, mesh, config.seed)
         state_of(config, loaded, mesh)
-        model = loaded.model
-        rows = row_multiple(mesh, config.batch.accumulation)
-        plan = bucketed_plan(config, mixture, model.config, row_multiple=rows)
-
-        def losses_of(source: ExampleSource) -> Any:
-            return evaluation_plan(
-                source,
-                model.config,
-                tokens=config.evaluation.batch_tokens,
-                row_multiple=row_multiple(mesh),
-            )
-
-        watched = losses_of(Mixture(held_out, dict.fromkeys(held_out, 1.0)))
+        model = loaded.model.config
+        plan = bucketed_plan(config, mixture, model, mesh)
+        plans = {name: held_out_plan(config, each, model, mesh) for name, each in held_out.items()}
+        of_all = Mixture(held_out, dict.fromkeys(held_out, 1.0))
+        watched = held_out_plan(config, of_all, model, mesh)
         claim_workdir(folder, config)
         state = train(config, loaded, plan, watched, fingerprint(mixture), mesh, folder)
-        table = []
-        for name, source in held_out.items():
-            result = make_loss(model, losses_of(source), mesh)(state.params, lambda: False)
-            assert result is not None
-            table.append(
-                {
-                    "denoiser": name,
-                    "trained": name in sources,
-                    "held-out pieces": len(source),
-                    "loss, nats a token": round(result["evaluation/loss"], 3),
-                    "accuracy": round(result["evaluation/accuracy"], 3),
-                }
-            )
-        params = unstack(state.params) if is_stacked(state.params) else state.params
+        table = [
+            {
+                "denoiser": name,
+                "trained": name in sources,
+                "held-out pieces": len(held_out[name]),
+                **_losses(loaded.model, state.params, each, mesh),
+            }
+            for name, each in plans.items()
+        ]
+        params = unrolled(state.params)
         with local_copy(folder / "model", with_files=False) as directory:
-            save_hf(directory, model.config, params, vocabulary)
-    report = {
-        "title": f"{config.task}: {config.data.train.source}",
+            save_hf(directory, model, params, vocabulary)
+    sections = {
         "summary": table,
         **training_sections(config, folder, plan, before=0),
-        "parameters": [{"path": "all", "parameters": count(params)}, *overview(params)],
+        **parameters_section(params),
         "samples": _samples(held_out, vocabulary, config.evaluation.samples),
-        "environment": environment(),
-        "config": to_dict(config),
     }
-    write_report(folder, report)
-    log_table(table, folder)
+    title = f"{config.task}: {config.data.train.source}"
+    report_run(config, folder, title, sections, table=table)
+
+
+def _losses(model: T5, params: Any, plan: Plan, mesh: Mesh) -> dict[str, float]:
+    result = make_loss(model, plan, mesh)(params, lambda: False)
+    assert result is not None
+    return {
+        "loss, nats a token": round(result["evaluation/loss"], 3),
+        "accuracy": round(result["evaluation/accuracy"], 3),
+    }
 
 
 def check_denoisers(data: DataSettings) -> None:
@@ -125,23 +115,15 @@ def make_sources(
       InputError: as `make_span_corruption`; targets that are longer than `data.decoder_length`.
     """
     data, sources = config.data, {}
-    texts = [{"id": row["id"], "text": row[data.field]} for row in rows]
+    texts = [row[data.field] for row in rows]
     for number, key in enumerate(sorted(data.denoisers)):
         if wanted is not None and key not in wanted:
             continue
         denoiser = data.denoisers[key]
         source = make_span_corruption(
-            texts,
-            vocabulary,
-            template="{text}",
-            encoder_length=data.encoder_length,
-            noise_density=denoiser.noise_density,
-            mean_span_length=denoiser.mean_span_length,
-            target=denoiser.target,
-            seed=config.seed + number,
-            name=f"{name} {key}",
-            prefix=denoiser.prefix,
-        )
+            texts, vocabulary, denoiser, encoder_length=data.encoder_length,
+            seed=config.seed + number, name=f"{name} {key}", prefix=denoiser.prefix,
+        )  # fmt: skip
         longest = int(source.decoder_lengths.max())
         if longest > data.decoder_length:
             raise InputError(

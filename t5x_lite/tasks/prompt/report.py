@@ -11,7 +11,6 @@ import jax
 import numpy as np
 from etils import epath
 
-from t5x_lite.console import log
 from t5x_lite.data.groups import group_numbers
 from t5x_lite.data.sections import RowsSettings
 from t5x_lite.data.sources import Row, is_file
@@ -19,13 +18,9 @@ from t5x_lite.data.templates import render
 from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.evaluation.comparison import Columns, score_outputs
 from t5x_lite.evaluation.intervals import Bootstrap, paired_difference
-from t5x_lite.params.overview import count
-from t5x_lite.reports.environment import environment
 from t5x_lite.reports.intervals_plot import plot_intervals
-from t5x_lite.reports.report import write_report
+from t5x_lite.reports.outcome import report_run
 from t5x_lite.reports.scores import NAMES, points, points_difference
-from t5x_lite.reports.tables import markdown_table
-from t5x_lite.sections import to_dict
 from t5x_lite.tasks.prompt.sections import Config
 
 _CONFIDENCE = 0.95
@@ -44,18 +39,24 @@ class Outputs:
     texts: Mapping[int, str]
 
 
+@dataclasses.dataclass(frozen=True)
+class Answered:
+    """Rows, and what the runs gave for them. shown: the numbers of the rows of the side-by-side table."""
+
+    rows: list[Row]
+    shown: list[int]
+    outputs: list[Outputs]
+
+
 def report_prompts(
     config: Config,
     workdir: epath.Path,
-    params: Any,
     vocabulary: Vocabulary,
-    rows: list[Row],
-    shown: list[int],
-    outputs: list[Outputs],
-    counts: Mapping[str, Mapping[str, int]],
-    compilations: int,
+    answered: Answered,
+    sections: Mapping[str, Any],
 ) -> None:
     """Scores the runs over all rows, and writes samples.jsonl and the report (process 0 writes; all score)."""
+    rows, outputs = answered.rows, answered.outputs
     inputs = [row[config.data.cut_field] for row in rows]
     references = [render(config.data.target, row) for row in rows]
     groups = group_numbers(rows, (config.data.cut_field,))
@@ -81,27 +82,24 @@ def report_prompts(
     overview = _overview(scores, others)
     systems = {name: result["rouge"] for name, result in scores.items()}
     _write_samples(workdir, rows, inputs, references, outputs)
-    write_report(
+    shown = [_sample(i, rows[i], inputs[i], references[i], outputs) for i in answered.shown]
+    report_run(
+        config,
         workdir,
+        f"{config.model.source}, prompted: {_name_of(config.data.evaluation)}",
         {
-            "title": f"{config.model.source}, prompted: {_name_of(config.data.evaluation)}",
             "summary": overview,
             **_differences(columns, groups, bootstrap),
             "scores": scores,
-            "prompts": [{"prompt": name, **each} for name, each in counts.items()],
+            **sections,
             "round trip": _round_trip(config.round_trip, vocabulary),
-            "decoding": {"compiled programs": compilations, "parameters": count(params)},
             **({"published": published} if published else {}),
-            "samples": [_sample(i, rows[i], inputs[i], references[i], outputs) for i in shown],
-            "environment": environment(),
-            "config": to_dict(config),
+            "samples": shown,
         },
+        table=overview,
+        words=f"{len(rows)} rows",
         pictures={"summary": plot_intervals(systems, _KINDS, list(others.items()))},
     )
-    header = tuple(overview[0])
-    table = markdown_table(header, [[line[name] for name in header] for line in overview])
-    log.info("%d rows:\n\n%s\n", len(rows), table)
-    log.info("report: %s", workdir / "report.md")
 
 
 def _name_of(rows: RowsSettings) -> str:

@@ -1,39 +1,15 @@
-"""One run of the task `prompt`: the prompts of many rows, decoded in length buckets, into a file that can go on."""
+"""The runs of the task `prompt`: which prompt is decoded with which settings, and whether it is scored."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-from collections.abc import Mapping
-from typing import Any
 
-import jax
-import numpy as np
-from etils import epath
-from jax.sharding import Mesh
-
-from t5x_lite.console import log
-from t5x_lite.data.buckets import choose_lengths, make_shapes
-from t5x_lite.data.features import Examples, Ragged
-from t5x_lite.data.plan import Plan
-from t5x_lite.data.prompts import Prompt, extract_answer
-from t5x_lite.data.vocabulary import Vocabulary
-from t5x_lite.decoding import mbr
-from t5x_lite.decoding.generate import Generator
-from t5x_lite.decoding.scored import scored_texts
+from t5x_lite.data.prompts import ChainOfThought
+from t5x_lite.decoding.checkpoint_settings import checkpoint_settings
 from t5x_lite.decoding.settings import GenerationSettings
-from t5x_lite.evaluation.generative import Decode, Predictions, generate_texts, own_batches
-from t5x_lite.evaluation.rouge import agreement
-from t5x_lite.models.t5 import T5
-from t5x_lite.parallel.processes import from_process_zero
-from t5x_lite.parallel.shardings import row_multiple
-from t5x_lite.parallel.sharing import share_out
-from t5x_lite.params.gather import whole
-
-# Shapes of batches for all prompt kinds together: each costs a compilation for each structure of settings.
-_BUCKETS = 6
-_MULTIPLE = 16
+from t5x_lite.errors import InputError
+from t5x_lite.tasks.prompt.sections import Config
+from t5x_lite.wiring.model import RANDOM
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,170 +32,67 @@ class Run:
         return f"{self.prompt}.{self.setting}.jsonl"
 
 
-class Decoder:
-    """Decodes runs with one model, all in the same few shapes of batches: what runs have in common is compiled once.
+def read_runs(config: Config) -> list[Run]:
+    """What to decode: the scored runs first, then those of the side-by-side table alone.
 
-    Args:
-      rng: of the draws.
-      batch_tokens: most encoder tokens of a batch (at least a row for each device).
-      lengths: int [prompts], of the prompts of all runs, in tokens.
-      rows: the most prompts that a run has: no batch has more rows than that takes.
-      with_scores: also put each output's log-probability, length and beam score into its line.
+    The settings of each run are the config's over those of the checkpoint.
+
+    Raises:
+      InputError: an unknown name, a pair given twice, no run; settings as `GenerationSettings` refuses them, or that
+        do not fit the prompt.
     """
-
-    def __init__(
-        self,
-        model: T5,
-        params: Any,
-        vocabulary: Vocabulary,
-        mesh: Mesh,
-        *,
-        rng: jax.Array,
-        batch_tokens: int,
-        lengths: np.ndarray,
-        rows: int,
-        with_scores: bool,
-    ):
-        self._model, self._params, self._vocabulary = model, params, vocabulary
-        self._mesh, self._rng, self._with_scores = mesh, rng, with_scores
-        multiple = row_multiple(mesh)
-        buckets = choose_lengths(lengths, np.ones_like(lengths), _BUCKETS, _MULTIPLE)
-        tokens = max(batch_tokens, buckets[-1][0] * multiple)
-        shapes = make_shapes(buckets, size=0, tokens=tokens, row_multiple=multiple)
-        most = -(-rows // multiple) * multiple
-        self._shapes = tuple(shape._replace(rows=min(shape.rows, most)) for shape in shapes)
-        self._generator = Generator(model.config, model.execution, vocabulary)
-
-    @property
-    def compilations(self) -> int:
-        """Programs compiled so far."""
-        return self._generator.compilations
-
-    def decode(
-        self,
-        run: Run,
-        prompt: Prompt,
-        row_ids: Mapping[int, str],
-        ids: Mapping[int, list[int]],
-        folder: epath.Path,
-    ) -> dict[int, str]:
-        """The output of every row by its number; those that folder/`run.file` holds already are not decoded again.
-
-        Args:
-          row_ids: by row number, what the data calls the row.
-          ids: by row number, the tokens of its prompt. Equal prompts (several references of one dialogue) are decoded
-            once; a sample depends on the number of the first row that has the prompt, not on which rows there are.
-          folder: where the file of predictions is.
-        """
-        digests = {
-            row: _digest(tokens, run.settings, self._with_scores) for row, tokens in ids.items()
-        }
-        predictions = Predictions(folder / run.file, row_ids, digests)
-        of_digest: dict[str, list[int]] = {}
-        for row, digest in digests.items():
-            of_digest.setdefault(digest, []).append(row)
-        groups = list(of_digest.values())
-        done = self._done(predictions, groups)
-        log.info(
-            "%s: %d rows, %d different prompts, %d of them decoded before",
-            *(run.name, len(ids), len(groups), len(done)),
-        )
-
-        numbers: dict[int, dict[str, float | None]] = {}
-
-        def write(group: int, text: str) -> None:
-            before = next((row for row in groups[group] if row in predictions.done), None)
-            added = numbers.get(group, {}) if before is None else predictions.numbers[before]
-            for row in groups[group]:
-                if row not in predictions.done:
-                    predictions.write(row, text, added)
-
-        for group, text in done.items():
-            write(group, text)
-        inputs = [ids[group[0]] for group in groups]
-        plan = self._plan(inputs)
-        texts = generate_texts(
-            self._make_decode(run, prompt, np.array([group[0] for group in groups]), numbers),
-            self._vocabulary,
-            own_batches(plan, self._mesh),
-            len(groups),
-            on_text=write,
-            done=done,
-        )
-        predictions.finish()
-        return {row: text for group, text in zip(groups, texts, strict=True) for row in group}
-
-    def _done(self, predictions: Predictions, groups: list[list[int]]) -> dict[int, str]:
-        """{group: text} of the groups with at least one row decoded before; on every process those of process 0."""
-        # Another host may not see the file; it must skip the same batches all the same.
-        known = from_process_zero(
-            lambda: [
-                next((row for row in group if row in predictions.done), -1) for group in groups
-            ]
-        )
-        return {group: predictions.done.get(row, "") for group, row in enumerate(known) if row >= 0}
-
-    def _plan(self, ids: list[list[int]]) -> Plan:
-        nothing = Ragged.from_lists([[self._vocabulary.eos_id]] * len(ids))
-        return Plan(
-            Examples(Ragged.from_lists(ids), nothing),
-            self._shapes,
-            seed=None,
-            pack=False,
-            pad_id=self._model.config.pad_token_id,
-            decoder_start_id=self._model.config.decoder_start_token_id,
-        )
-
-    def _make_decode(
-        self,
-        run: Run,
-        prompt: Prompt,
-        row_ids: np.ndarray,
-        numbers: dict[int, dict[str, float | None]],
-    ) -> Decode:
-        """Makes `decode`; with scores, it puts those of each index into `numbers`."""
-        candidates = run.settings.num_return_sequences
-
-        def decode(tokens: jax.Array, indices: np.ndarray) -> np.ndarray:
-            output = self._generator.generate(
-                self._params,
-                tokens,
-                run.settings,
-                self._rng,
-                row_ids=row_ids[np.maximum(indices, 0)],
-                with_logprobs=self._with_scores,
-            )
-            of_row = whole(output.tokens).reshape(len(indices), candidates, -1)
-            chosen = np.zeros(len(indices), int)
-            if candidates > 1:
-                agreed = share_out(
-                    len(of_row), lambda own: [self._agreed(prompt, row) for row in of_row[own]]
+    base = GenerationSettings()
+    if config.model.source != RANDOM:
+        base = checkpoint_settings(config.model.source)
+    pairs = [(*pair, True) for pair in config.runs]
+    pairs += [(*pair, False) for pair in config.side_by_side.runs]
+    runs: list[Run] = []
+    for prompt, setting, scored in pairs:
+        section = "config.runs" if scored else "config.side_by_side.runs"
+        for name, known, what in (
+            (prompt, config.prompts, "prompts"),
+            (setting, config.settings, "settings"),
+        ):
+            if name not in known:
+                raise InputError(
+                    f"{section}: there is no {name!r} in config.{what}; there are {', '.join(known)}"
                 )
-                chosen = np.array(agreed)
-            if self._with_scores:
-                scored = scored_texts(output, self._vocabulary)
-                for place, index in enumerate(indices.tolist()):
-                    one = scored[place * candidates + chosen[place]]
-                    numbers[index] = {
-                        "logprob": one.logprob, "tokens": len(one.tokens), "score": one.score,
-                    }  # fmt: skip
-            return of_row[np.arange(len(indices)), chosen]
-
-        return decode
-
-    def _agreed(self, prompt: Prompt, candidates: np.ndarray) -> int:
-        """Self-consistency: the chain whose answer agrees best with the answers of all chains."""
-        texts = self._vocabulary.decode(candidates)
-        answers = [extract_answer(prompt, text.strip()) for text in texts]
-        return mbr.choose(answers, agreement, symmetric=True)
+        check_name(f"config.settings.{setting}", setting)
+        if any((each.prompt, each.setting) == (prompt, setting) for each in runs):
+            raise InputError(f"{section}: ({prompt!r}, {setting!r}) is there twice; remove one")
+        settings = _settings_of(config, base, prompt, setting)
+        runs.append(Run(prompt, setting, settings, scored))
+    if not any(each.scored for each in runs):
+        raise InputError("config.runs is empty: name at least one (prompt, settings) to score")
+    return runs
 
 
-def _digest(tokens: list[int], settings: GenerationSettings, with_scores: bool) -> str:
-    """What tells whether an output on file is that of this prompt with these settings."""
-    fields = {
-        name: value.tolist() if isinstance(value, np.ndarray) else value
-        for name, value in dataclasses.asdict(settings).items()
-    }
-    # A line without scores is none that a run with scores can take.
-    content = json.dumps([tokens, fields, with_scores], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+def _settings_of(
+    config: Config, base: GenerationSettings, prompt: str, setting: str
+) -> GenerationSettings:
+    """The named settings over `base`, with as many samples as the prompt asks for."""
+    where = f"config.settings.{setting}"
+    settings = base.updated(config.settings[setting], where=where)
+    if settings.num_return_sequences != 1:
+        raise InputError(
+            f"{where}.num_return_sequences: one output a row is compared; leave it out (a chain_of_thought"
+            " prompt has `samples` of its own)"
+        )
+    asked = config.prompts[prompt]
+    if isinstance(asked, ChainOfThought) and asked.samples > 1:
+        if not settings.do_sample:
+            raise InputError(
+                f"config.prompts.{prompt}.samples: several chains are samples; set {where}.do_sample"
+            )
+        settings = settings.updated({"num_return_sequences": asked.samples})
+    return settings
+
+
+def check_name(where: str, name: str) -> None:
+    """Refuses the name of a prompt or of settings that cannot be part of a file's.
+
+    Raises:
+      InputError: as said.
+    """
+    if not name.replace("-", "_").isidentifier():
+        raise InputError(f"{where}: a name has letters, digits, - and _, for it names a file")

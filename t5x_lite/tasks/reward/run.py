@@ -29,15 +29,12 @@ from t5x_lite.evaluation.text_classifier import TextClassifier
 from t5x_lite.interop.classifiers import save_classifier
 from t5x_lite.models.t5_scorer import T5Scorer
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
-from t5x_lite.params.overview import count
 from t5x_lite.reports.calibration_plot import plot_calibration
-from t5x_lite.reports.environment import environment
-from t5x_lite.reports.metrics import read_metrics
-from t5x_lite.reports.report import write_report
-from t5x_lite.sections import to_dict
+from t5x_lite.reports.outcome import report_run
 from t5x_lite.tasks.reward.sections import Config
 from t5x_lite.wiring.classifier_training import (
     SCORER,
+    learnt,
     load_classifier,
     make_evaluate,
     put_rows,
@@ -81,38 +78,27 @@ def run(config: Config, workdir: str) -> None:
     bootstrap = Bootstrap(config.evaluation.bootstrap_samples, _CONFIDENCE, config.seed)
     groups = row_groups(config.data, evaluation_rows)
     scores = preference_scores(chosen, rejected, bootstrap, groups)
+    log.info("held-out accuracy %.3f of %d pairs", scores["accuracy"], scores["pairs"])
+    calibration = preference_calibration(chosen, rejected)
     by_kind = {}
     if "kind" in evaluation_rows[0]:
         found = accuracy_by_kind(chosen, rejected, evaluation_rows, bootstrap, groups)
         by_kind["accuracy by kind"] = found
-    log.info("held-out accuracy %.3f of %d pairs", scores["accuracy"], scores["pairs"])
-    calibration = preference_calibration(chosen, rejected)
-    steps = [record for record in read_metrics(folder) if "loss" in record]
-    write_report(
-        folder,
-        {
-            "title": f"{config.task}: {config.data.train.source}",
-            "preferences": scores,
-            **by_kind,
-            "calibration": calibration,
-            "training": {
-                "steps": config.train.steps,
-                "train pairs": len(train_rows),
-                "first loss": steps[0]["loss"],
-                "last loss": steps[-1]["loss"],
-                "mean reward taken out": mean,
-                "parameters": count(params),
-            },
-            "samples": [
-                {**row, "score of chosen": float(c), "score of rejected": float(r)}
-                for row, c, r in zip(evaluation_rows, chosen, rejected, strict=True)
-            ][: config.evaluation.samples],
-            "environment": environment(),
-            "config": to_dict(config),
-        },
-        pictures={"calibration": plot_calibration(calibration, PREDICTED, OBSERVED)},
-    )
-    log.info("report: %s", folder / "report.md")
+    samples = [
+        {**row, "score of chosen": float(c), "score of rejected": float(r)}
+        for row, c, r in zip(evaluation_rows, chosen, rejected, strict=True)
+    ]
+    sections = {
+        "preferences": scores,
+        **by_kind,
+        "calibration": calibration,
+        "training": learnt(config, folder, params)
+        | {"train pairs": len(train_rows), "mean reward taken out": mean},
+        "samples": samples[: config.evaluation.samples],
+    }
+    pictures = {"calibration": plot_calibration(calibration, PREDICTED, OBSERVED)}
+    title = f"{config.task}: {config.data.train.source}"
+    report_run(config, folder, title, sections, pictures=pictures)
 
 
 def score_pairs(

@@ -20,89 +20,13 @@ import functools
 import math
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from t5x_lite.errors import InputError
+from t5x_lite.sections.kinds import ByKind, Expected, Name, Rule, Seed
 
 Origin = Callable[[str], str]  # what messages call a field, from its dotted name
-
-
-@dataclasses.dataclass(frozen=True)
-class Rule:
-    """What a value of the right type must fulfil. words: said after the type's own."""
-
-    words: str
-    accepts: Callable[[Any], bool]
-
-
-@dataclasses.dataclass(frozen=True)
-class Expected(Rule):
-    """A rule whose words stand in place of the type's."""
-
-    accepts: Callable[[Any], bool] = lambda value: True
-
-
-def AtLeast(least: float) -> Rule:
-    """A number from `least` on."""
-    return Rule(f">= {least:g}", lambda value: value >= least)
-
-
-def AtMost(most: float) -> Rule:
-    """A number up to `most`."""
-    return Rule(f"<= {most:g}", lambda value: value <= most)
-
-
-def Below(limit: float) -> Rule:
-    """A number under `limit`."""
-    return Rule(f"< {limit:g}", lambda value: value < limit)
-
-
-def Above(limit: float) -> Rule:
-    """A number over `limit`."""
-    return Rule(f"> {limit:g}", lambda value: value > limit)
-
-
-def OneOf(*choices: str) -> Expected:
-    """One of these strings, for what is a plain string elsewhere; otherwise `Literal` says it."""
-    words = "one of " + ", ".join(map(repr, choices))
-    return Expected(words, lambda value: value in choices)
-
-
-Count = Annotated[int, AtLeast(1)]
-CountOrNone = Annotated[int, AtLeast(0)]  # 0: none, or off
-Amount = Annotated[float, AtLeast(0)]
-Fraction = Annotated[float, AtLeast(0), Below(1)]
-Share = Annotated[float, AtLeast(0), AtMost(1)]
-Name = Annotated[str, Expected("a string that is not empty", bool)]
-# What jax.random.key and numpy's generators take alike.
-Seed = Annotated[int, Expected("a whole number from 0 to 2**31 - 1", lambda v: 0 <= v < 2**31)]
-Pairs = Annotated[tuple[tuple[str, str], ...], Expected("pairs of a name and the workdir of a run")]
-RowNumbers = Annotated[tuple[CountOrNone, ...], Expected("a tuple of row numbers from 0")]
-Range = Annotated[
-    tuple[()] | tuple[int, int],
-    Expected(
-        "() or two growing whole numbers (lowest, one above the highest)",
-        lambda v: not v or 1 <= v[0] < v[1],
-    ),
-]
-Published = Annotated[
-    Mapping[str, Mapping[str, Share]],
-    Expected("a mapping of names to scores between 0 and 1, {'a paper': {'rouge1': 0.35}}"),
-    "Scores that others published, shown beside those of this run; {} for none.",
-]
-
-
-@dataclasses.dataclass(frozen=True)
-class ByKind:
-    """Several sections, told apart by the field `tag`, which is none of their own."""
-
-    tag: str
-    kinds: Mapping[str, type]
-
-    def kind_of(self, section: Any) -> str:
-        """What the tag of a section says."""
-        return next(kind for kind, cls in self.kinds.items() if type(section) is cls)
 
 
 @typing.dataclass_transform(frozen_default=True)
@@ -128,11 +52,16 @@ class Section:
             _convert(declared, getattr(self, field), f"{self._name}.{field}")
 
 
+C = TypeVar("C", bound="Config")
+
+
 class Config(Section):
     """The sections of a task.
 
     FREE: the sections (by dotted name) that may change when a run goes on: what is trained does not depend on them,
       rounding aside.
+    differences: the fields whose values are not those of the base that its recipe names, with both values; {} for a
+      config that no recipe made.
     """
 
     task: Annotated[Name, "What runs: a folder of t5x_lite/tasks/."]
@@ -142,21 +71,17 @@ class Config(Section):
         *("mesh", "logging", "checkpoint"),
         *("evaluation.samples", "evaluation.bootstrap_samples"),  # they shape the report alone
     )
+    differences: ClassVar[Mapping[str, tuple[Any, Any]]] = types.MappingProxyType({})
+
+    def with_differences(self: C, differences: Mapping[str, tuple[Any, Any]]) -> C:
+        """This config, which remembers them: of how it was written, not of what it says."""
+        object.__setattr__(self, "differences", dict(differences))
+        return self
 
 
 @dataclasses.dataclass(frozen=True)
-class Described:
-    """A field: its dotted name, its type in words, its meaning, and its value where there is one."""
-
-    name: str
-    words: str
-    doc: str
-    value: Any = None
-
-
-@dataclasses.dataclass(frozen=True)
-class _Field:
-    """kind: its type, without notes. rules, doc, choices: the notes."""
+class Declared:
+    """A field as it is declared. kind: its type, without notes. rules, doc, choices: the notes."""
 
     kind: Any
     rules: tuple[Rule, ...]
@@ -211,30 +136,23 @@ def to_dict(section: Any) -> dict[str, Any]:
     }
 
 
-def describe(cls: type, section: Any = None) -> Iterator[Described]:
-    """Every field of a section and of those in it, in their order; with an instance, only those that it has, with
-    their values. The user's own names read NAME where there is no instance.
-    """
-    yield from _describe(cls, section, "")
-
-
-def fields(cls: Any) -> Mapping[str, _Field]:
+def fields(cls: Any) -> Mapping[str, Declared]:
     """The declared fields of a section, by name."""
     return _fields(cls)
 
 
 @functools.cache
-def _fields(cls: Any) -> Mapping[str, _Field]:
+def _fields(cls: Any) -> Mapping[str, Declared]:
     hints = typing.get_type_hints(cls, include_extras=True)
     return {field.name: _field(hints[field.name]) for field in dataclasses.fields(cls)}
 
 
-def _field(kind: Any) -> _Field:
+def _field(kind: Any) -> Declared:
     notes: tuple[Any, ...] = ()
     if typing.get_origin(kind) is Annotated:
         kind, *rest = typing.get_args(kind)
         notes = tuple(rest)
-    return _Field(
+    return Declared(
         kind,
         tuple(note for note in notes if isinstance(note, Rule)),
         next((note for note in reversed(notes) if isinstance(note, str)), ""),
@@ -265,7 +183,7 @@ def _read(cls: type[S], values: Any, place: str, origin: Origin, having: str = "
         return cls(**found)
 
 
-def _read_field(field: _Field, value: Any, place: str, origin: Origin) -> Any:
+def _read_field(field: Declared, value: Any, place: str, origin: Origin) -> Any:
     if field.choices:
         return _read_by_kind(field.choices, value, place, origin)
     if hasattr(field.kind, "from_mapping"):
@@ -318,7 +236,7 @@ class _placed:
             raise InputError(f"{where}: {message}" if self._place else message) from None
 
 
-def _convert(field: _Field, value: Any, where: str) -> Any:
+def _convert(field: Declared, value: Any, where: str) -> Any:
     try:
         return _converted(field.kind, field.rules, value)
     except _Mismatch:
@@ -382,35 +300,7 @@ def _words(kind: Any, rules: Iterable[Rule]) -> str:
     return " ".join([text, " and ".join(rule.words for rule in rules)]).strip()
 
 
-def _describe(cls: type, section: Any, place: str) -> Iterator[Described]:
-    for name, field in fields(cls).items():
-        value = None if section is None else getattr(section, name)
-        yield from _describe_field(field, value, section is not None, f"{place}{name}")
-
-
-def _describe_field(field: _Field, value: Any, given: bool, place: str) -> Iterator[Described]:
-    if field.choices:
-        tag = field.choices.tag
-        words = "one of " + ", ".join(map(repr, field.choices.kinds))
-        yield Described(
-            f"{place}.{tag}", words, field.doc, field.choices.kind_of(value) if given else None
-        )
-        for cls in [type(value)] if given else field.choices.kinds.values():
-            yield from _describe(cls, value, f"{place}.")
-    elif hasattr(field.kind, "from_mapping"):
-        doc = field.doc or (field.kind.__doc__ or "").partition("\n")[0]
-        yield Described(place, "a mapping", doc, to_dict(value) if given else None)
-    elif dataclasses.is_dataclass(field.kind):
-        yield from _describe(typing.cast(Any, field.kind), value, f"{place}.")
-    elif inner := field.section_of:
-        for name in value if given else ("NAME",):
-            one = value[name] if given else None
-            yield from _describe_field(inner, one, given, f"{place}.{name}")
-    else:
-        yield Described(place, field.words, field.doc, value)
-
-
-def _plain_of(field: _Field, value: Any) -> Any:
+def _plain_of(field: Declared, value: Any) -> Any:
     if field.choices:
         return {field.choices.tag: field.choices.kind_of(value), **to_dict(value)}
     if dataclasses.is_dataclass(field.kind):

@@ -1,0 +1,32 @@
+"""What a config may hold, each field declared once: see `section`."""
+
+from t5x_lite.sections.described import Described, describe
+from t5x_lite.sections.kinds import (
+    Above,
+    Amount,
+    AtLeast,
+    AtMost,
+    Below,
+    ByKind,
+    Count,
+    CountOrNone,
+    Expected,
+    Fraction,
+    Name,
+    OneOf,
+    Pairs,
+    Published,
+    Range,
+    RowNumbers,
+    Rule,
+    Seed,
+    Share,
+)
+from t5x_lite.sections.section import Config, Origin, Section, fields, plain, read, to_dict
+
+__all__ = [
+    "Above", "Amount", "AtLeast", "AtMost", "Below", "ByKind", "Config", "Count", "CountOrNone",
+    "Described", "Expected", "Fraction", "Name", "OneOf", "Origin", "Pairs", "Published", "Range",
+    "RowNumbers", "Rule", "Section", "Seed", "Share", "describe", "fields", "plain", "read",
+    "to_dict",
+]  # fmt: skip
