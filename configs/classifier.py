@@ -152,7 +152,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
                 "max_length": 96,
             },
             "batch": {"size": 64, "buckets": 1},
-            "train": {"steps": 120},
+            "train": {"steps": 120, "token_dropout": 0.0, "crop": 0.0},
             "loss": {"kind": "cross_entropy", "margin": 0.0, "center": 0.0},
             "optimizer": {
                 "name": "adamw",
@@ -172,7 +172,12 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
             },
             "mesh": {"slice": 1, "data": -1, "fsdp": 1, "model": 1},
             "checkpoint": {"every_steps": 60, "keep": 1},
-            "evaluation": {"every_steps": 60, "samples": 5},
+            "evaluation": {
+                "every_steps": 60,
+                "max_length": 0,  # data.max_length
+                "bootstrap_samples": 1000,
+                "samples": 5,
+            },
             "logging": {"every_steps": 5, "tensorboard": True},
         }
     )

@@ -269,6 +269,11 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
     },
     "classifier": {
         **_JUDGED,
+        "train": {
+            "steps": whole(1),
+            "token_dropout": fraction(),  # tokens of a training text that are left out
+            "crop": number(0.0, 1.0),  # training texts of which a random span alone is read
+        },
         "data": {
             "train": ROWS,
             "evaluation": ROWS,
@@ -281,7 +286,14 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
             "positive": NAME,  # the label whose AUC is reported
             "max_length": whole(2),
         },
-        "evaluation": {"every_steps": whole(1), "samples": whole(0)},
+        "evaluation": {
+            "every_steps": whole(1),
+            "max_length": whole(
+                0
+            ),  # tokens that are read of a text that is judged; 0: data.max_length
+            "bootstrap_samples": whole(1),  # of the intervals of areas under curves
+            "samples": whole(0),
+        },
     },
     "reward": {
         **_JUDGED,

@@ -21,9 +21,13 @@ from t5x_lite.models.masks import segment_ids_from_tokens
 from t5x_lite.models.t5_scorer import T5Scorer
 from t5x_lite.train.state import TrainState
 from t5x_lite.train.step import Batch, Metrics
+from t5x_lite.train.thinning import WHOLE, Thinning, thinned
 
 CROSS_ENTROPY, PREFERENCE = "cross_entropy", "preference"
 Sums = dict[str, jax.Array]
+_THINNING = (
+    1  # what the step's rng is folded with to thin its texts; dropout draws from the rng itself
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,11 +52,17 @@ class Judgement:
 
 
 def judgement_sums(
-    module: Any, params: Any, batch: Batch, rng: jax.Array | None, judgement: Judgement
+    module: Any,
+    params: Any,
+    batch: Batch,
+    rng: jax.Array | None,
+    judgement: Judgement,
+    thinning: Thinning = WHOLE,
 ) -> Sums:
     """Float32 sums over the rows of a batch: loss, nll (of the right label, or order), correct, weight.
 
-    Dropout acts when `rng` is given; both texts of a pair are read with the same mask.
+    Dropout, and the thinning of labeled texts, act when `rng` is given; both texts of a pair are read with the same
+    mask.
     """
     rngs = None if rng is None else {"dropout": rng}
 
@@ -62,7 +72,11 @@ def judgement_sums(
     weight = (batch["decoder_loss_weights"].sum(axis=1) > 0).astype(jnp.float32)
     if judgement.kind == CROSS_ENTROPY:
         labels = batch["decoder_target_tokens"][:, 0]
-        logs = jax.nn.log_softmax(logits(batch["encoder_input_tokens"]), axis=-1)
+        tokens = batch["encoder_input_tokens"]
+        if rng is not None:
+            draw = jax.random.fold_in(rng, _THINNING)
+            tokens = thinned(tokens, draw, module.config.pad_token_id, thinning)
+        logs = jax.nn.log_softmax(logits(tokens), axis=-1)
         nll = -jnp.take_along_axis(logs, labels[:, None], axis=-1)[:, 0]
         loss, correct = nll, logs.argmax(axis=-1) == labels
     else:
@@ -95,6 +109,7 @@ def make_classifier_step(
     optimizer: optax.GradientTransformation,
     schedule: optax.Schedule,
     judgement: Judgement,
+    thinning: Thinning = WHOLE,
 ) -> Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]:
     """Makes `train_step(state, batch, base_rng) -> (state, metrics)`, to be jitted with the state donated.
 
@@ -108,7 +123,7 @@ def make_classifier_step(
         rng = jax.random.fold_in(base_rng, state.step)
 
         def loss(params: Any) -> tuple[jax.Array, Sums]:
-            sums = judgement_sums(module, params, batch, rng, judgement)
+            sums = judgement_sums(module, params, batch, rng, judgement, thinning)
             return sums["loss"] / jnp.maximum(sums["weight"], 1.0), sums
 
         (value, sums), grads = jax.value_and_grad(loss, has_aux=True)(state.params)

@@ -44,6 +44,7 @@ from t5x_lite.parallel.shardings import param_shardings, put_batch, row_multiple
 from t5x_lite.params.overview import count
 from t5x_lite.train.classifier_step import Judgement, judgement_sums, make_classifier_step
 from t5x_lite.train.state import TrainState
+from t5x_lite.train.thinning import WHOLE, Thinning
 from t5x_lite.wiring.model import RANDOM, architecture_of, encoder_of, shardings_of
 from t5x_lite.wiring.supervised import optimizer_of, place_state, run_supervised
 from t5x_lite.wiring.text import OF_THE_MODEL, get_vocabulary
@@ -130,11 +131,13 @@ def train_classifier(
     evaluate: Callable[[Any], Mapping[str, float]],
     mesh: Mesh,
     folder: epath.Path,
+    thinning: Thinning = WHOLE,
 ) -> TrainState:
     """Trains for `train.steps` steps, from the folder's last checkpoint where there is one.
 
     sides: what to learn from (`make_plan`).
     evaluate: parameters -> metrics, "evaluation/loss" among them; every `evaluation.every_steps`.
+    thinning: of labeled texts in training.
 
     Raises:
       InputError, Stopped: as `supervised.run_supervised`.
@@ -147,7 +150,9 @@ def train_classifier(
     make_state, abstract = place_state(optimizer, loaded.abstract, {}, None, mesh)
     return run_supervised(
         config,
-        make_classifier_step(loaded.module, optimizer, schedule, Judgement(**config.loss)),
+        make_classifier_step(
+            loaded.module, optimizer, schedule, Judgement(**config.loss), thinning
+        ),
         lambda: make_state(loaded.make(), {}),
         abstract,
         plan,

@@ -67,6 +67,7 @@ def test_the_bundled_texts_give_the_classifiers_vocabulary(tmp_path):
             *(
                 "chat",
                 "classifier",
+                "classifier_minilm",
                 "reward",
                 "dpo",
                 "lab3_ppo",

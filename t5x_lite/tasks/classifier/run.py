@@ -9,18 +9,24 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from t5x_lite.console import log
+from t5x_lite.data.classifier_text import ClassifierTokenizer
 from t5x_lite.data.features import Examples, Ragged
 from t5x_lite.data.sources import Row
 from t5x_lite.errors import InputError
-from t5x_lite.evaluation.classification import auc, calibration
+from t5x_lite.evaluation.by_length import by_length, length_range
+from t5x_lite.evaluation.classification import auc_interval, calibration
+from t5x_lite.evaluation.intervals import Bootstrap
 from t5x_lite.evaluation.text_classifier import TextClassifier
 from t5x_lite.interop.classifiers import save_classifier
+from t5x_lite.models.encoder_classifier import EncoderClassifier
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.params.overview import count
 from t5x_lite.reports.environment import environment
 from t5x_lite.reports.metrics import read_metrics
 from t5x_lite.reports.report import write_report
+from t5x_lite.train.thinning import Thinning
 from t5x_lite.wiring.classifier_training import (
+    LoadedClassifier,
     column,
     load_classifier,
     make_evaluate,
@@ -33,6 +39,7 @@ from t5x_lite.wiring.workdir import claim_workdir, local_copy, open_workdir
 
 NONE = "none"  # `data.transfer.source` where there is no other data to judge by
 _TEXT, _LABEL = "text", "label"
+_CONFIDENCE = 0.95
 
 
 def run(config: ConfigDict, workdir: str) -> None:
@@ -64,20 +71,22 @@ def run(config: ConfigDict, workdir: str) -> None:
         }
         claim_workdir(folder, config)
         evaluate = make_evaluate(config, loaded.module, [examples["evaluation"]], mesh)
-        state = train_classifier(config, loaded, [examples["train"]], evaluate, mesh, folder)
+        thinning = Thinning(config.train.token_dropout, config.train.crop)
+        state = train_classifier(
+            config, loaded, [examples["train"]], evaluate, mesh, folder, thinning
+        )
         with local_copy(folder / "model", with_files=False) as directory:
             save_classifier(directory, loaded.module, state.params, loaded.tokenizer)
-        classifier = TextClassifier(loaded.module, state.params, loaded.tokenizer, put_rows(mesh))
-        scores = {}
-        probabilities = {}
-        for name, rows in sets.items():
-            probabilities[name] = classifier.probabilities(column(rows, _TEXT))
-            scores[name] = classification_scores(
-                probabilities[name], targets[name], labels, config.data.positive
-            )
-            log.info("%s: %s", name, ", ".join(f"{k} {v:.4g}" for k, v in scores[name].items()))
-    steps = [record for record in read_metrics(folder) if "loss" in record]
+        classifier = TextClassifier(
+            loaded.module, state.params, judging(config, loaded), put_rows(mesh)
+        )
+        probabilities = {
+            name: classifier.probabilities(column(rows, _TEXT)) for name, rows in sets.items()
+        }
     positive = labels.index(config.data.positive)
+    texts = {name: column(rows, _TEXT) for name, rows in sets.items()}
+    tried = tried_on(config, labels, texts, probabilities, targets)
+    steps = [record for record in read_metrics(folder) if "loss" in record]
     samples = [
         {
             _TEXT: row[_TEXT],
@@ -92,7 +101,7 @@ def run(config: ConfigDict, workdir: str) -> None:
         folder,
         {
             "title": f"{config.task}: {config.data.train.source}",
-            "classification": scores,
+            **tried,
             "calibration": calibration(
                 probabilities["evaluation"][:, positive], targets["evaluation"] == positive
             ),
@@ -109,6 +118,52 @@ def run(config: ConfigDict, workdir: str) -> None:
         },
     )
     log.info("report: %s", folder / "report.md")
+
+
+def tried_on(
+    config: ConfigDict,
+    labels: Sequence[str],
+    texts: Mapping[str, Sequence[str]],
+    probabilities: Mapping[str, np.ndarray],
+    targets: Mapping[str, np.ndarray],
+) -> dict[str, Any]:
+    """Of each set of texts what it is, how well the labels are told apart, and that by length of text.
+
+    probabilities: float [texts, labels]. targets: int [texts].
+    """
+    positive = labels.index(config.data.positive)
+    bootstrap = Bootstrap(config.evaluation.bootstrap_samples, _CONFIDENCE, config.seed)
+    scores: dict[str, dict[str, Any]] = {}
+    lengths: dict[str, list[dict[str, Any]]] = {}
+    for name, of_set in texts.items():
+        found, target = probabilities[name], targets[name]
+        scores[name] = {
+            "source": config.data[name].source,
+            **classification_scores(found, target, labels, config.data.positive, bootstrap),
+            **length_range(of_set),
+        }
+        lengths[f"{name} by length of text"] = by_length(
+            found[:, positive], target == positive, of_set, bootstrap
+        )
+        log.info("%s: %s", name, ", ".join(f"{k} {v}" for k, v in scores[name].items()))
+    return {"classification": scores, **lengths}
+
+
+def judging(config: ConfigDict, loaded: LoadedClassifier) -> ClassifierTokenizer:
+    """The tokenizer for texts that are judged, which may be read further than those of the training.
+
+    Raises:
+      InputError: further than the model's positions reach.
+    """
+    longest = config.evaluation.max_length or config.data.max_length
+    if isinstance(loaded.module, EncoderClassifier):
+        reach = loaded.module.config.max_length
+        if config.evaluation.max_length > reach:
+            raise InputError(
+                f"config.evaluation.max_length is {longest}, and the model reads at most {reach} tokens"
+            )
+        longest = min(longest, reach)
+    return ClassifierTokenizer(loaded.tokenizer.tokenizer, longest)
 
 
 def label_values(labels: Mapping[str, Sequence[str]]) -> dict[str, str]:
@@ -148,17 +203,23 @@ def label_numbers(
 
 
 def classification_scores(
-    probabilities: np.ndarray, targets: np.ndarray, labels: Sequence[str], positive: str
+    probabilities: np.ndarray,
+    targets: np.ndarray,
+    labels: Sequence[str],
+    positive: str,
+    bootstrap: Bootstrap,
 ) -> dict[str, Any]:
-    """rows, accuracy, the share of the most frequent label (what a constant answer gets), and AUC of `positive`."""
+    """rows, accuracy, the share of the most frequent label (what a constant answer gets), and AUC of `positive` with
+    its interval, where there are rows of both kinds.
+    """
     counts = np.bincount(targets, minlength=len(labels))
     scores: dict[str, Any] = {
         "rows": len(targets),
         "accuracy": float((probabilities.argmax(axis=1) == targets).mean()),
         "most frequent label": float(counts.max() / counts.sum()),
     }
-    if 0 < counts[labels.index(positive)] < len(targets):
-        scores["auc"] = auc(
-            probabilities[:, labels.index(positive)], targets == labels.index(positive)
-        )
+    number = labels.index(positive)
+    if 0 < counts[number] < len(targets):
+        found = auc_interval(probabilities[:, number], targets == number, bootstrap)
+        scores |= {"auc": found.mean, "auc low": found.low, "auc high": found.high}
     return scores

@@ -19,6 +19,7 @@ from t5x_lite.data.preferences import (
 )
 from t5x_lite.data.sources import Row
 from t5x_lite.errors import InputError
+from t5x_lite.evaluation.by_length import length_range
 from t5x_lite.evaluation.intervals import Bootstrap
 from t5x_lite.evaluation.preferences import (
     OBSERVED,
@@ -94,6 +95,13 @@ def run(config: ConfigDict, workdir: str) -> None:
         {
             "title": f"{config.task}: {config.data.train.source}",
             "preferences": scores,
+            "tried on": {
+                "source": config.data.evaluation.source,
+                "pairs": len(evaluation_rows),
+                **length_range(
+                    [row[side] for side in (CHOSEN, REJECTED) for row in evaluation_rows]
+                ),
+            },
             **by_kind,
             "calibration": calibration,
             "training": {
