@@ -118,7 +118,8 @@ def classifier_table(config: ConfigDict, ours: dict[str, Any], with_probe: bool)
     """AUC with its interval, and accuracy, on the held-out rows and on `data.transfer`."""
     baselines = {"baseline": WordClassifier(config)}
     if with_probe:
-        vectors = EncoderVectors(config.model.source, config.data.max_length)
+        longest = config.evaluation.max_length or config.data.max_length
+        vectors = EncoderVectors(config.model.source, longest)
         baselines["probe"] = WordClassifier(config, vectors, probe(config.seed))
     sets = {"evaluation": baselines["baseline"].evaluation}
     if config.data.transfer.source != NONE:
