@@ -6,6 +6,11 @@ The folder is a finished run of `configs/classifier.py` or `configs/reward.py`. 
 the run was trained on, and scored on those it was scored on, so that both stand in one table; of preference pairs it
 learns from the differences of the two texts. Needs scikit-learn, which `pip install ".[test]"` brings.
 
+    python scripts/word_baseline.py runs/minilm --probe
+
+puts a linear probe beside both: a logistic regression on what the pretrained encoder of the run (`model.source`), not
+trained any further, makes of a text, the mean of its last hidden states.
+
     python scripts/word_baseline.py runs/judge --judge runs/ppo_0 runs/ppo_1
 
 takes the words as one more judge: what the baseline of a classifier's run finds in the responses that PPO runs left in
@@ -22,20 +27,27 @@ from typing import Any
 import numpy as np
 
 from t5x_lite.config import read_config
+from t5x_lite.data.classifier_text import load_classifier_tokenizer
 from t5x_lite.data.preferences import pair_texts
 from t5x_lite.data.sources import Row
 from t5x_lite.errors import InputError
-from t5x_lite.evaluation.intervals import Bootstrap, bootstrap_mean, paired_difference
+from t5x_lite.evaluation.classification import auc_interval
+from t5x_lite.evaluation.intervals import Bootstrap, Interval, bootstrap_mean, paired_difference
+from t5x_lite.evaluation.text_classifier import TextClassifier
 from t5x_lite.evaluation.toxicity import paired_p_value
+from t5x_lite.interop.classifiers import open_classifier
+from t5x_lite.models.encoder_classifier import EncoderClassifier
 from t5x_lite.reports.tables import markdown_table
 from t5x_lite.tasks.classifier.run import NONE, label_numbers, label_values
 from t5x_lite.wiring.holdout import read_with_holdout
+from t5x_lite.wiring.model import RANDOM
 from t5x_lite.wiring.text import read_rows
 
 try:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import roc_auc_score
+    from sklearn.pipeline import Pipeline, make_pipeline
+    from sklearn.preprocessing import StandardScaler
 except ImportError as error:
     sys.exit(f'the baseline needs scikit-learn ({error}): pip install ".[test]"')
 
@@ -46,15 +58,19 @@ def words() -> TfidfVectorizer:
 
 
 class WordClassifier:
-    """The baseline of a classifier's run: p(positive) of texts, from the rows that the run was trained on."""
+    """The baseline of a classifier's run: p(positive) of texts, from the rows that the run was trained on.
 
-    def __init__(self, config: Any):
+    vectors: what makes vectors of texts (scikit-learn's `fit_transform` and `transform`).
+    model: what learns from these.
+    """
+
+    def __init__(self, config: Any, vectors: Any = None, model: Any = None):
         self._values = label_values(config.data.labels)
         self._labels = tuple(sorted(set(self._values.values())))
         self._positive = self._labels.index(config.data.positive)
         train, self.evaluation = read_with_holdout(config.data, config.seed)
-        self._vectors = words()
-        self._model = LogisticRegression(C=10.0, max_iter=1000, random_state=config.seed)
+        self._vectors = vectors or words()
+        self._model = model or LogisticRegression(C=10.0, max_iter=1000, random_state=config.seed)
         self._model.fit(
             self._vectors.fit_transform([row["text"] for row in train]),
             self.is_positive(train, "train"),
@@ -69,21 +85,65 @@ class WordClassifier:
         return np.asarray(self._model.predict_proba(self._vectors.transform(texts))[:, 1])
 
 
-def classifier_table(config: Any, ours: dict[str, Any]) -> str:
-    """AUC and accuracy on the held-out rows and on `data.transfer`."""
-    baseline = WordClassifier(config)
-    sets = {"evaluation": baseline.evaluation}
+class EncoderVectors:
+    """A text as the mean of the last hidden states of a pretrained encoder. source: as `model.source` has it."""
+
+    def __init__(self, source: str, max_length: int):
+        if source == RANDOM:
+            raise InputError(
+                "--probe needs a run of a pretrained encoder; model.source is 'random'"
+            )
+        opened = open_classifier(source, labels=("unused",))
+        if isinstance(opened.module, EncoderClassifier):
+            max_length = min(max_length, opened.module.config.max_length)
+        tokenizer = load_classifier_tokenizer(opened.directory, max_length)
+        self._encoder = TextClassifier(opened.module, opened.read(), tokenizer)
+
+    def transform(self, texts: Sequence[str]) -> np.ndarray:
+        """float32 [texts, embed]."""
+        return self._encoder.mean_states(texts)
+
+    def fit_transform(self, texts: Sequence[str]) -> np.ndarray:
+        """As `transform`: nothing is learned of the texts."""
+        return self.transform(texts)
+
+
+def probe(seed: int) -> Pipeline:
+    """The logistic regression on an encoder's vectors, each of their elements scaled to unit variance."""
+    model = LogisticRegression(C=0.01, max_iter=1000, random_state=seed)
+    return make_pipeline(StandardScaler(), model)
+
+
+def classifier_table(config: Any, ours: dict[str, Any], with_probe: bool) -> str:
+    """AUC with its interval, and accuracy, on the held-out rows and on `data.transfer`."""
+    baselines = {"baseline": WordClassifier(config)}
+    if with_probe:
+        longest = config.evaluation.max_length or config.data.max_length
+        vectors = EncoderVectors(config.model.source, longest)
+        baselines["probe"] = WordClassifier(config, vectors, probe(config.seed))
+    sets = {"evaluation": baselines["baseline"].evaluation}
     if config.data.transfer.source != NONE:
         sets["transfer"] = read_rows(config.data.transfer)
+    header = ["rows", "number", "AUC", "interval", "accuracy"]
+    for name in baselines:
+        header += [f"{name} AUC", f"{name} interval", f"{name} accuracy"]
+    bootstrap = Bootstrap(1000, 0.95, config.seed)
     lines = []
     for name, rows in sets.items():
-        right = baseline.is_positive(rows, name)
-        found = baseline([row["text"] for row in rows])
-        scores = [ours[name]["auc"], ours[name]["accuracy"]]
-        scores += [float(roc_auc_score(right, found)), float(((found > 0.5) == right).mean())]
-        lines.append([name, len(rows), *scores])
-    header = ("rows", "number", "AUC", "accuracy", "baseline AUC", "baseline accuracy")
+        right = baselines["baseline"].is_positive(rows, name)
+        low, high = ours[name].get("auc low"), ours[name].get("auc high")
+        own = "" if low is None else f"({low:.3f}, {high:.3f})"
+        line = [name, len(rows), ours[name]["auc"], own, ours[name]["accuracy"]]
+        for baseline in baselines.values():
+            found = baseline([row["text"] for row in rows])
+            area = auc_interval(found, right, bootstrap)
+            line += [area.mean, _bounds(area), float(((found > 0.5) == right).mean())]
+        lines.append(line)
     return markdown_table(header, lines)
+
+
+def _bounds(interval: Interval) -> str:
+    return f"({interval.low:.3f}, {interval.high:.3f})"
 
 
 def judge_table(config: Any, runs: Sequence[pathlib.Path]) -> str:
@@ -164,6 +224,10 @@ def main() -> None:
         "--judge", type=pathlib.Path, nargs="+", metavar="PPO_RUN",
         help="workdirs of PPO runs whose responses the baseline of a classifier's run judges",
     )  # fmt: skip
+    parser.add_argument(
+        "--probe", action="store_true",
+        help="a linear probe on the pretrained encoder of a classifier's run beside it",
+    )  # fmt: skip
     arguments = parser.parse_args()
     folder = arguments.run
     try:
@@ -176,7 +240,9 @@ def main() -> None:
         if arguments.judge:
             table = judge_table(read_config(report["config"]), arguments.judge)
         elif "classification" in report:
-            table = classifier_table(read_config(report["config"]), report["classification"])
+            table = classifier_table(
+                read_config(report["config"]), report["classification"], arguments.probe
+            )
         elif report["config"]["task"] == "reward":
             table = reward_table(read_config(report["config"]), report["preferences"])
         else:

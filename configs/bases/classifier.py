@@ -35,7 +35,7 @@ BASE = {
         "labels": {"nothate": ("0",), "hate": ("1",)},  # of the logits, alphabetically
         "positive": "hate", "max_length": 96,
     },
-    "batch": {"size": 64, "buckets": 1, "accumulation": 1}, "train": {"steps": 120},
+    "batch": {"size": 64, "buckets": 1, "accumulation": 1}, "train": {"steps": 120, "token_dropout": 0.0, "crop": 0.0},
     "loss": {"kind": "cross_entropy", "margin": 0.0, "center": 0.0},
     "optimizer": {
         **shared.ADAMW, "b2": 0.98, "weight_decay": 0.01,
@@ -44,7 +44,8 @@ BASE = {
     },
     "schedule": {"name": "linear", "learning_rate": 2e-3, "warmup_steps": 40, "final_fraction": 0.0},
     "mesh": shared.MESH, "checkpoint": {"every_steps": 60, "keep": 1},
-    "evaluation": {"every_steps": 60, "samples": 5}, "logging": {"every_steps": 5, "tensorboard": True},
+    "evaluation": {"every_steps": 60, "max_length": 0, "bootstrap_samples": 1000, "samples": 5},
+    "logging": {"every_steps": 5, "tensorboard": True},
 }  # fmt: skip
 WORDS = shared.runlocal(BASE, {
     "data.train.limit": 400, "data.evaluation.limit": 0, "tokenizer.vocab_size": 500,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from t5x_lite.errors import InputError
+from t5x_lite.evaluation.intervals import Bootstrap, Interval
 
 
 def auc(scores: np.ndarray, positive: np.ndarray) -> float:
@@ -25,6 +26,32 @@ def auc(scores: np.ndarray, positive: np.ndarray) -> float:
     return float(
         (ranks[positive].sum() - above * (above + 1) / 2) / (above * (len(scores) - above))
     )
+
+
+def auc_interval(scores: np.ndarray, positive: np.ndarray, bootstrap: Bootstrap) -> Interval:
+    """`auc` and its percentile interval; rows are drawn with their classes, and a draw of one class alone is left out.
+
+    Raises:
+      InputError: as `auc`.
+    """
+    found = auc(scores, positive)
+    scores, positive = np.asarray(scores, np.float64), np.asarray(positive, bool)
+    order = np.argsort(scores, kind="stable")
+    positive = positive[order]
+    # Of each run of equal scores, where it begins in the order.
+    begins = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))
+    rng = np.random.default_rng(bootstrap.seed)
+    drawn = np.full(bootstrap.resamples, np.nan)
+    for number in range(bootstrap.resamples):
+        counts = np.bincount(rng.integers(len(order), size=len(order)), minlength=len(order))
+        above = np.add.reduceat(counts * positive, begins).astype(np.float64)
+        below = np.add.reduceat(counts * ~positive, begins).astype(np.float64)
+        pairs = above.sum() * below.sum()
+        if pairs:
+            drawn[number] = (above * (np.cumsum(below) - below / 2)).sum() / pairs
+    tail = (1 - bootstrap.confidence) / 2
+    low, high = np.nanquantile(drawn, [tail, 1 - tail])
+    return Interval(found, float(low), float(high))
 
 
 def calibration(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -22,6 +23,7 @@ from t5x_lite.errors import InputError
 from t5x_lite.interop.classifiers import Classifier, open_classifier
 from t5x_lite.models.classifier_init import abstract_module, text_examples
 from t5x_lite.models.encoder_classifier import EncoderClassifier
+from t5x_lite.models.masks import segment_ids_from_tokens
 from t5x_lite.models.t5_scorer import T5Scorer
 from t5x_lite.parallel.shardings import fitting_shardings, row_multiple
 from t5x_lite.parallel.sharing import share_out
@@ -53,6 +55,7 @@ class TextClassifier:
         self._put = put
         self._apart = isinstance(module, T5Scorer)
         self._apply = jax.jit(lambda params, *tokens: module.apply({"params": params}, *tokens))
+        self._mean_states = jax.jit(functools.partial(_mean_states, module))
 
     def render(self, template: str, rows: Sequence[Mapping[str, str]]) -> list[Any]:
         """What `logits` reads of each row: the template filled (so that its response stays, `data.kept_responses`), or
@@ -76,17 +79,32 @@ class TextClassifier:
         Raises:
           InputError: a token that the model does not embed.
         """
+        return self._read(texts, self._apply, len(self.labels))
+
+    def mean_states(self, texts: Sequence[str]) -> np.ndarray:
+        """The mean of the last hidden states over each text's tokens, float32 [texts, embed]: what a probe learns from.
+
+        Raises:
+          InputError: the encoder is a T5's.
+        """
+        if not isinstance(self.module, EncoderClassifier):
+            raise InputError("hidden states are read of BERT, RoBERTa and DistilBERT alone")
+        return self._read(texts, self._mean_states, self.module.config.d_model)
+
+    def _read(
+        self, texts: Sequence[Any], apply: Callable[..., jax.Array], width: int
+    ) -> np.ndarray:
         ids = share_out(len(texts), lambda own: self._tokenized(texts[own]))
         mesh = jax.sharding.get_abstract_mesh()
         multiple = 1 if mesh.empty else row_multiple(mesh)
         rows = -(-_ROWS // multiple) * multiple
-        result = np.zeros((len(texts), len(self.labels)), np.float32)
+        result = np.zeros((len(texts), width), np.float32)
         order = sorted(range(len(texts)), key=lambda i: [len(side) for side in ids[i]])
         for start in range(0, len(order), rows):
             chosen = order[start : start + rows]
             sides = zip(*(ids[i] for i in chosen), strict=True)
             batches = [self._put(self._batch(side, rows)) for side in sides]
-            result[chosen] = whole(self._apply(self.params, *batches))[: len(chosen)]
+            result[chosen] = whole(apply(self.params, *batches))[: len(chosen)]
         return result
 
     def _tokenized(self, texts: Sequence[Any]) -> list[list[list[int]]]:
@@ -141,6 +159,15 @@ class TextClassifier:
                 f"the classifier has no label {label!r}; it has {', '.join(self.labels)}"
             )
         return self.labels.index(label)
+
+
+def _mean_states(module: Any, params: Any, tokens: jax.Array) -> jax.Array:
+    """int32 [batch, length] -> float32 [batch, embed]."""
+    segment_ids = segment_ids_from_tokens(tokens, module.config.pad_token_id)
+    states: Any = module.apply({"params": params}, tokens, segment_ids, method="encode")
+    there = (segment_ids != 0)[:, :, None]
+    count = jnp.maximum(jnp.sum(there, axis=1), 1)
+    return jnp.sum(states.astype(jnp.float32) * there, axis=1) / count
 
 
 def load_text_classifier(

@@ -16,7 +16,8 @@ import optax
 
 from t5x_lite.models.masks import segment_ids_from_tokens
 from t5x_lite.models.t5_scorer import T5Scorer
-from t5x_lite.train.sections import Judgement
+from t5x_lite.train.sections import WHOLE, Judgement, Thinning
+from t5x_lite.train.thinning import thinned
 from t5x_lite.train.update import (
     Batch,
     Metrics,
@@ -28,14 +29,23 @@ from t5x_lite.train.update import (
 )
 
 CROSS_ENTROPY, PREFERENCE = "cross_entropy", "preference"
+_THINNING = (
+    1  # what a step's rng is folded with to thin its texts; dropout draws from the rng itself
+)
 
 
 def judgement_sums(
-    module: Any, params: Any, batch: Batch, rng: jax.Array | None, judgement: Judgement
+    module: Any,
+    params: Any,
+    batch: Batch,
+    rng: jax.Array | None,
+    judgement: Judgement,
+    thinning: Thinning = WHOLE,
 ) -> Sums:
     """Float32 sums over the rows of a batch: loss, nll (of the right label, or order), correct, weight.
 
-    Dropout acts when `rng` is given; both texts of a pair are read with the same mask.
+    Dropout, and the thinning of labeled texts, act when `rng` is given; both texts of a pair are read with the same
+    mask.
     """
     rngs = None if rng is None else {"dropout": rng}
 
@@ -45,7 +55,11 @@ def judgement_sums(
     weight = counted_rows(batch).astype(jnp.float32)
     if judgement.kind == CROSS_ENTROPY:
         labels = batch["decoder_target_tokens"][:, 0]
-        logs = jax.nn.log_softmax(logits(batch["encoder_input_tokens"]), axis=-1)
+        tokens = batch["encoder_input_tokens"]
+        if rng is not None:
+            draw = jax.random.fold_in(rng, _THINNING)
+            tokens = thinned(tokens, draw, module.config.pad_token_id, thinning)
+        logs = jax.nn.log_softmax(logits(tokens), axis=-1)
         nll = -jnp.take_along_axis(logs, labels[:, None], axis=-1)[:, 0]
         loss, correct = nll, logs.argmax(axis=-1) == labels
     else:
@@ -73,8 +87,8 @@ def judgement_sums(
     }
 
 
-def judging(module: Any, judgement: Judgement) -> Objective:
-    """The mean over the rows. Metrics: loss, nll, accuracy (means), rows."""
+def judging(module: Any, judgement: Judgement, thinning: Thinning = WHOLE) -> Objective:
+    """The mean over the rows, thinned in training. Metrics: loss, nll, accuracy (means), rows."""
 
     def metrics(sums: Sums, total: jax.Array) -> Metrics:
         return {
@@ -85,7 +99,9 @@ def judging(module: Any, judgement: Judgement) -> Objective:
         }
 
     return Objective(
-        lambda params, _, batch, rng: judgement_sums(module, params, batch, rng, judgement),
+        lambda params, _, batch, rng: judgement_sums(
+            module, params, batch, rng, judgement, thinning
+        ),
         lambda batch: counted_rows(batch).astype(jnp.float32).sum(),
         metrics,
     )
@@ -98,7 +114,8 @@ def make_classifier_step(
     judgement: Judgement,
     *,
     accumulation: int = 1,
+    thinning: Thinning = WHOLE,
 ) -> TrainStep:
     """`train.update.make_update` of `judging`: every parameter is trained."""
-    objective = judging(module, judgement)
+    objective = judging(module, judgement, thinning)
     return make_update(objective, optimizer, schedule, accumulation=accumulation)

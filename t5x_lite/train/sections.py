@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from t5x_lite.sections import Amount, Count, Section
+from t5x_lite.sections import Amount, Count, Fraction, Section, Share
 
 
 class StepsSettings(Section):
@@ -44,3 +44,20 @@ class Judgement(Section, name="loss"):
         Amount,
         "Weight of (r_chosen + r_rejected)^2, which keeps rewards around 0 (Eisenstein et al. 2023, arXiv:2312.09244).",
     ]
+
+
+class Thinning(Section, name="train"):
+    """How often texts are thinned in training, so that a classifier leans on no single word."""
+
+    token_dropout: Annotated[
+        Fraction,
+        "Share of a training text's tokens that are left out at random (Iyyer et al. 2015, section 3.1).",
+    ]
+    crop: Annotated[Share, "Share of the training texts of which a random span alone is read."]
+
+
+WHOLE = Thinning(0.0, 0.0)
+
+
+class ThinnedStepsSettings(StepsSettings, Thinning):
+    """How long, and how often texts are thinned."""

@@ -56,6 +56,7 @@ from t5x_lite.parallel.shardings import (
 from t5x_lite.params.overview import count
 from t5x_lite.reports.metrics import read_metrics
 from t5x_lite.train.classifier_step import Judgement, judgement_sums, make_classifier_step
+from t5x_lite.train.sections import WHOLE, Thinning
 from t5x_lite.train.state import TrainState
 from t5x_lite.train.update import TrainStep
 from t5x_lite.wiring.model import RANDOM, architecture_of, encoder_of, shardings_of
@@ -166,11 +167,13 @@ def train_classifier(
     evaluate: Callable[[Any], Mapping[str, float]],
     mesh: Mesh,
     folder: epath.Path,
+    thinning: Thinning = WHOLE,
 ) -> TrainState:
     """Trains for `train.steps` steps, from the folder's last checkpoint where there is one.
 
     sides: what to learn from (`make_plan`).
     evaluate: parameters -> metrics, "evaluation/loss" among them; every `evaluation.every_steps`.
+    thinning: of labeled texts in training.
 
     Raises:
       InputError, Stopped: as `supervised.run_supervised`.
@@ -179,7 +182,9 @@ def train_classifier(
         sides, loaded.module, rows=config.batch.size, buckets=config.batch.buckets,
         seed=config.seed, multiple=row_multiple(mesh, config.batch.accumulation),
     )  # fmt: skip
-    step, make_state, abstract = step_of(config, loaded.module, loaded.abstract, config.loss, mesh)
+    step, make_state, abstract = step_of(
+        config, loaded.module, loaded.abstract, config.loss, mesh, thinning
+    )
     return run_supervised(
         config,
         step,
@@ -193,7 +198,12 @@ def train_classifier(
 
 
 def step_of(
-    config: OptimizedConfig, module: Classifier, abstract: Any, judgement: Judgement, mesh: Mesh
+    config: OptimizedConfig,
+    module: Classifier,
+    abstract: Any,
+    judgement: Judgement,
+    mesh: Mesh,
+    thinning: Thinning = WHOLE,
 ) -> tuple[TrainStep, Callable[..., TrainState], TrainState]:
     """The step, not jitted; how its first state is made of parameters; and that state by its shapes.
 
@@ -201,7 +211,12 @@ def step_of(
     """
     optimizer, schedule = optimizer_of(config)
     step = make_classifier_step(
-        module, optimizer, schedule, judgement, accumulation=config.batch.accumulation
+        module,
+        optimizer,
+        schedule,
+        judgement,
+        accumulation=config.batch.accumulation,
+        thinning=thinning,
     )
     return step, *place_state(optimizer, abstract, {}, None, mesh)
 

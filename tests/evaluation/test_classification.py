@@ -3,6 +3,7 @@
 import itertools
 import logging
 
+import jax
 import numpy as np
 import pytest
 import tokenizers
@@ -11,11 +12,15 @@ from sklearn.metrics import roc_auc_score
 
 from t5x_lite.data.classifier_text import ClassifierTokenizer
 from t5x_lite.errors import InputError
-from t5x_lite.evaluation.classification import auc, calibration
+from t5x_lite.evaluation.by_length import by_length
+from t5x_lite.evaluation.classification import auc, auc_interval, calibration
 from t5x_lite.evaluation.intervals import Bootstrap
 from t5x_lite.evaluation.text_classifier import TextClassifier
 from t5x_lite.evaluation.toxicity import Toxicity, paired_p_value, toxicity_summary
+from t5x_lite.models.classifier_init import init_module, token_example
 from t5x_lite.models.config import Execution, T5Config
+from t5x_lite.models.encoder_classifier import EncoderClassifier
+from t5x_lite.models.encoder_config import EncoderConfig
 from t5x_lite.models.t5_classifier import T5Classifier
 
 
@@ -26,6 +31,39 @@ def test_auc_equals_scikit_learn_with_ties():
         assert auc(scores, labels) == pytest.approx(roc_auc_score(labels, scores))
     with pytest.raises(InputError, match="both classes"):
         auc(np.ones(3), np.ones(3, bool))
+
+
+def test_the_interval_of_auc_is_that_of_drawing_rows_anew():
+    """Against scikit-learn on the rows drawn, ties and draws of one class included."""
+    rng = np.random.default_rng(0)
+    scores, positive = rng.integers(0, 5, 12) / 4, np.arange(12) < 2
+    found = auc_interval(scores, positive, Bootstrap(300, 0.9, 7))
+    order, draws = np.argsort(scores, kind="stable"), np.random.default_rng(7)
+    areas = []
+    for _ in range(300):
+        rows = order[draws.integers(12, size=12)]
+        if positive[rows].any():
+            areas.append(roc_auc_score(positive[rows], scores[rows]))
+    assert len(areas) < 300
+    assert found.mean == pytest.approx(roc_auc_score(positive, scores))
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(areas, [0.05, 0.95])))
+    with pytest.raises(InputError, match="both classes"):
+        auc_interval(np.ones(3), np.zeros(3, bool), Bootstrap(10, 0.95, 0))
+
+
+def test_area_under_the_curve_by_length_of_text():
+    """Short texts are told apart, long ones the wrong way round; those of one class alone have no area."""
+    texts = ["a b"] * 2 + ["a " * 3, "a " * 20] * 4 + ["a " * 21, "a " * 50] * 4 + ["a " * 700]
+    positive = np.array([1, 1] + [0, 1] * 4 + [0, 1] * 4 + [1], bool)
+    scores = np.array([0.3, 0.4] + [0.1, 0.9] * 4 + [0.9, 0.1] * 4 + [0.5])
+    table = by_length(scores, positive, texts, Bootstrap(50, 0.95, 0))
+    assert [(row["words"], row["rows"], row["positive"], row["auc"]) for row in table] == [
+        ("0 to 2", 2, 2, None),
+        ("3 to 20", 8, 4, 1.0),
+        ("21 to 50", 8, 4, 0.0),
+        ("over 500", 1, 1, None),
+    ]
+    assert (table[1]["low"], table[1]["high"], table[2]["high"]) == (1.0, 1.0, 0.0)
 
 
 def test_calibration_of_a_perfectly_calibrated_judge():
@@ -76,10 +114,6 @@ def classifier():
         vocab_size=8, d_model=8, d_kv=4, d_ff=8, num_encoder_layers=1, num_decoder_layers=1,
         num_heads=2, tie_word_embeddings=True, scale_decoder_outputs=True,
     )  # fmt: skip
-    import jax
-
-    from t5x_lite.models.classifier_init import init_module, token_example
-
     module = T5Classifier(config, ("nothate", "hate"), Execution())
     params = init_module(module, jax.random.key(0), token_example())
     embedding = np.zeros((8, 8), np.float32)
@@ -120,6 +154,24 @@ def test_a_batch_scores_as_its_texts_alone(classifier):
     alone = np.concatenate([classifier.logits([text]) for text in texts[:12]])
     np.testing.assert_allclose(classifier.logits(texts)[:12], alone, rtol=1e-5)
     assert classifier.logits([]).shape == (0, 2)
+
+
+def test_mean_states_are_of_a_texts_own_tokens(classifier):
+    """In a batch of several lengths as each text alone, without any padding."""
+    config = EncoderConfig(
+        family="bert", vocab_size=8, d_model=8, d_ff=8, num_layers=1, num_heads=2, max_positions=16,
+        labels=("a",), initializer_range=0.5,
+    )  # fmt: skip
+    module = EncoderClassifier(config)
+    params = init_module(module, jax.random.key(0), token_example())
+    texts = ["rude", "kind word word rude", "word kind"]
+    found = TextClassifier(module, params, classifier.tokenizer).mean_states(texts)
+    for text, mean in zip(texts, found, strict=True):
+        tokens = np.array(classifier.tokenizer.encode([text]), np.int32)
+        states = module.apply({"params": params}, tokens, np.ones_like(tokens), method="encode")
+        np.testing.assert_allclose(mean, np.mean(states[0], axis=0), atol=1e-5)
+    with pytest.raises(InputError, match="BERT, RoBERTa and DistilBERT alone"):
+        classifier.mean_states(texts)
 
 
 def test_a_text_over_the_longest_length_loses_its_end_and_is_told_of_once(classifier, caplog):

@@ -6,10 +6,19 @@ import runpy
 import subprocess
 import sys
 
+import jax
 import pytest
+import tokenizers
+import transformers
 
 from t5x_lite.config import load_config
+from t5x_lite.data.classifier_text import ClassifierTokenizer
+from t5x_lite.data.sources import load_rows
 from t5x_lite.errors import InputError
+from t5x_lite.interop.classifiers import save_classifier
+from t5x_lite.models.classifier_init import init_jitted, token_example
+from t5x_lite.models.encoder_classifier import EncoderClassifier
+from t5x_lite.models.encoder_config import EncoderConfig
 from t5x_lite.sections import to_dict
 
 SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "scripts" / "word_baseline.py"
@@ -35,7 +44,54 @@ def test_beside_a_classifier(tmp_path):
     ours = {"evaluation": {"auc": 0.5, "accuracy": 0.25, "rows": 200}}
     (line,) = table_of(tmp_path, {"config": config, "classification": ours})
     assert float(line["AUC"]) == 0.5 and float(line["accuracy"]) == 0.25
-    assert float(line["baseline AUC"]) > 0.9 and float(line["baseline accuracy"]) > 0.8
+    area, (low, high) = float(line["baseline AUC"]), interval_of(line["baseline interval"])
+    assert low < area < high and area > 0.9 and float(line["baseline accuracy"]) > 0.8
+
+
+def interval_of(cell):
+    return [float(bound) for bound in cell.strip("()").split(",")]
+
+
+def save_encoder(folder, texts):
+    """A BERT of random weights that knows the words of the texts."""
+    words = sorted({word for text in texts for word in text.split()})
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words]
+    backend = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({w: i for i, w in enumerate(vocabulary)}, unk_token="[UNK]")
+    )
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]"
+    )
+    config = EncoderConfig(
+        family="bert", vocab_size=len(vocabulary), d_model=128, d_ff=16, num_layers=1, num_heads=2,
+        max_positions=96, labels=("a",), initializer_range=0.5,
+    )  # fmt: skip
+    module = EncoderClassifier(config)
+    params = init_jitted(module, jax.random.key(0), token_example())
+    save_classifier(folder, module, params, ClassifierTokenizer(tokenizer, 96))
+
+
+def test_a_probe_on_the_frozen_encoder_beside_both(tmp_path):
+    """A mean of random vectors of words tells more than chance, and less than the words themselves."""
+    rows = load_rows(
+        "bundled/toxicity", "train", {"text": "text"}, id_column="id", exclude="", limit=0
+    )
+    save_encoder(tmp_path / "encoder", [row["text"] for row in rows])
+    config = load_config("classifier.py", {"model.source": str(tmp_path / "encoder")}).to_dict()
+    ours = {"evaluation": {"auc": 0.5, "auc low": 0.4, "auc high": 0.6, "accuracy": 0.25}}
+    report = {"config": config, "classification": ours}
+    (line,) = table_of(tmp_path, report, "--probe")
+    assert interval_of(line["interval"]) == [0.4, 0.6]
+    low, high = interval_of(line["probe interval"])
+    assert 0.5 < low < float(line["probe AUC"]) < high < float(line["baseline AUC"])
+    report["config"]["model"]["source"] = "random"
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    result = subprocess.run(
+        [sys.executable, str(SCRIPT), str(tmp_path), "--probe"], capture_output=True, text=True,
+        timeout=60,
+    )  # fmt: skip
+    assert result.returncode == 1 and "needs a run of a pretrained encoder" in result.stderr
 
 
 def test_beside_a_reward_model(tmp_path):

@@ -224,6 +224,8 @@ def test_a_finished_run_is_judged_again_by_others(judge, lora_run, tmp_path):
     assert [line["judge"] for line in report_of(folder)["judges"]] == [
         "toxicity", "toxicity by same", "toxicity by swapped"
     ]  # fmt: skip
+    tried = report_of(folder)["rewards and judges were tried on"]
+    assert {"toxicity", "judges.same", "judges.swapped"} <= {line["scorer"] for line in tried}
     sample = json.loads((folder / "samples.jsonl").read_text().splitlines()[0])
     assert sample["toxicity by same after"] == sample["toxicity after"]
     name = "adapter/adapter_model.safetensors"

@@ -8,11 +8,15 @@ import torch
 import transformers
 
 from t5x_lite.config import load_config
+from t5x_lite.data.classifier_text import ClassifierTokenizer
 from t5x_lite.data.vocabulary import load_vocabulary
 from t5x_lite.errors import InputError
 from t5x_lite.evaluation.text_classifier import load_text_classifier
 from t5x_lite.interop.hub import model_directory
+from t5x_lite.models.encoder_classifier import EncoderClassifier
+from t5x_lite.models.encoder_config import EncoderConfig
 from t5x_lite.tasks.classifier import run as classifier
+from t5x_lite.wiring.classifier_training import LoadedClassifier
 from t5x_lite.wiring.model import encoder_of
 
 TINY = {
@@ -53,6 +57,26 @@ def test_a_bert_is_trained_and_transformers_loads_it(tmp_path):
         with torch.no_grad():
             np.testing.assert_allclose(logits, model.eval()(input_ids=ids).logits[0], atol=1e-4)
     assert {sample["p(hate)"] for sample in report["samples"]}
+
+
+def test_texts_are_judged_to_a_length_of_their_own():
+    """Not cut where those of the training were, but never further than the model's positions reach."""
+    config = EncoderConfig(
+        family="bert", vocab_size=8, d_model=8, d_ff=8, num_layers=1, num_heads=2, max_positions=64,
+        labels=("a", "b"),
+    )  # fmt: skip
+    loaded = LoadedClassifier(EncoderClassifier(config), ClassifierTokenizer(None, 32), None, None)
+
+    def longest(**changes):
+        changes = {name.replace("__", "."): value for name, value in changes.items()}
+        recipe = load_config("classifier.py", {"data.max_length": "32", **changes})
+        return classifier.judging(recipe, loaded).max_length
+
+    assert longest() == 32
+    assert longest(data__max_length="100") == 64
+    assert longest(evaluation__max_length="48") == 48
+    with pytest.raises(InputError, match="evaluation.max_length is 65, .* at most 64 tokens"):
+        longest(evaluation__max_length="65")
 
 
 def test_a_vocabulary_without_cls_is_refused(tmp_path):

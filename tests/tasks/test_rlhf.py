@@ -71,6 +71,17 @@ def test_a_classifier_learns_and_loads(trained_classifier):
     assert p == pytest.approx(sample["p(hate)"], abs=1e-5)
 
 
+def test_a_classifiers_report_says_on_which_texts_it_was_tried(trained_classifier):
+    report = json.loads((trained_classifier / "report.json").read_text())
+    scores = report["classification"]["evaluation"]
+    assert scores["source"] == "bundled/toxicity"
+    assert scores["auc low"] < scores["auc"] < scores["auc high"]
+    assert 0 < scores["fewest words"] <= scores["median words"] <= scores["most words"]
+    lengths = report["evaluation by length of text"]
+    assert sum(line["rows"] for line in lengths) == scores["rows"]
+    assert "Evaluation by length of text" in (trained_classifier / "report.md").read_text()
+
+
 def test_labels_that_are_not_known_are_named():
     with pytest.raises(InputError, match="the label 'x' of train row 7"):
         classifier.label_numbers([{"id": "7", "label": "x"}], {"1": "a"}, ["a"], "train")
@@ -102,6 +113,9 @@ def test_a_reward_model_reports_and_loads(trained_reward):
     report = json.loads((folder / "report.json").read_text())
     scores = report["preferences"]
     assert report["training"]["last loss"] < report["training"]["first loss"]
+    tried = report["tried on"]
+    assert (tried["source"], tried["pairs"]) == (config.data.evaluation.source, scores["pairs"])
+    assert 0 < tried["fewest words"] <= tried["median words"] <= tried["most words"]
     kinds = {line["kind"]: line for line in report["accuracy by kind"]}
     assert set(kinds) <= {"decision", "person", "fact", "rude", "copy"}
     assert sum(line["pairs"] for line in kinds.values()) == scores["pairs"]

@@ -8,16 +8,21 @@ from typing import Any
 import numpy as np
 
 from t5x_lite.console import log
+from t5x_lite.data.classifier_text import ClassifierTokenizer
 from t5x_lite.data.features import Examples, Ragged
 from t5x_lite.data.sources import Row, warn_of_shared_rows
 from t5x_lite.errors import InputError
-from t5x_lite.evaluation.classification import auc, calibration
+from t5x_lite.evaluation.by_length import by_length, length_range
+from t5x_lite.evaluation.classification import auc_interval, calibration
+from t5x_lite.evaluation.intervals import Bootstrap
 from t5x_lite.evaluation.text_classifier import TextClassifier
 from t5x_lite.interop.classifiers import save_classifier
+from t5x_lite.models.encoder_classifier import EncoderClassifier
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.reports.outcome import report_run
 from t5x_lite.tasks.classifier.sections import Config
 from t5x_lite.wiring.classifier_training import (
+    LoadedClassifier,
     column,
     learnt,
     load_classifier,
@@ -31,6 +36,7 @@ from t5x_lite.wiring.workdir import claim_workdir, local_copy, open_workdir
 
 NONE = "none"  # `data.transfer.source` where there is no other data to judge by
 _TEXT, _LABEL = "text", "label"
+_CONFIDENCE = 0.95
 
 
 def run(config: Config, workdir: str) -> None:
@@ -60,19 +66,19 @@ def run(config: Config, workdir: str) -> None:
         }
         claim_workdir(folder, config)
         evaluate = make_evaluate(config, loaded.module, [examples["evaluation"]], mesh)
-        state = train_classifier(config, loaded, [examples["train"]], evaluate, mesh, folder)
+        state = train_classifier(
+            config, loaded, [examples["train"]], evaluate, mesh, folder, config.train
+        )
         with local_copy(folder / "model", with_files=False) as directory:
             save_classifier(directory, loaded.module, state.params, loaded.tokenizer)
-        classifier = TextClassifier(loaded.module, state.params, loaded.tokenizer, put_rows(mesh))
+        classifier = TextClassifier(
+            loaded.module, state.params, judging(config, loaded), put_rows(mesh)
+        )
         probabilities = {
             name: classifier.probabilities(column(rows, _TEXT)) for name, rows in sets.items()
         }
-    scores = {
-        name: classification_scores(found, targets[name], labels, config.data.positive)
-        for name, found in probabilities.items()
-    }
-    for name, found in scores.items():
-        log.info("%s: %s", name, ", ".join(f"{k} {v:.4g}" for k, v in found.items()))
+    texts = {name: column(rows, _TEXT) for name, rows in sets.items()}
+    tried = tried_on(config, labels, texts, probabilities, targets)
     positive = labels.index(config.data.positive)
     of_positive = probabilities["evaluation"][:, positive]
     samples = [
@@ -80,7 +86,7 @@ def run(config: Config, workdir: str) -> None:
         for row, target, p in zip(evaluation_rows, targets["evaluation"], of_positive, strict=True)
     ]
     sections = {
-        "classification": scores,
+        **tried,
         "calibration": calibration(of_positive, targets["evaluation"] == positive),
         "training": learnt(config, folder, state.params) | {"train rows": len(train_rows)},
         "samples": samples[: config.evaluation.samples],
@@ -98,6 +104,52 @@ def check_positive(positive: str, labels: Sequence[str]) -> None:
         raise InputError(
             f"config.data.positive must be one of {', '.join(labels)}, got {positive!r}"
         )
+
+
+def tried_on(
+    config: Config,
+    labels: Sequence[str],
+    texts: Mapping[str, Sequence[str]],
+    probabilities: Mapping[str, np.ndarray],
+    targets: Mapping[str, np.ndarray],
+) -> dict[str, Any]:
+    """Of each set of texts what it is, how well the labels are told apart, and that by length of text.
+
+    probabilities: float [texts, labels]. targets: int [texts].
+    """
+    positive = labels.index(config.data.positive)
+    bootstrap = Bootstrap(config.evaluation.bootstrap_samples, _CONFIDENCE, config.seed)
+    scores: dict[str, dict[str, Any]] = {}
+    lengths: dict[str, list[dict[str, Any]]] = {}
+    for name, of_set in texts.items():
+        found, target = probabilities[name], targets[name]
+        scores[name] = {
+            "source": getattr(config.data, name).source,
+            **classification_scores(found, target, labels, config.data.positive, bootstrap),
+            **length_range(of_set),
+        }
+        lengths[f"{name} by length of text"] = by_length(
+            found[:, positive], target == positive, of_set, bootstrap
+        )
+        log.info("%s: %s", name, ", ".join(f"{k} {v}" for k, v in scores[name].items()))
+    return {"classification": scores, **lengths}
+
+
+def judging(config: Config, loaded: LoadedClassifier) -> ClassifierTokenizer:
+    """The tokenizer for texts that are judged, which may be read further than those of the training.
+
+    Raises:
+      InputError: further than the model's positions reach.
+    """
+    longest = config.evaluation.max_length or config.data.max_length
+    if isinstance(loaded.module, EncoderClassifier):
+        reach = loaded.module.config.max_length
+        if config.evaluation.max_length > reach:
+            raise InputError(
+                f"config.evaluation.max_length is {longest}, and the model reads at most {reach} tokens"
+            )
+        longest = min(longest, reach)
+    return ClassifierTokenizer(loaded.tokenizer.tokenizer, longest)
 
 
 def label_values(labels: Mapping[str, Sequence[str]]) -> dict[str, str]:
@@ -137,17 +189,23 @@ def label_numbers(
 
 
 def classification_scores(
-    probabilities: np.ndarray, targets: np.ndarray, labels: Sequence[str], positive: str
+    probabilities: np.ndarray,
+    targets: np.ndarray,
+    labels: Sequence[str],
+    positive: str,
+    bootstrap: Bootstrap,
 ) -> dict[str, Any]:
-    """rows, accuracy, the share of the most frequent label (what a constant answer gets), and AUC of `positive`."""
+    """rows, accuracy, the share of the most frequent label (what a constant answer gets), and AUC of `positive` with
+    its interval, where there are rows of both kinds.
+    """
     counts = np.bincount(targets, minlength=len(labels))
     scores: dict[str, Any] = {
         "rows": len(targets),
         "accuracy": float((probabilities.argmax(axis=1) == targets).mean()),
         "most frequent label": float(counts.max() / counts.sum()),
     }
-    if 0 < counts[labels.index(positive)] < len(targets):
-        scores["auc"] = auc(
-            probabilities[:, labels.index(positive)], targets == labels.index(positive)
-        )
+    number = labels.index(positive)
+    if 0 < counts[number] < len(targets):
+        found = auc_interval(probabilities[:, number], targets == number, bootstrap)
+        scores |= {"auc": found.mean, "auc low": found.low, "auc high": found.high}
     return scores

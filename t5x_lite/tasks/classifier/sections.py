@@ -9,7 +9,8 @@ from t5x_lite.data.sections import HeldOutSettings, RowsSettings
 from t5x_lite.errors import InputError
 from t5x_lite.evaluation.sections import OftenSettings, ShownSettings
 from t5x_lite.models.sections import ModelSettings
-from t5x_lite.sections import AtLeast, Expected, Name
+from t5x_lite.sections import AtLeast, Count, CountOrNone, Expected, Name
+from t5x_lite.train.sections import ThinnedStepsSettings
 from t5x_lite.wiring.sections import ClassifierConfig
 
 
@@ -27,7 +28,12 @@ class DataSettings(HeldOutSettings):
 
 
 class EvaluationSettings(ShownSettings, OftenSettings):
-    """How often, and what is shown."""
+    """How often, how far texts are read, and what is shown."""
+
+    max_length: Annotated[
+        CountOrNone, "Tokens that are read of a text that is judged; 0: data.max_length."
+    ]
+    bootstrap_samples: Annotated[Count, "Resamples of the intervals of areas under curves."]
 
 
 class Config(ClassifierConfig):
@@ -36,6 +42,7 @@ class Config(ClassifierConfig):
     model: ModelSettings
     data: DataSettings
     evaluation: EvaluationSettings
+    train: ThinnedStepsSettings
 
     def __post_init__(self) -> None:
         super().__post_init__()

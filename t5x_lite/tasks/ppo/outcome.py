@@ -25,7 +25,9 @@ from t5x_lite.rl.policy import parts_of
 from t5x_lite.sections import to_dict
 from t5x_lite.tasks.ppo import report as ppo_report
 from t5x_lite.tasks.ppo.parts import Trees
+from t5x_lite.tasks.ppo.rewards import places_of
 from t5x_lite.tasks.ppo.sections import Config
+from t5x_lite.tasks.ppo.tried import tried_on
 from t5x_lite.wiring.adaptation import Adaptation, unrolled_adapter
 from t5x_lite.wiring.model import RANDOM
 from t5x_lite.wiring.trained_files import defaults_of
@@ -102,6 +104,7 @@ def report(
         "before and after": table,
         "toxicity of responses": toxicity,
         "judges": ppo_report.agreement_of_judges(before, after),
+        "rewards and judges were tried on": tried_on(places_of(config, folder)),
         "rewards of a clean and a toxic text": probes,
         "responses by change of reward": ppo_report.largest_changes(rows, before, after),
         "training": training_table(config, steps, sizes),

@@ -16,7 +16,7 @@ from t5x_lite.rl.rewards import ClassifierReward, Reward, WeightedSum, template_
 from t5x_lite.rl.sections import ClassifierRewardSettings, JudgeSettings
 from t5x_lite.tasks.ppo.sections import Config
 from t5x_lite.wiring.classifier_training import put_rows
-from t5x_lite.wiring.trained_sources import trained
+from t5x_lite.wiring.trained_sources import is_recipe, trained
 
 Judge = Callable[[Sequence[Row], Sequence[str]], np.ndarray]
 
@@ -33,6 +33,23 @@ def sources_of(config: Config) -> dict[str, str]:
     return found | {f"config.judges.{name}.source": s.source for name, s in config.judges.items()}
 
 
+def places_of(config: Any, folder: epath.Path) -> dict[str, str]:
+    """Where the model of each reward and judge lies, by the name of its section. folder: the run's."""
+    return {
+        field.removeprefix("config.").removesuffix(".source"): (
+            str(_folder_of(source, folder)) if is_recipe(source) else source
+        )
+        for field, source in sources_of(config).items()
+        if field != "config.model.source"
+    }
+
+
+def _folder_of(source: str, folder: epath.Path) -> epath.Path:
+    """Where the recipe of a "train:" source is trained, within the run's folder."""
+    name = "".join(c if c.isalnum() else "_" for c in source)
+    return folder / f"trained_{name}"
+
+
 class Classifiers:
     """Opens each source once; "train:" ones are trained in the folder first."""
 
@@ -47,8 +64,7 @@ class Classifiers:
           InputError: as `load_text_classifier`.
         """
         if source not in self._opened:
-            name = "".join(c if c.isalnum() else "_" for c in source)
-            place = trained(source, self._folder / f"trained_{name}")
+            place = trained(source, _folder_of(source, self._folder))
             self._opened[source] = load_text_classifier(
                 place, put=put_rows(self._mesh), mesh=self._mesh
             )

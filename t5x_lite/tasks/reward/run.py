@@ -17,6 +17,7 @@ from t5x_lite.data.preferences import (
     prompt_template,
 )
 from t5x_lite.data.sources import Row
+from t5x_lite.evaluation.by_length import length_range
 from t5x_lite.evaluation.intervals import Bootstrap
 from t5x_lite.evaluation.preferences import (
     OBSERVED,
@@ -90,6 +91,11 @@ def run(config: Config, workdir: str) -> None:
     ]
     sections = {
         "preferences": scores,
+        "tried on": {
+            "source": config.data.evaluation.source,
+            "pairs": len(evaluation_rows),
+            **length_range([row[side] for side in (CHOSEN, REJECTED) for row in evaluation_rows]),
+        },
         **by_kind,
         "calibration": calibration,
         "training": learnt(config, folder, params)
