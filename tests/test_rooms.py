@@ -179,7 +179,6 @@ LONG = {
     "evaluation/comparison.py": ("score_outputs",),
     "decoding/beam_search.py": ("beam_search",),
     "evaluation/constants.py": ("_search",),
-    "data/tokenizer_training.py": ("_to_fast",),
     "data/sources.py": ("load_rows",),
     "data/features.py": ("to_batch",),
 }
