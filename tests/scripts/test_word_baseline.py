@@ -7,9 +7,15 @@ import subprocess
 import sys
 
 import jax
+import numpy as np
 import pytest
 import tokenizers
+import torch
 import transformers
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from t5x_lite.config import load_config
 from t5x_lite.data.classifier_text import ClassifierTokenizer
@@ -72,19 +78,48 @@ def save_encoder(folder, texts):
     save_classifier(folder, module, params, ClassifierTokenizer(tokenizer, 96))
 
 
+def area_by_torch(folder, train, evaluation):
+    """The probe's area under the curve with torch's hidden states, each text read alone."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval().bert
+
+    def vectors(rows):
+        means = []
+        for row in rows:
+            tokens = torch.tensor([tokenizer(row["text"])["input_ids"]])
+            with torch.no_grad():
+                means.append(model(input_ids=tokens).last_hidden_state[0].mean(0).numpy())
+        return np.stack(means)
+
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
+    probe.fit(vectors(train), [row["label"] for row in train])
+    found = probe.predict_proba(vectors(evaluation))[:, list(probe.classes_).index("1")]
+    return roc_auc_score([row["label"] == "1" for row in evaluation], found)
+
+
+@pytest.mark.slow
 def test_a_probe_on_the_frozen_encoder_beside_both(tmp_path):
-    """A mean of random vectors of words tells more than chance, and less than the words themselves."""
-    rows = load_rows(
-        "bundled/toxicity", "train", {"text": "text"}, id_column="id", exclude="", limit=0
-    )
-    save_encoder(tmp_path / "encoder", [row["text"] for row in rows])
-    config = load_config("classifier.py", {"model.source": str(tmp_path / "encoder")}).to_dict()
+    train, evaluation = (
+        load_rows(
+            "bundled/toxicity", split, {"text": "text", "label": "label"}, id_column="id",
+            exclude="", limit=150,
+        )
+        for split in ("train", "test")
+    )  # fmt: skip
+    save_encoder(tmp_path / "encoder", [row["text"] for row in train])
+    changes = {
+        "model.source": str(tmp_path / "encoder"), "data.train.limit": "150",
+        "data.evaluation.limit": "150",
+    }  # fmt: skip
+    config = load_config("classifier.py", changes).to_dict()
     ours = {"evaluation": {"auc": 0.5, "auc low": 0.4, "auc high": 0.6, "accuracy": 0.25}}
     report = {"config": config, "classification": ours}
     (line,) = table_of(tmp_path, report, "--probe")
     assert interval_of(line["interval"]) == [0.4, 0.6]
-    low, high = interval_of(line["probe interval"])
-    assert 0.5 < low < float(line["probe AUC"]) < high < float(line["baseline AUC"])
+    area, (low, high) = float(line["probe AUC"]), interval_of(line["probe interval"])
+    assert low < area < high
+    assert area == pytest.approx(area_by_torch(tmp_path / "encoder", train, evaluation), abs=2e-3)
+    assert area != float(line["baseline AUC"])
     report["config"]["model"]["source"] = "random"
     (tmp_path / "report.json").write_text(json.dumps(report))
     result = subprocess.run(
