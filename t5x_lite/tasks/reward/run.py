@@ -89,7 +89,7 @@ def run(config: Config, workdir: str) -> None:
         {**row, "score of chosen": float(c), "score of rejected": float(r)}
         for row, c, r in zip(evaluation_rows, chosen, rejected, strict=True)
     ]
-    sections = {
+    sections: dict[str, Any] = {
         "preferences": scores,
         "tried on": {
             "source": config.data.evaluation.source,
