@@ -12,6 +12,7 @@ from t5x_lite.data.classifier_text import (
     of_vocabulary,
     with_first_token,
 )
+from t5x_lite.data.sections import TrainedTokenizerSettings
 from t5x_lite.data.tokenizer_training import train_tokenizer
 from t5x_lite.data.vocabulary import load_vocabulary
 from t5x_lite.errors import InputError
@@ -21,10 +22,11 @@ TEXTS = ["a word", "", "some more words\nand a few others, then the end of it"]
 
 @pytest.fixture
 def vocabulary(tmp_path):
-    return train_tokenizer(
-        TEXTS * 3, tmp_path / "t5", vocab_size=30, algorithm="unigram", user_defined_symbols=("[CLS]",),
+    section = TrainedTokenizerSettings(
+        vocab_size=30, algorithm="unigram", user_defined_symbols=("[CLS]",),
         extra_ids=3, keep_newlines=True, byte_fallback=False, max_sentences=0,
     )  # fmt: skip
+    return train_tokenizer(TEXTS * 3, tmp_path / "t5", section)
 
 
 def test_cutting_changes_no_setting_of_the_shared_tokenizer(vocabulary, tmp_path):

@@ -210,5 +210,5 @@ def test_agreement_on_real_dialogues(algorithm, shared_data: pathlib.Path, tmp_p
 def test_half_a_surrogate_pair_is_learned_as_the_replacement_character(tmp_path):
     texts = ["some words \ud83d and more", "other words", "\udc00"] * 5
     settings = SETTINGS | {"vocab_size": 40, "byte_fallback": False}
-    vocabulary = train_tokenizer(texts, tmp_path, **settings)
+    vocabulary = train_tokenizer(texts, tmp_path, TrainedTokenizerSettings(**settings))
     assert vocabulary.decode(vocabulary.encode(["some words"], add_eos=True)) == ["some words"]
