@@ -7,6 +7,7 @@ import pathlib
 import pytest
 
 from t5x_lite.data.features import make_examples
+from t5x_lite.data.sections import TrainedTokenizerSettings
 from t5x_lite.data.tokenizer_training import train_tokenizer
 from t5x_lite.data.vocabulary import Vocabulary, load_vocabulary
 
@@ -53,11 +54,13 @@ def test_nothing_is_said_where_all_is_spelt(t5, caplog, tmp_path):
     )
     odd = ["{a}\n<b>\t日本"]
     assert warnings_of(caplog, load_vocabulary(tmp_path), odd, odd[0]) == []
-    spelling = train_tokenizer(
-        ["some words to learn from, more words"], tmp_path / "trained", vocab_size=310,
-        algorithm="bpe", user_defined_symbols=("\t",), extra_ids=2, keep_newlines=True,
+    section = TrainedTokenizerSettings(
+        vocab_size=310, algorithm="bpe", user_defined_symbols=("\t",), extra_ids=2, keep_newlines=True,
         byte_fallback=True, max_sentences=0,
     )  # fmt: skip
+    spelling = train_tokenizer(
+        ["some words to learn from, more words"], tmp_path / "trained", section
+    )
     assert warnings_of(caplog, spelling, odd, odd[0]) == []
 
 
