@@ -4,8 +4,8 @@ import json
 import shutil
 
 import pytest
-from ml_collections import ConfigDict
 
+from t5x_lite.config import load_config
 from t5x_lite.errors import InputError
 from t5x_lite.interop.hub import BUNDLED
 from t5x_lite.wiring.scoring import check_generation
@@ -22,13 +22,7 @@ def source(tmp_path):
 
 
 def config(source, **generation):
-    return ConfigDict(
-        {
-            "generation": generation,
-            "model": {"source": str(source)},
-            "evaluation": {"mbr_candidates": 0},
-        }
-    )
+    return load_config("evaluate.py", {"model.source": str(source), "generation": str(generation)})
 
 
 def test_the_settings_of_a_task_go_over_those_of_the_checkpoint(source):

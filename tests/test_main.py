@@ -122,7 +122,7 @@ def test_exit_status(program, monkeypatch):
     for event, status, message in events.values():
 
         def run(config, workdir, event=event):
-            assert workdir == os.path.expanduser("~/runs") and config.is_locked
+            assert workdir == os.path.expanduser("~/runs") and config.task == "finetune"
             if event is not None:
                 raise event
 
@@ -245,9 +245,9 @@ BAD_INPUT = {
         one_thing("data.train.source", "missing.jsonl"),
         r"data.source: there is no file missing.jsonl",
     ),
-    "a data file that cannot be read": (
+    "a folder that holds no data": (
         lambda tmp: (tmp / "dir.jsonl").mkdir() or [f"--config.data.train.source={tmp}/dir.jsonl"],
-        r"data.source: cannot read .*dir.jsonl",
+        r"data.source: '.*dir.jsonl' is neither a file ending in .*, a folder with such files",
     ),
     "invalid JSON": (
         lambda tmp: own_rows(tmp / "x.jsonl", DIALOGUES + "{'id'}\n"),

@@ -3,15 +3,13 @@
 import numpy as np
 import pytest
 import transformers
-from ml_collections import ConfigDict
 
+from t5x_lite.config import load_config
 from t5x_lite.data.vocabulary import load_vocabulary
 from t5x_lite.errors import InputError
 from t5x_lite.interop.hub import BUNDLED
 from t5x_lite.wiring import classifier_training
 from tests.interop.conftest import SHAPE, UNTIED
-
-MODEL = {"dtype": "float32", "param_dtype": "float32", "attention": "einsum", "likelihood": 0.1}
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +18,7 @@ def vocabulary():
 
 
 def begun(directory, vocabulary, kind, labels=("score",)):
-    config = ConfigDict({"model": {**MODEL, "kind": kind}, "seed": 0})
+    config = load_config("reward.py", {"model.kind": kind, "model.attention": "einsum"})
     module, read = classifier_training._of_t5(config, directory, vocabulary, labels)
     return module, read(None)
 

@@ -92,7 +92,7 @@ def check_generation(
     """
     source = config.model.source
     base = GenerationSettings() if source == RANDOM else checkpoint_settings(source)
-    settings = base.updated(config.generation.given_values, where="config.generation")
+    settings = base.updated(config.generation, where="config.generation")
     settings.new_tokens()  # that not more are asked for than there may be
     if config.evaluation.mbr_candidates and not settings.do_sample:
         raise InputError(

@@ -88,7 +88,7 @@ class GeneratingConfig(Config):
 
     model: Any
     evaluation: Any
-    generation: Generation
+    generation: Overrides
 
     FREE: ClassVar[tuple[str, ...]] = (*Config.FREE, "generation")
 

@@ -57,9 +57,8 @@ def test_each_learns_and_one_table_compares_them(tmp_path):
     ],
 )
 def test_bad_input(changes, message, tmp_path):
-    config = load_config("architectures.py:runlocal", TINY | changes)
     if message is None:  # classes that training does not have
-        config.data.train.limit, config.data.evaluation.limit = 1, 1
+        changes = changes | {"data.train.limit": "1", "data.evaluation.limit": "1"}
         message = "no row has a 'situation' that a training row has"
     with pytest.raises(InputError, match=message):
-        architectures.run(config, str(tmp_path))
+        architectures.run(load_config("architectures.py:runlocal", TINY | changes), str(tmp_path))

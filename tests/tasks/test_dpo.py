@@ -140,7 +140,7 @@ def test_all_weights_by_ipo_with_stacked_layers(tmp_path):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"loss.beta": "0"}, "loss.beta must be above 0"),
+        ({"loss.beta": "0"}, "loss.beta must be a number > 0"),
         (
             {"data.train.columns": "{'dialogue': 'dialogue', 'chosen': 'chosen'}"},
             "need the column 'rejected'",

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from t5x_lite.config import load_config
+from t5x_lite.params.sections import Lora, NoAdapter
 from t5x_lite.tasks.compare import run as compare
 from t5x_lite.tasks.mixture import run as mixture
 
@@ -73,9 +74,9 @@ def test_both_runs_side_by_side(runs, tmp_path):
 
 def test_arguments(tmp_path):
     config = load_config(f"{FILE}:{tmp_path},lora", {})
-    assert config.data.tasks.doctor_notes.train.source.startswith(str(tmp_path))
-    assert config.adapter.method == "lora" and config.data.tasks.summaries.rate == 0
+    assert config.data.tasks["doctor_notes"].train.source.startswith(str(tmp_path))
+    assert isinstance(config.adapter, Lora) and config.data.tasks["summaries"].rate == 0
     full = load_config(f"{FILE}:{tmp_path}", {})
-    assert full.adapter.method == "none" and full.train.steps == config.train.steps
+    assert isinstance(full.adapter, NoAdapter) and full.train.steps == config.train.steps
     with pytest.raises(ValueError, match="unknown argument 'b'"):
         load_config(f"{FILE}:a,b", {})

@@ -38,7 +38,7 @@ def test_the_settings_are_the_labs(argument):
     for config in (full, lora):
         assert config.data.template == "finetune" and config.batch.size == 8
         assert config.train.steps == -(-12_460 // 8)  # an epoch
-        assert to_dict(config.generation) == {"max_new_tokens": 200}
+        assert dict(config.generation) == {"max_new_tokens": 200}
         assert (config.schedule.name, config.schedule.final_fraction) == ("linear", 0.0)
     assert full.schedule.learning_rate == 1e-5 and full.optimizer.weight_decay == 0.01
     assert full.train.trainable == "full"

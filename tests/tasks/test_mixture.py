@@ -198,7 +198,7 @@ def test_a_finished_run_is_scored_again(finished):
 class Characters:
     """Tokens that read back exactly."""
 
-    eos_id, pad_id, sentinel_ids = 1, 0, list(range(9_000, 9_064))
+    eos_id, pad_id, unk_id, sentinel_ids = 1, 0, None, list(range(9_000, 9_064))
 
     def encode(self, texts, add_eos):
         return [[ord(c) + 2 for c in text] + [1] * add_eos for text in texts]

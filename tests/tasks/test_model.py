@@ -83,15 +83,15 @@ def test_a_checkpoint_lands_as_promised(load, finished):
 def test_special_tokens_are_those_of_the_vocabulary(finished, tiny_config):
     vocabulary = load_vocabulary(finished.folder / "tokenizer")
     vocabulary.pad_id, vocabulary.eos_id = 7, 8
-    config = architecture_of(tiny_config().model, vocabulary)
+    config = architecture_of(tiny_config().model.architecture, vocabulary)
     assert (config.pad_token_id, config.eos_token_id, config.decoder_start_token_id) == (7, 8, 7)
     section = tiny_config({"model.architecture.vocab_size": "0"}).model
-    assert architecture_of(section, vocabulary).vocab_size == 384  # 300, padded
+    assert architecture_of(section.architecture, vocabulary).vocab_size == 384  # 300, padded
     with pytest.raises(InputError, match="there is no such field as pad_token_id"):
-        architecture_of(tiny_config({"model.architecture.pad_token_id": "0"}).model, vocabulary)
+        architecture_of({**section.architecture, "pad_token_id": 0}, vocabulary)
     with pytest.raises(InputError, match="config.model.architecture: '<=' not supported"):
         bad = {"model.architecture.dropout_rate": "much"}
-        architecture_of(tiny_config(bad).model, vocabulary)
+        architecture_of(tiny_config(bad).model.architecture, vocabulary)
 
 
 def test_a_model_with_fewer_embeddings_than_the_tokenizer_has_tokens(load):

@@ -286,7 +286,8 @@ def test_a_ppo_check_has_the_shapes_of_a_ppo_run(adapter: str, critic: str):
     def described(tree: Any) -> Any:
         return jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype), leaf.sharding), tree)
 
-    assert described(trees) == described(held) and described(shapes.parts.state) == described(state)
+    assert described(vars(trees)) == described(vars(held))
+    assert described(shapes.parts.state) == described(state)
     arrays = jax.tree.leaves((held.initial["policy"], held.frozen, held.reference["params"]))
     others = {id(leaf): leaf for leaf in arrays}.values()
     beside = jax.tree.leaves((shapes.beside, trees.frozen))

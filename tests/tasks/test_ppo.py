@@ -6,6 +6,7 @@ import os
 import pathlib
 import shutil
 import signal
+import types
 
 import numpy as np
 import pytest
@@ -101,6 +102,7 @@ class CountsWords:
 
     labels = ("hate", "nothate")
     read: list[str] = []
+    tokenizer = types.SimpleNamespace(template="")  # none that it was trained with
 
     def render(self, template, rows):
         return [find_template(template).render(row) for row in rows]
@@ -386,7 +388,7 @@ def test_the_labs_split():
     lengths = [500] * 10_022 + [10] * 200
     rows = [{"id": str(i), "dialogue": "x" * length} for i, length in enumerate(lengths[::-1])]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("t5x_lite.wiring.holdout.read_rows", lambda data, name: rows)
+        patch.setattr("t5x_lite.wiring.holdout.read_rows", lambda section: rows)
         train, evaluation = read_with_holdout(
             data, 0, lambda rows: in_range(rows, "dialogue", data.characters)
         )

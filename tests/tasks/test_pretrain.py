@@ -43,9 +43,9 @@ def test_every_denoiser_is_in_the_report(ul2):
 
 def test_training_lowers_the_loss_and_a_denoiser_without_a_rate_is_only_scored(tmp_path):
     settings = TINY | {"train.steps": "30", "evaluation.every_steps": "15"}
-    config = load_config("pretrain.py:ul2,runlocal", settings)
-    for name in config.data.denoisers:
-        config.data.denoisers[name].rate = 1.0 if name == "r_3" else 0.0
+    names = load_config("pretrain.py:ul2,runlocal", {}).data.denoisers
+    rates = {f"data.denoisers.{name}.rate": str(float(name == "r_3")) for name in names}
+    config = load_config("pretrain.py:ul2,runlocal", settings | rates)
     pretrain.run(config, str(tmp_path))
     summary = json.loads((tmp_path / "report.json").read_text())["summary"]
     assert [row["denoiser"] for row in summary if row["trained"]] == ["r_3"]

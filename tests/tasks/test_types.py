@@ -86,7 +86,7 @@ def test_a_reward_model_from_a_t5_is_read_into_its_shards_with_a_new_head(tmp_pa
         "mesh.fsdp": "8",
     }
     config = load_config("reward.py:runlocal", BFLOAT16 | changes)
-    mesh = make_mesh(config.mesh.to_dict())
+    mesh = make_mesh(config.mesh.sizes())
     with on_mesh(mesh):
         loaded = load_classifier(config, ("reward",), [], mesh, epath.Path(tmp_path))
         params = loaded.make()
