@@ -66,12 +66,12 @@ def test_each_command_is_one_that_runs_and_takes_what_those_before_it_left(
     # The judge reads other data than the reward.
     assert runs[made[0]].data.train.source != runs["davidson"].data.train.source
     assert ("family" in runs[made[0]].model.architecture) == (judge == "bert")
-    assert runs["rude_policy"].data.train.columns.summary == "rude_summary"
+    assert runs["rude_policy"].data.train.columns["summary"] == "rude_summary"
     for seed in range(3):
         config = runs[f"ppo_{judge}_{seed}"]
         assert config.seed == seed
         sources = [
-            config.model, config.rewards.clean, config.toxicity, config.judges.comments
+            config.model, config.rewards["clean"], config.toxicity, config.judges["comments"]
         ]  # fmt: skip
         assert [section.source for section in sources] == [
             str(out / name) for name in ("rude_policy", "davidson", "davidson", f"judge_{judge}")

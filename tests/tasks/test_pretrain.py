@@ -15,6 +15,7 @@ TINY = {
     "model.architecture.d_model": "16",
     "model.architecture.d_kv": "8",
     "model.architecture.d_ff": "32",
+    "evaluation.every_steps": "2",
     "logging.tensorboard": "False",
 }
 
