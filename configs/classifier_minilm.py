@@ -27,6 +27,9 @@ _TWEETS = {
     "id_column": "", "exclude": "", "limit": 0,
 }  # fmt: skip
 _COMMENTS = {**_TWEETS, "source": "toxicity.csv", "columns": {"text": "comment", "label": "toxic"}}
+_BUNDLED = {
+    **_TWEETS, "source": "bundled/toxicity", "columns": {"text": "text", "label": "label"}, "id_column": "id",
+}  # fmt: skip
 
 get_config = recipe("classifier", {
     "model.source": "sentence-transformers/all-MiniLM-L6-v2", "tokenizer.source": "model",
@@ -54,6 +57,8 @@ get_config = recipe("classifier", {
             "dropout_rate": 0.1, "attention_dropout_rate": 0.1, "classifier_dropout_rate": 0.1,
         },
         "train.token_dropout": 0.15, "evaluation.max_length": 0, "batch.buckets": 1,
-        "data.labels": {"nothate": ("0",), "hate": ("1",)}, "data.holdout": 0.0,
+        "data.train": {**_BUNDLED, "split": "train", "limit": 400},
+        "data.evaluation": {**_BUNDLED, "split": "test"}, "data.holdout": 0.0,
+        "data.labels": {"nothate": ("0",), "hate": ("1",)},
     },
 })  # fmt: skip

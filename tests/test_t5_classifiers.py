@@ -1,5 +1,6 @@
 """Classifiers and reward models that begin with a T5 of any kind, before anything is trained."""
 
+import jax
 import numpy as np
 import pytest
 import transformers
@@ -8,6 +9,9 @@ from t5x_lite.config import load_config
 from t5x_lite.data.vocabulary import load_vocabulary
 from t5x_lite.errors import InputError
 from t5x_lite.interop.hub import BUNDLED
+from t5x_lite.models.classifier_init import abstract_module, text_examples
+from t5x_lite.parallel.mesh import make_mesh
+from t5x_lite.parallel.shardings import param_shardings
 from t5x_lite.wiring import classifier_training
 from tests.interop.conftest import SHAPE, UNTIED
 
@@ -20,7 +24,9 @@ def vocabulary():
 def begun(directory, vocabulary, kind, labels=("score",)):
     config = load_config("reward.py", {"model.kind": kind, "model.attention": "einsum"})
     module, read = classifier_training._of_t5(config, directory, vocabulary, labels)
-    return module, read(None)
+    shapes, axes = abstract_module(module, *text_examples(module))
+    mesh = make_mesh({"data": 1, "fsdp": 1, "model": 1}, jax.devices()[:1])
+    return module, read(param_shardings(shapes, axes, mesh))
 
 
 @pytest.mark.parametrize("kind", ["MT5", "UMT5"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from t5x_lite import streams
 from t5x_lite.errors import InputError
 from t5x_lite.evaluation.intervals import Bootstrap, Interval
 
@@ -40,7 +41,7 @@ def auc_interval(scores: np.ndarray, positive: np.ndarray, bootstrap: Bootstrap)
     positive = positive[order]
     # Of each run of equal scores, where it begins in the order.
     begins = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))
-    rng = np.random.default_rng(bootstrap.seed)
+    rng = streams.generator(bootstrap.seed, "bootstrap")
     drawn = np.full(bootstrap.resamples, np.nan)
     for number in range(bootstrap.resamples):
         counts = np.bincount(rng.integers(len(order), size=len(order)), minlength=len(order))

@@ -9,7 +9,8 @@ from t5x_lite.models.classifier_init import init_module, token_example
 from t5x_lite.models.encoder_classifier import EncoderClassifier
 from t5x_lite.models.encoder_config import EncoderConfig
 from t5x_lite.train.classifier_step import CROSS_ENTROPY, Judgement, judgement_sums
-from t5x_lite.train.thinning import Thinning, thinned
+from t5x_lite.train.sections import WHOLE, Thinning
+from t5x_lite.train.thinning import thinned
 
 PAD, FIRST, LAST = 0, 1, 2
 
@@ -32,7 +33,7 @@ def draws(thinning, count=300):
 
 
 def test_tokens_are_left_out_at_their_rate_and_special_ones_never():
-    kept = draws(Thinning(token_dropout=0.25))
+    kept = draws(Thinning(0.25, 0.0))
     assert ((kept == ROWS) | (kept == PAD)).all()
     inner = ROWS >= 10
     np.testing.assert_array_equal((kept == ROWS)[:, ~inner], True)
@@ -42,7 +43,7 @@ def test_tokens_are_left_out_at_their_rate_and_special_ones_never():
 
 
 def test_a_crop_is_one_span_of_any_place_and_length():
-    kept = draws(Thinning(crop=1.0))
+    kept = draws(Thinning(0.0, 1.0))
     np.testing.assert_array_equal((kept == ROWS)[:, ROWS < 10], True)
     for row, fewest in ((0, 10), (1, 10), (2, 5), (4, 14)):
         spans = [places[places >= 10] for places in kept[:, row]]
@@ -55,7 +56,7 @@ def test_a_crop_is_one_span_of_any_place_and_length():
 
 
 def test_a_part_of_the_texts_is_cropped():
-    whole = (draws(Thinning(crop=0.3))[:, 4] == ROWS[4]).all(axis=1).mean()
+    whole = (draws(Thinning(0.0, 0.3))[:, 4] == ROWS[4]).all(axis=1).mean()
     # A crop, too, takes the whole text now and then: once in 45 lengths.
     assert whole == pytest.approx(0.7 + 0.3 / 45, abs=0.1)
 
@@ -72,7 +73,7 @@ def bert():
 
 def test_what_is_left_out_is_as_if_it_had_never_been_there(bert):
     module, params = bert
-    kept = np.asarray(draws(Thinning(token_dropout=0.3, crop=1.0), count=1)[0])
+    kept = np.asarray(draws(Thinning(0.3, 1.0), count=1)[0])
     short = np.zeros((len(kept), 60), np.int32)
     for row, tokens in zip(short, kept, strict=True):
         real = tokens[tokens != PAD]
@@ -96,5 +97,5 @@ def test_a_step_reads_thinned_texts_and_an_evaluation_whole_ones(bert):
 
     assert loss(None, thinning) == loss(None)
     # Of rates of 0, the draws of dropout are what they are without any.
-    assert loss(rng, Thinning()) == loss(rng)
+    assert loss(rng, WHOLE) == loss(rng)
     assert loss(rng, thinning) != loss(rng)
