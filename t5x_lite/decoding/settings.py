@@ -287,10 +287,11 @@ class GenerationSettings:
                     f"generation.{name} = {getattr(self, name)} has no effect without {condition}; "
                     "set that too, or leave it out"
                 )
-        if not self.do_sample and self.num_return_sequences > self.num_beams:
+        drawn_apart = self.do_sample and self.num_beams == 1
+        if not drawn_apart and self.num_return_sequences > self.num_beams:
             raise InputError(
                 f"generation.num_return_sequences = {self.num_return_sequences} is more than "
-                f"num_beams = {self.num_beams}; raise num_beams, or sample"
+                f"num_beams = {self.num_beams}; raise num_beams, or sample without beams"
             )
 
 
