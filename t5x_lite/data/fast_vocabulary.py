@@ -27,6 +27,11 @@ _REPLACEMENT = "\ufffd"
 _PREFIX = "abcdef"
 
 
+def padded(size: int) -> int:
+    """The number of embedding rows that a new model for so many tokens should have."""
+    return -(-size // _PADDED_MULTIPLE) * _PADDED_MULTIPLE
+
+
 class Vocabulary:
     """Text to token ids and back, over a transformers (fast) tokenizer with T5's special tokens.
 
@@ -93,7 +98,7 @@ class Vocabulary:
         """The number of embedding rows a new model should have: `size` rounded up to a multiple of
         128.
         """
-        return -(-self.size // _PADDED_MULTIPLE) * _PADDED_MULTIPLE
+        return padded(self.size)
 
     @property
     def sentinel_ids(self) -> list[int]:

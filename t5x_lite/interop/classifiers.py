@@ -21,7 +21,7 @@ from flax import traverse_util
 from t5x_lite import streams
 from t5x_lite.console import log
 from t5x_lite.errors import InputError
-from t5x_lite.interop import classifier_config
+from t5x_lite.interop import classifier_config, hf_config
 from t5x_lite.interop.classifier_names import classifier_name_table
 from t5x_lite.interop.encoder_files import encoder_tensors, is_of_another_task
 from t5x_lite.interop.hf import open_encoder
@@ -142,22 +142,47 @@ def open_classifier(
     return OpenedClassifier(module, directory, bool(drawn), table, own)
 
 
+def describe_classifier(
+    directory: pathlib.Path, execution: Execution, labels: tuple[str, ...] | None = None
+) -> Classifier:
+    """The classifier that `directory`/config.json describes; there need be no weights.
+
+    labels: what it shall tell apart, in place of what it does.
+
+    Raises:
+      InputError: there is no config.json, or it describes no classifier.
+    """
+    module = _module(directory, _read_json(directory / "config.json"), execution)
+    return module if labels is None else _with_labels(module, labels)
+
+
 def _described(
     directory: pathlib.Path, fields: Mapping[str, Any], dtype: str
 ) -> tuple[Classifier, Mapping[str, Tensor]]:
     """The classifier, and the tensors of its file under the names of its table."""
-    where, kind = str(directory / "config.json"), fields.get("model_type")
-    execution = Execution(dtype=dtype)
+    kind = fields.get("model_type")
+    module = _module(directory, fields, Execution(dtype=dtype))
     if kind in MODEL_TYPES:
         encoder = open_encoder(directory)
-        names = classifier_config.labels_from_hf(fields)
         tensors = {path.replace("/", "."): tensor for path, (_, tensor) in encoder.stored.items()}
-        return T5Classifier(encoder.config, names, execution), tensors
+        return module.clone(config=encoder.config), tensors
+    if isinstance(module, EncoderClassifier):
+        family = module.config.family
+        return module, encoder_tensors(open_weights(directory), family, directory)
+    return module, open_weights(directory)
+
+
+def _module(directory: pathlib.Path, fields: Mapping[str, Any], execution: Execution) -> Classifier:
+    where, kind = str(directory / "config.json"), fields.get("model_type")
+    if kind in MODEL_TYPES:
+        # Of the encoder alone: a head of the decoder's is nothing to it.
+        config = hf_config.config_from_hf(fields, separate_head=False, where=where)
+        return T5Classifier(config, classifier_config.labels_from_hf(fields), execution)
     if kind in (T5_KIND, SCORER_KIND):
-        return _ours(fields, where, execution), open_weights(directory)
-    config = classifier_config.encoder_config_from_hf(fields, where)
-    tensors = encoder_tensors(open_weights(directory), config.family, directory)
-    return EncoderClassifier(config, dtype), tensors
+        return _ours(fields, where, execution)
+    return EncoderClassifier(
+        classifier_config.encoder_config_from_hf(fields, where), execution.dtype
+    )
 
 
 def _ours(fields: Mapping[str, Any], where: str, execution: Execution) -> Classifier:

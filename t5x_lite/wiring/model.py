@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 from jax.sharding import Mesh
@@ -86,7 +86,18 @@ def load_model(
     return Loaded(model, abstract, make)
 
 
-def architecture_of(architecture: Mapping[str, Any], vocabulary: Vocabulary) -> T5Config:
+class SpecialTokens(Protocol):
+    """What the architecture of a new model takes from its vocabulary."""
+
+    @property
+    def padded_size(self) -> int: ...
+    @property
+    def pad_id(self) -> int: ...
+    @property
+    def eos_id(self) -> int: ...
+
+
+def architecture_of(architecture: Mapping[str, Any], vocabulary: SpecialTokens) -> T5Config:
     """The architecture of a model with random weights; a vocab_size of 0 takes the tokenizer's, padded.
 
     Raises:
@@ -109,7 +120,7 @@ def architecture_of(architecture: Mapping[str, Any], vocabulary: Vocabulary) -> 
 
 def encoder_of(
     architecture: Mapping[str, Any],
-    vocabulary: Vocabulary,
+    vocabulary: SpecialTokens,
     max_length: int,
     labels: tuple[str, ...],
 ) -> EncoderConfig:

@@ -50,7 +50,7 @@ ELSEWHERE = {
     "scripts/lab3_dialogsum.sh": "tests/scripts/test_lab3_dialogsum.py",
     "scripts/benchmark.py": "minutes of timing; tests/test_benchmark.py",
     "pip install": "installs",
-    "gs://": "tests/test_object_store.py, on an object store's stand-in",
+    "gs://": "tests/tasks/test_remote.py, on an object store's stand-in",
     "--coordinator_address": "tests/parallel/test_processes.py",
     "configs/tpu.py": "sizes of a TPU; its expansion is held by tests/configs",
     "configs/pod_check.py": "tests/tasks/test_pod_check.py",
@@ -113,6 +113,14 @@ def elsewhere(command: str) -> bool:
 RUN_HERE = [
     command for command in documented() if command.startswith("t5x-lite") and not elsewhere(command)
 ]
+
+
+def test_what_holds_the_others_is_there():
+    named = [
+        name for text in ELSEWHERE.values() for name in re.findall(r"tests/[\w/]+(?:\.py)?", text)
+    ]
+    assert len(named) > 5
+    assert not [name for name in named if not (REPOSITORY / name).exists()]
 
 
 def test_commands_are_found():

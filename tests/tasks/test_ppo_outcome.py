@@ -95,6 +95,9 @@ class Store:
     def read_text(self):
         return self.files[self.name]
 
+    def read_bytes(self):
+        return self.files[self.name].encode()
+
     def write_text(self, text):
         self.files[self.name] = text
 
@@ -121,6 +124,18 @@ def test_rollouts_of_all_steps_stay(tmp_path, remote):
         assert [json.loads(line)["step"] for line in lines] == [1, 2, 3]
     last = json.loads((folder / "rollouts.jsonl").read_text().splitlines()[-1])
     assert last["responses"] == ["response 3"]
+
+
+def test_damaged_rollouts_are_left_out_when_a_run_goes_on(tmp_path):
+    good = '{"step": 1, "responses": ["\u00e9\u2028"]}'.encode()
+    odd = [b"\xff\xfe", b"[" * 100_000, b'{"step": ' + b"9" * 6000 + b"}", b"null", b'{"step": 1']
+    (tmp_path / "rollouts.jsonl").write_bytes(b"\n".join([*odd, good, b""]))
+    Rollouts(tmp_path, 1, None)
+    assert (tmp_path / "rollouts.jsonl").read_bytes() == good + b"\n"
+    (tmp_path / "distributions.jsonl").unlink()
+    (tmp_path / "distributions.jsonl").mkdir()
+    with pytest.raises(InputError, match=r"distributions.jsonl: Is a directory; .* remove it, or"):
+        Rollouts(tmp_path, 1, None)
 
 
 # What is refused

@@ -129,7 +129,7 @@ def _check(config: Config) -> None:
     check_policy(config)
     check_texts(config.data, ("train",))
     check_rewards(config.rewards, "config.rewards")
-    for where, source in sources_of(config).items():
+    for where, source in {"config.model.source": config.model.source, **sources_of(config)}.items():
         check_source(source, where)
 
 
