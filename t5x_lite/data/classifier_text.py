@@ -15,6 +15,7 @@ from t5x_lite.data.fast_vocabulary import Vocabulary, cleaned, save_tokenizer, w
 from t5x_lite.data.tokenizer_files import read_classifier_tokenizer
 from t5x_lite.data.tokenizer_source import first_line
 from t5x_lite.errors import InputError
+from t5x_lite.foreign.json_files import read_object
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -108,10 +109,10 @@ def read_reading(directory: pathlib.Path) -> Reading:
     if not file.is_file():
         return Reading()
     try:
-        reading = Reading(**json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        reading = Reading(**read_object(file))
+    except TypeError as error:
         raise InputError(f"{file}: expected max_length and template ({error})") from error
-    good = isinstance(reading.max_length, int) and isinstance(reading.template, str)
+    good = type(reading.max_length) is int and isinstance(reading.template, str)
     if not good or reading.max_length < 0:
         raise InputError(f"{file}: expected a max_length >= 0 and a template, found {reading}")
     return reading

@@ -21,10 +21,12 @@ from flax import traverse_util
 from t5x_lite import streams
 from t5x_lite.console import log
 from t5x_lite.errors import InputError
+from t5x_lite.foreign.json_files import read_json
 from t5x_lite.interop import classifier_config
 from t5x_lite.interop.classifier_names import classifier_name_table
 from t5x_lite.interop.encoder_files import encoder_tensors, is_of_another_task
 from t5x_lite.interop.hf import open_encoder
+from t5x_lite.interop.hf_config import architectures
 from t5x_lite.interop.hub import model_directory
 from t5x_lite.interop.names import Entry
 from t5x_lite.interop.opened import differences
@@ -150,7 +152,7 @@ def _described(
     execution = Execution(dtype=dtype)
     if kind in MODEL_TYPES:
         encoder = open_encoder(directory)
-        names = classifier_config.labels_from_hf(fields)
+        names = classifier_config.labels_from_hf(fields, where)
         tensors = {path.replace("/", "."): tensor for path, (_, tensor) in encoder.stored.items()}
         return T5Classifier(encoder.config, names, execution), tensors
     if kind in (T5_KIND, SCORER_KIND):
@@ -162,7 +164,10 @@ def _described(
 
 def _ours(fields: Mapping[str, Any], where: str, execution: Execution) -> Classifier:
     try:
-        config, names = T5Config(**fields["t5"]), tuple(fields["labels"])
+        config, names = T5Config(**fields["t5"]), fields["labels"]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise TypeError("labels is no list of names")
+        names = tuple(names)
         if fields["model_type"] == T5_KIND:
             return T5Classifier(config, names, execution)
         return T5Scorer(config, execution, names, fields["likelihood"])
@@ -176,7 +181,7 @@ def _is_last(entry: Entry) -> bool:
 
 
 def _classes(fields: Mapping[str, Any]) -> str:
-    return ", ".join(fields.get("architectures") or ["no architecture named"])
+    return ", ".join(architectures(fields)) or "no architecture named"
 
 
 def save_classifier(
@@ -262,10 +267,10 @@ def _fields(module: Classifier, dtype: str) -> dict[str, Any]:
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = read_json(path)
     except OSError as error:
         raise InputError(
-            f"{path}: cannot read it ({error.strerror}); a model directory has one"
+            f"{path}: cannot read it ({error.strerror or error}); a model directory has one"
         ) from error
     except ValueError as error:
         raise InputError(f"{path}: not valid JSON ({error})") from error

@@ -54,9 +54,8 @@ def open_hf(source: str | os.PathLike[str], revision: str | None = None) -> Open
     directory = model_directory(source, revision)
     config, tensors = _described(directory)
     if not any(name.startswith("decoder.") for name in tensors):
-        classes = ", ".join(
-            hf_config.read_config(directory).get("architectures") or ["no class named"]
-        )
+        named = hf_config.architectures(hf_config.read_config(directory))
+        classes = ", ".join(named) or "no class named"
         raise InputError(
             f"{directory}: the file has no decoder ({classes}), so it cannot write; an encoder serves as a classifier"
             " or reward model (configs/classifier.py, configs/reward.py, with this as model.source)"

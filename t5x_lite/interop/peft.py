@@ -19,6 +19,7 @@ import numpy as np
 from flax import traverse_util
 
 from t5x_lite.errors import InputError
+from t5x_lite.foreign.json_files import read_json
 from t5x_lite.interop import peft_config
 from t5x_lite.interop.hub import ADAPTER_CONFIG as CONFIG_FILE
 from t5x_lite.interop.hub import adapter_directory
@@ -136,7 +137,7 @@ def load_adapter(
     fields = read_config(source)
     tensors = _open(source)
     if fields["peft_type"] == peft_config.PROMPT_TUNING:
-        settings = peft_config.prompt_from_peft(fields, source)
+        settings = peft_config.prompt_from_peft(fields)
         adapter = Adapter(settings, _prompt_from_peft(tensors, settings.length, config, source))
     else:
         adapter = _lora_from_peft(tensors, fields, config, source)
@@ -161,7 +162,7 @@ def read_config(source: str | os.PathLike[str]) -> dict[str, Any]:
     directory = adapter_directory(source)
     file = directory / CONFIG_FILE
     try:
-        fields = json.loads(file.read_text(encoding="utf-8"))
+        fields = read_json(file)
     except OSError as error:
         raise InputError(
             f"{directory}: no adapter there ({CONFIG_FILE}: {error.strerror or error})"
@@ -219,6 +220,16 @@ def _tensor(array: np.ndarray) -> Tensor:
     return Tensor(array.shape, array.dtype, lambda: array)
 
 
+def _values(tensor: Tensor, where: str) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        array = tensor.read().astype(np.float32)
+    if not np.isfinite(array).all():
+        raise InputError(
+            f"{where} holds values that are not finite; take another save of the adapter"
+        )
+    return array
+
+
 def _module_name(entry: Entry) -> str:
     return entry.hf_name.removesuffix(".weight")
 
@@ -257,7 +268,7 @@ def _lora_from_peft(
         if leaf is None or module not in entries:
             unknown.append(name)
             continue
-        parts.setdefault(module, {})[leaf] = tensor.read().astype(np.float32)
+        parts.setdefault(module, {})[leaf] = _values(tensor, f"{source}: {name}")
     if unknown:
         kind = "an embedding of its own (a resized vocabulary?)" if _has_embedding(unknown) else ""
         raise InputError(
@@ -311,7 +322,9 @@ def _check_leaves(leaves: Mapping[str, np.ndarray], dora: bool, entry: Entry, wh
     if set(leaves) != wanted:
         raise InputError(f"{where}: has {sorted(leaves)}, expected {sorted(wanted)}")
     outputs, inputs = entry.hf_shape
-    rank = leaves["lora_a"].shape[0]
+    rank = leaves["lora_a"].shape[0] if leaves["lora_a"].ndim else 0
+    if not rank:
+        raise InputError(f"{where}: an adapter of rank 0 adapts nothing; train it again")
     shapes = {"lora_a": (rank, inputs), "lora_b": (outputs, rank), "lora_magnitude": (outputs,)}
     for leaf, array in leaves.items():
         if array.shape != shapes[leaf]:
@@ -327,7 +340,7 @@ def _prompt_from_peft(
     """peft makes as many rows for the decoder, and reads only the first `length`."""
     if set(tensors) != {_PROMPT}:
         raise InputError(f"{source}: expected the tensor {_PROMPT}, got {sorted(tensors)}")
-    rows = tensors[_PROMPT].read().astype(np.float32)
+    rows = _values(tensors[_PROMPT], f"{source}: {_PROMPT}")
     if rows.ndim != 2 or rows.shape[0] < length or rows.shape[1] != config.d_model:
         raise InputError(
             f"{source}: {_PROMPT} has the shape {rows.shape}, expected ({length}, {config.d_model})"
