@@ -54,6 +54,7 @@ _WHOLE = (
     *("max_new_tokens", "max_length", "min_new_tokens", "min_length", "top_k"),
     *("num_beams", "num_return_sequences", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size"),
 )
+_SCALAR = ("num_", "no_repeat", "encoder_no")  # of them, those that are alike in all rows
 _TOKEN_IDS = ("pad_token_id", "bos_token_id", "decoder_start_token_id")
 
 
@@ -156,6 +157,9 @@ class GenerationSettings:
             else:
                 idle.append(name)
         with _named(where):
+            for name in _WHOLE:
+                if name in said:
+                    check_number(name, said[name], integer=True, scalar=name.startswith(_SCALAR))
             settings, asleep = _settled(said, {}, where)
         if idle or asleep:
             _warn(f"{where}: without effect: {', '.join([*idle, *asleep])}")

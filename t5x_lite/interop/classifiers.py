@@ -21,6 +21,8 @@ from flax import traverse_util
 from t5x_lite import streams
 from t5x_lite.console import log
 from t5x_lite.errors import InputError
+from t5x_lite.foreign.hashes import FILE as HASHES
+from t5x_lite.foreign.hashes import check_hashes, write_hashes
 from t5x_lite.foreign.json_files import read_json
 from t5x_lite.interop import classifier_config
 from t5x_lite.interop.classifier_names import classifier_name_table
@@ -114,6 +116,7 @@ def open_classifier(
     """
     directory = model_directory(source, revision)
     fields = _read_json(directory / "config.json")
+    check_hashes(directory)
     module, tensors = _described(directory, fields, dtype)
     keeps_labels = labels is None or module.labels == labels
     if labels is not None:
@@ -216,7 +219,8 @@ def save_classifier(
     target = pathlib.Path(directory).expanduser()
     try:
         target.mkdir(parents=True, exist_ok=True)
-        (target / "config.json").unlink(missing_ok=True)
+        for stale in ("config.json", HASHES):
+            (target / stale).unlink(missing_ok=True)
         fresh = target / "model.safetensors.new"
         write_safetensors(fresh, tensors)
         fresh.replace(target / "model.safetensors")
@@ -224,6 +228,7 @@ def save_classifier(
             tokenizer.save(target)
         text = json.dumps(_fields(module, next(iter(tensors.values())).dtype.name), indent=2)
         (target / "config.json").write_text(text + "\n", encoding="utf-8")
+        write_hashes(target, ["model.safetensors", "config.json"])
     except OSError as error:
         raise InputError(
             f"{target}: cannot write the classifier ({error.strerror or error})"

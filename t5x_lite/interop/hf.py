@@ -15,6 +15,8 @@ from flax import traverse_util
 
 from t5x_lite.console import progress
 from t5x_lite.errors import InputError
+from t5x_lite.foreign.hashes import FILE as HASHES
+from t5x_lite.foreign.hashes import check_hashes, write_hashes
 from t5x_lite.interop import hf_config
 from t5x_lite.interop.hub import model_directory
 from t5x_lite.interop.names import EMBEDDING_COPIES, HEAD, SHARED, UNUSED, Entry, name_table
@@ -82,6 +84,7 @@ def open_encoder(source: str | os.PathLike[str], revision: str | None = None) ->
 def _described(directory: pathlib.Path) -> tuple[T5Config, dict[str, Tensor]]:
     """The architecture, and the tensors under the names that a T5 gives them."""
     fields = hf_config.read_config(directory)
+    check_hashes(directory)
     tensors = unwrapped(open_weights(directory), directory, IN_FRONT_OF_A_T5)
     tensors = _without_copies(directory, tensors)
     config = hf_config.config_from_hf(
@@ -264,6 +267,7 @@ def _write(
     dtype = tensors[SHARED].dtype.name
     _write_json(staging / "generation_config.json", generation)
     _write_json(staging / "config.json", hf_config.config_to_hf(config, dtype))
+    write_hashes(staging, [file.name for file in staging.iterdir() if file.is_file()])
 
     (target / "config.json").unlink(
         missing_ok=True
@@ -272,6 +276,7 @@ def _write(
         *target.glob(safetensors.shards),
         target / safetensors.name,
         target / safetensors.index_name,
+        target / HASHES,
     ):
         stale.unlink(missing_ok=True)
     for file in sorted(staging.iterdir(), key=lambda file: file.name == "config.json"):

@@ -19,6 +19,8 @@ import numpy as np
 from flax import traverse_util
 
 from t5x_lite.errors import InputError
+from t5x_lite.foreign.hashes import FILE as HASHES
+from t5x_lite.foreign.hashes import check_hashes, write_hashes
 from t5x_lite.foreign.json_files import read_json
 from t5x_lite.interop import peft_config
 from t5x_lite.interop.hub import ADAPTER_CONFIG as CONFIG_FILE
@@ -103,11 +105,13 @@ def save_adapter(
         write_safetensors(
             fresh, {name: _tensor(array) for name, array in tensors.items()}, {_BASE: base}
         )
-        (target / CONFIG_FILE).unlink(missing_ok=True)
+        for stale in (CONFIG_FILE, HASHES):
+            (target / stale).unlink(missing_ok=True)
         fresh.replace(target / TENSORS_FILE)
         fresh = target / f"{CONFIG_FILE}.new"
         fresh.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
         fresh.replace(target / CONFIG_FILE)
+        write_hashes(target, (TENSORS_FILE, CONFIG_FILE))
     except OSError as error:
         raise InputError(
             f"{target}: cannot write the adapter ({error.strerror or error}); free space or choose another place"
@@ -135,6 +139,7 @@ def load_adapter(
     """
     source = adapter_directory(directory)
     fields = read_config(source)
+    check_hashes(source)
     tensors = _open(source)
     if fields["peft_type"] == peft_config.PROMPT_TUNING:
         settings = peft_config.prompt_from_peft(fields)

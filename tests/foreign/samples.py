@@ -19,13 +19,12 @@ from t5x_lite.data.classifier_text import load_classifier_tokenizer
 from t5x_lite.data.sources import load_rows
 from t5x_lite.data.vocabulary import load_vocabulary
 from t5x_lite.decoding.checkpoint_settings import checkpoint_settings
-from t5x_lite.interop.classifiers import open_classifier, save_classifier
-from t5x_lite.interop.hf import open_hf, save_hf
+from t5x_lite.interop.classifiers import name_table_of, open_classifier, save_classifier
+from t5x_lite.interop.hf import save_hf
 from t5x_lite.interop.names import name_table
 from t5x_lite.interop.peft import load_adapter, save_adapter
 from t5x_lite.interop.pretrained import open_pretrained
 from t5x_lite.interop.t5x import open_t5x
-from t5x_lite.models.classifier_init import init_module, text_examples
 from t5x_lite.models.config import T5Config
 from t5x_lite.models.encoder_classifier import EncoderClassifier
 from t5x_lite.models.encoder_config import EncoderConfig
@@ -98,14 +97,16 @@ def write_shards(folder: pathlib.Path) -> None:
 
 def write_torch(folder: pathlib.Path, **options: Any) -> None:
     write_model(folder)
-    (folder / "model.safetensors").unlink()
+    for name in ("model.safetensors", "hashes.json"):
+        (folder / name).unlink()
     torch.save(torch_state(), folder / "pytorch_model.bin", **options)
 
 
 def write_flax(folder: pathlib.Path) -> None:
     """The tree of transformers 4's FlaxT5ForConditionalGeneration."""
     write_model(folder)
-    (folder / "model.safetensors").unlink()
+    for name in ("model.safetensors", "hashes.json"):
+        (folder / name).unlink()
     tree: dict[str, Any] = {}
     for name, tensor in torch_state().items():
         path = name.split(".")[:-1]
@@ -195,8 +196,10 @@ def read_adapter(folder: pathlib.Path) -> Any:
 
 @functools.cache
 def classifier_params() -> Any:
-    module = EncoderClassifier(ENCODER, "float32")
-    return init_module(module, jax.random.key(0), *text_examples(module))
+    rng = np.random.default_rng(1)
+    table = name_table_of(EncoderClassifier(ENCODER, "float32"))
+    flat = {entry.path: rng.normal(size=entry.shape).astype(np.float32) for entry in table}
+    return traverse_util.unflatten_dict(flat, sep="/")
 
 
 def write_classifier(folder: pathlib.Path) -> None:
@@ -343,5 +346,3 @@ KINDS = {
     "csv": Kind(write_csv, read_rows),
     "parquet": Kind(write_parquet, read_rows),
 }
-
-__all__ = ["CONFIG", "KINDS", "Kind", "open_hf", "read_model"]
