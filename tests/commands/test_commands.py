@@ -54,6 +54,8 @@ ELSEWHERE = {
     "--coordinator_address": "tests/parallel/test_processes.py",
     "configs/tpu.py": "sizes of a TPU; its expansion is held by tests/configs",
     "configs/pod_check.py": "tests/tasks/test_pod_check.py",
+    "configs/mine.py": "a file that the reader of docs/architecture.md writes",
+    "configs/count.py": "a file that the reader of docs/architecture.md writes",
     "configs/chat.py": "tests/tasks/test_chat.py",
 }
 
@@ -136,7 +138,7 @@ def test_commands_are_found():
 @pytest.mark.parametrize("command", documented())
 def test_a_command_is_read(command: str, monkeypatch):
     """Each config and each flag is one there is."""
-    if not command.startswith("t5x-lite"):
+    if not command.startswith("t5x-lite") or re.search(r"configs/(mine|count)\.py", command):
         return
     monkeypatch.chdir(REPOSITORY)
     _, rest = main.parse_launch(arguments_of(command.partition(" > ")[0]))

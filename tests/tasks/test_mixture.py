@@ -203,6 +203,9 @@ class Characters:
     def encode(self, texts, add_eos):
         return [[ord(c) + 2 for c in text] + [1] * add_eos for text in texts]
 
+    def decode(self, rows):
+        return ["".join(chr(token - 2) for token in row if token > 1) for row in rows]
+
 
 def text(tokens: np.ndarray) -> str:
     return "".join(chr(token - 2) for token in tokens[:-1])
