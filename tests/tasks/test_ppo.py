@@ -303,7 +303,7 @@ def test_parity_keeps_the_labs_quirks(judge, lora_run, tmp_path):
         "generation.min_length": "2",
     }
     parity = load_config("lab3_ppo.py:parity", {})
-    rewards = {"clean": CLEAN | {"text": parity.rewards.clean.text}}
+    rewards = {"clean": CLEAN | {"text": parity.rewards["clean"].text}}
     ppo.run(tiny(changes, rewards, "lab3_ppo.py:parity"), str(tmp_path))
     report = report_of(tmp_path)
     # The reference is the model below the adapter.
