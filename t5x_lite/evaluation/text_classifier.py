@@ -111,9 +111,7 @@ class TextClassifier:
     def _tokenized(self, texts: Sequence[Any]) -> list[list[list[int]]]:
         """Of each text its sides (one, or prompt and response), as token ids."""
         sides = zip(*texts, strict=True) if self._apart else [texts]
-        encoded = [
-            self.tokenizer.encode([text if text else " " for text in side]) for side in sides
-        ]
+        encoded = [self.tokenizer.encode(side) for side in sides]
         largest = max((token for side in encoded for row in side for token in row), default=0)
         if largest >= self.module.config.vocab_size:
             raise InputError(

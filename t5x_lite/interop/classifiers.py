@@ -21,10 +21,14 @@ from flax import traverse_util
 from t5x_lite import streams
 from t5x_lite.console import log
 from t5x_lite.errors import InputError
+from t5x_lite.foreign.hashes import FILE as HASHES
+from t5x_lite.foreign.hashes import check_hashes, write_hashes
+from t5x_lite.foreign.json_files import read_json
 from t5x_lite.interop import classifier_config, hf_config
 from t5x_lite.interop.classifier_names import classifier_name_table
 from t5x_lite.interop.encoder_files import encoder_tensors, is_of_another_task
 from t5x_lite.interop.hf import open_encoder
+from t5x_lite.interop.hf_config import architectures
 from t5x_lite.interop.hub import model_directory
 from t5x_lite.interop.names import Entry
 from t5x_lite.interop.opened import differences
@@ -112,6 +116,7 @@ def open_classifier(
     """
     directory = model_directory(source, revision)
     fields = _read_json(directory / "config.json")
+    check_hashes(directory)
     module, tensors = _described(directory, fields, dtype)
     keeps_labels = labels is None or module.labels == labels
     if labels is not None:
@@ -177,7 +182,7 @@ def _module(directory: pathlib.Path, fields: Mapping[str, Any], execution: Execu
     if kind in MODEL_TYPES:
         # Of the encoder alone: a head of the decoder's is nothing to it.
         config = hf_config.config_from_hf(fields, separate_head=False, where=where)
-        return T5Classifier(config, classifier_config.labels_from_hf(fields), execution)
+        return T5Classifier(config, classifier_config.labels_from_hf(fields, where), execution)
     if kind in (T5_KIND, SCORER_KIND):
         return _ours(fields, where, execution)
     return EncoderClassifier(
@@ -187,7 +192,10 @@ def _module(directory: pathlib.Path, fields: Mapping[str, Any], execution: Execu
 
 def _ours(fields: Mapping[str, Any], where: str, execution: Execution) -> Classifier:
     try:
-        config, names = T5Config(**fields["t5"]), tuple(fields["labels"])
+        config, names = T5Config(**fields["t5"]), fields["labels"]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise TypeError("labels is no list of names")
+        names = tuple(names)
         if fields["model_type"] == T5_KIND:
             return T5Classifier(config, names, execution)
         return T5Scorer(config, execution, names, fields["likelihood"])
@@ -201,7 +209,7 @@ def _is_last(entry: Entry) -> bool:
 
 
 def _classes(fields: Mapping[str, Any]) -> str:
-    return ", ".join(fields.get("architectures") or ["no architecture named"])
+    return ", ".join(architectures(fields)) or "no architecture named"
 
 
 def save_classifier(
@@ -236,7 +244,8 @@ def save_classifier(
     target = pathlib.Path(directory).expanduser()
     try:
         target.mkdir(parents=True, exist_ok=True)
-        (target / "config.json").unlink(missing_ok=True)
+        for stale in ("config.json", HASHES):
+            (target / stale).unlink(missing_ok=True)
         fresh = target / "model.safetensors.new"
         write_safetensors(fresh, tensors)
         fresh.replace(target / "model.safetensors")
@@ -244,6 +253,7 @@ def save_classifier(
             tokenizer.save(target)
         text = json.dumps(_fields(module, next(iter(tensors.values())).dtype.name), indent=2)
         (target / "config.json").write_text(text + "\n", encoding="utf-8")
+        write_hashes(target, ["model.safetensors", "config.json"])
     except OSError as error:
         raise InputError(
             f"{target}: cannot write the classifier ({error.strerror or error})"
@@ -287,10 +297,10 @@ def _fields(module: Classifier, dtype: str) -> dict[str, Any]:
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = read_json(path)
     except OSError as error:
         raise InputError(
-            f"{path}: cannot read it ({error.strerror}); a model directory has one"
+            f"{path}: cannot read it ({error.strerror or error}); a model directory has one"
         ) from error
     except ValueError as error:
         raise InputError(f"{path}: not valid JSON ({error})") from error

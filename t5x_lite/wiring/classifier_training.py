@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -28,6 +27,7 @@ from t5x_lite.data.preferences import PairPlan
 from t5x_lite.data.sources import Row
 from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.errors import InputError
+from t5x_lite.foreign.json_files import read_json
 from t5x_lite.interop.classifiers import Classifier, open_classifier
 from t5x_lite.interop.hf import open_encoder, open_hf
 from t5x_lite.interop.hub import model_directory
@@ -364,7 +364,7 @@ def _from_t5(module: Classifier, opened: Any, dtype: str, seed: int, shardings: 
 
 def _model_type(directory: Any) -> str:
     try:
-        fields = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        fields = read_json(directory / "config.json")
         return str(fields.get("model_type"))
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"{directory}/config.json: cannot read it ({error})") from error

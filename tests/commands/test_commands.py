@@ -33,6 +33,7 @@ CUTS = {
     "evaluation.best_of": "1",
     "checkpoint.every_steps": "2",
     "data.train.limit": "24",
+    "data.evaluation.limit": "8",
     "data.denoising.steps": "0",
     "batch.size": "8",
     "batch.tokens": "0",

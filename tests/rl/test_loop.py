@@ -1,6 +1,7 @@
 """The loop around PPO: repeatable, sharded alike, and clear about what is wrong with scores, reference and sampler."""
 
 import logging
+import re
 
 import jax
 import jax.numpy as jnp
@@ -182,6 +183,23 @@ def test_preflight_stops_at_another_reference_and_parity_warns(ppo_run, caplog):
         _, kept = run.train()
     assert "KL of policy to reference is" in caplog.text
     assert abs(kept.metrics[0]["objective/kl"]) > 1e-3
+
+
+def test_preflight_looks_at_responses_alone(ppo_run, caplog):
+    """Of 64 rows, 16 answer a prompt: their KL is told, whatever the others are."""
+    run = ppo_run(share_of_four, steps=1, mode="parity")
+    shifted = jax.tree.map(lambda x: x, run.params)
+    kernel = shifted["decoder"]["logits_dense"]["kernel"]
+    shifted["decoder"]["logits_dense"]["kernel"] = kernel.at[:, 3].add(4.0)
+    run.reference = {"params": shifted}
+    every = run.prompts
+    run.prompts = lambda step: every(step)._replace(
+        rows=np.where(np.arange(64) < 16, np.arange(64), -1)
+    )
+    with caplog.at_level("WARNING", "t5x_lite"):
+        _, kept = run.train()
+    told = re.search(r"to reference is (\S+) nats a sequence", caplog.text)
+    assert float(told[1]) == pytest.approx(kept.metrics[0]["objective/kl"], rel=0.01)
 
 
 def test_preflight_names_a_sampler_with_other_weights(ppo_run):

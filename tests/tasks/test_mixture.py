@@ -254,7 +254,11 @@ def test_rates_by_size():
 
 def test_the_tokenizer_sees_instructions_and_every_field():
     config = tiny_config()
-    texts = all_texts(config.data, read_tasks(config.data))
+    tasks = read_tasks(config.data)
+    rows = tasks["topic"].train
+    rows[0] = rows[0] | {"group": "patient 0815"}
+    texts = all_texts(config.data, tasks)
+    assert "patient 0815" not in texts  # a name, and no text
     assert sum("Briefly summarize that dialogue." in text for text in texts) >= 100
     assert any(text == "#Person2#" for text in texts)
 

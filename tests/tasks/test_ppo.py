@@ -352,7 +352,12 @@ def test_parity_keeps_the_labs_quirks(judge, lora_run, tmp_path):
             {"adapter": "{'method': 'none'}"},
             "config.train.trainable: 'adapters/.*' matches no path",
         ),
-        ({"adapter": "{'method': 'load', 'source': 'nowhere'}"}, "no adapter there"),
+        ({"adapter": "{'method': 'load', 'source': 'nowhere'}"}, "nowhere: no such directory"),
+        ({"generation.suppress_tokens": "[999999]"}, "suppress_tokens: token 999999 is outside"),
+        (
+            {"optimizer.weight_decay": "0.1", "optimizer.no_weight_decay": "('nothing',)"},
+            "config.optimizer: pattern 'nothing' matches no parameter",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_slow(judge, changes, message, tmp_path):
@@ -394,3 +399,18 @@ def test_the_labs_split():
         )
     assert (len(train), len(evaluation)) == (8017, 2005)
     assert train[0]["id"] == "200" and evaluation[-1] == rows[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"wrods": 3}, "config.rewards.short.arguments: .*length is called as .*'words'"),
+        ({"words": 0}, "reward length: its argument words must be"),
+    ],
+)
+def test_a_rewards_arguments_are_tried_before_the_folder_is_claimed(
+    judge, tmp_path, arguments, message
+):
+    with pytest.raises(InputError, match=message):
+        ppo.run(tiny(rewards={"short": SHORT | {"arguments": arguments}}), str(tmp_path))
+    assert not (tmp_path / "config.json").exists()

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from etils import epath
 
 from t5x_lite.console import log
@@ -140,7 +141,9 @@ def training_table(
         f"mean score at step {first['step']}": float(first["ppo/mean_scores"]),
         "mean score at the last step": float(last["ppo/mean_scores"]),
         "responses without an end": float(last["ppo/missing_eos"]),
-        "largest gap of sampler and scorer": max(float(one["ppo/sampler_gap"]) for one in steps),
+        "largest gap of sampler and scorer": float(
+            np.max([float(one["ppo/sampler_gap"]) for one in steps])  # NaN, if one is
+        ),
         # Not every step is written.
         "minutes in steps": sum(seconds) / len(seconds) * config.ppo.steps / 60,
     }
