@@ -144,7 +144,7 @@ def test_a_reward_model_learns_what_tells_the_pairs_apart(tmp_path):
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (tmp_path / f"{split}.jsonl").write_text(text)
     columns = "{'dialogue': 'dialogue', 'chosen': 'chosen', 'rejected': 'rejected'}"
-    changes = {"tokenizer.vocab_size": "100", "tokenizer.user_defined_symbols": "()"}
+    changes = {"tokenizer.vocab_size": "40", "tokenizer.user_defined_symbols": "()"}
     for name, split in (("train", "train"), ("evaluation", "test")):
         changes |= {
             f"data.{name}.source": str(tmp_path / f"{split}.jsonl"), f"data.{name}.split": "",
