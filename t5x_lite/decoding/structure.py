@@ -13,6 +13,7 @@ from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.decoding.stop_strings import stop_table
 from t5x_lite.errors import InputError
+from t5x_lite.foreign.sizes import refuse_larger
 from t5x_lite.models.config import T5Config
 
 # The cache and the token buffers are allocated in steps of this many tokens, so that a changed `max_new_tokens`
@@ -115,9 +116,10 @@ def prepare(
 
     Raises:
       InputError: an array setting of another length than the batch, a token id outside the vocabulary, stop strings
-        without a vocabulary or that it cannot spell.
+        without a vocabulary or that it cannot spell; a cache that no memory holds.
     """
     structure = structure_of(settings, config)
+    _refuse_large_cache(structure, config, batch)
     fewest, most = settings.new_tokens()
     values = Values(
         max_new_tokens=_column("max_new_tokens", most, np.int32, batch),
@@ -141,6 +143,19 @@ def prepare(
             early_stopping=np.int32(EARLY_STOPPING[settings.early_stopping]),
         )
     return structure, values
+
+
+def _refuse_large_cache(structure: Structure, config: T5Config, batch: int) -> None:
+    """Keys and values of the tokens that are to come, in a type of two bytes, over the hosts there are."""
+    rows = batch * max(structure.num_beams, structure.num_return_sequences)
+    layers = 2 * config.num_decoder_layers
+    refuse_larger(
+        (layers, rows, structure.capacity, config.num_heads * config.d_kv),
+        2,
+        f"generation: the cache of {structure.capacity:,} new tokens for {rows:,} sequences",
+        hosts=jax.process_count(),
+        way_out="ask for fewer new tokens, beams or rows",
+    )
 
 
 def structure_of(settings: GenerationSettings, config: T5Config) -> Structure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from t5x_lite.sections import Count, CountOrNone, Section
+from t5x_lite.sections import AtMost, Count, CountOrNone, Section
 
 BatchTokens = Annotated[Count, "Encoder tokens of a batch while scoring, at most."]
 
@@ -12,7 +12,7 @@ BatchTokens = Annotated[Count, "Encoder tokens of a batch while scoring, at most
 class BootstrapSettings(Section):
     """Intervals."""
 
-    bootstrap_samples: Annotated[Count, "Draws behind each interval."]
+    bootstrap_samples: Annotated[Count, AtMost(1_000_000), "Draws behind each interval."]
 
 
 class ShownSettings(Section):

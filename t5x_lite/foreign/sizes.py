@@ -30,15 +30,22 @@ def in_words(size: float) -> str:
     raise AssertionError
 
 
-def refuse_larger(shape: Sequence[int], itemsize: int, where: object) -> None:
-    """Refuses an array that the machine's memory does not hold.
+def refuse_larger(
+    shape: Sequence[int],
+    itemsize: int,
+    where: object,
+    *,
+    hosts: int = 1,
+    way_out: str = "if the file is right, load it on a larger machine",
+) -> None:
+    """Refuses an array that the memory of so many machines like this one does not hold.
 
     Raises:
       InputError: with what it would take and what there is.
     """
     size = math.prod(shape) * itemsize
-    if size > (most := memory_bytes()):
+    if size > (most := memory_bytes() * hosts):
         raise InputError(
-            f"{where}: an array of shape {tuple(shape)} takes {in_words(size)}, and this machine has"
-            f" {in_words(most)}; if the file is right, load it on a larger machine"
+            f"{where}: an array of shape {tuple(shape)} takes {in_words(size)}, and there is"
+            f" memory for {in_words(most)}; {way_out}"
         )

@@ -29,7 +29,9 @@ def AtLeast(least: float) -> Rule:
 
 def AtMost(most: float) -> Rule:
     """A number up to `most`."""
-    return Rule(f"<= {most:g}", lambda value: value <= most)
+    return Rule(
+        f"<= {most:,}" if isinstance(most, int) else f"<= {most:g}", lambda value: value <= most
+    )
 
 
 def Below(limit: float) -> Rule:

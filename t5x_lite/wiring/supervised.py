@@ -18,6 +18,7 @@ from t5x_lite.console import log
 from t5x_lite.data.pads import Batches
 from t5x_lite.data.prefetch import iterate
 from t5x_lite.errors import InputError
+from t5x_lite.foreign.sizes import refuse_larger
 from t5x_lite.optim.masters import masters_in
 from t5x_lite.optim.optimizers import check_compute_dtype, make_optimizer
 from t5x_lite.optim.schedules import make_schedule
@@ -38,6 +39,7 @@ from t5x_lite.wiring.model import shardings_of
 from t5x_lite.wiring.resume import States, cadence_of, place_of, run_turns
 from t5x_lite.wiring.sections import OptimizedConfig, TrainingConfig
 
+_TOKEN_ARRAYS = 4  # of a batch, at the least
 _PREFETCH_THREADS = 1
 _PREFETCH_BATCHES = 4
 
@@ -141,6 +143,14 @@ def run_supervised(
             " exported model is rounded (model.param_dtype=float32 keeps what they learn below that)",
             f"{masters:,}",
             config.model.param_dtype,
+        )
+    for encoder, decoder, rows in batches.shapes:
+        refuse_larger(
+            (_TOKEN_ARRAYS, rows, encoder + decoder),
+            4,
+            "config.batch: the tokens of a batch",
+            hosts=jax.process_count(),
+            way_out="choose a smaller batch.size",
         )
     shapes = ", ".join(str(tuple(shape)) for shape in batches.shapes)
     return run_turns(
