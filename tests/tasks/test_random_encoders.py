@@ -65,7 +65,10 @@ def test_texts_are_judged_to_a_length_of_their_own():
         family="bert", vocab_size=8, d_model=8, d_ff=8, num_layers=1, num_heads=2, max_positions=64,
         labels=("a", "b"),
     )  # fmt: skip
-    loaded = LoadedClassifier(EncoderClassifier(config), ClassifierTokenizer(None, 32), None, None)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(model_directory("nano"))
+    loaded = LoadedClassifier(
+        EncoderClassifier(config), ClassifierTokenizer(tokenizer, 32), None, None
+    )
 
     def longest(**changes):
         changes = {name.replace("__", "."): value for name, value in changes.items()}
