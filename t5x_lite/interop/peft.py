@@ -20,6 +20,7 @@ from flax import traverse_util
 
 from t5x_lite.errors import InputError
 from t5x_lite.interop import peft_config
+from t5x_lite.interop.finite import READ, WRITTEN, checked
 from t5x_lite.interop.hub import ADAPTER_CONFIG as CONFIG_FILE
 from t5x_lite.interop.hub import adapter_directory
 from t5x_lite.interop.names import EMBEDDING_COPIES, HEAD, SHARED, Entry, name_table
@@ -76,7 +77,7 @@ def save_adapter(
       base_name: where the base is to be had (a hub id or a directory); "" if nowhere.
 
     Raises:
-      InputError: the directory cannot be written.
+      InputError: an adapter that is not finite, or the directory cannot be written.
     """
     target = pathlib.Path(directory).expanduser()
     if "://" in os.fspath(directory):
@@ -88,6 +89,8 @@ def save_adapter(
     else:
         tensors = {_PROMPT: tree[SOFT_PROMPT]}
         fields = peft_config.prompt_to_peft(adapter.settings, config)
+    for name, array in tensors.items():
+        checked(array, f"save_adapter: {name}", WRITTEN)
     # peft takes the revision of a hub id in a field of its own.
     name, _, revision = (
         (base_name, "", "") if os.path.isdir(base_name) else base_name.partition("@")
@@ -257,7 +260,8 @@ def _lora_from_peft(
         if leaf is None or module not in entries:
             unknown.append(name)
             continue
-        parts.setdefault(module, {})[leaf] = tensor.read().astype(np.float32)
+        read = checked(tensor.read(), f"{source}: {name}", READ)
+        parts.setdefault(module, {})[leaf] = read.astype(np.float32)
     if unknown:
         kind = "an embedding of its own (a resized vocabulary?)" if _has_embedding(unknown) else ""
         raise InputError(
@@ -327,7 +331,7 @@ def _prompt_from_peft(
     """peft makes as many rows for the decoder, and reads only the first `length`."""
     if set(tensors) != {_PROMPT}:
         raise InputError(f"{source}: expected the tensor {_PROMPT}, got {sorted(tensors)}")
-    rows = tensors[_PROMPT].read().astype(np.float32)
+    rows = checked(tensors[_PROMPT].read(), f"{source}: {_PROMPT}", READ).astype(np.float32)
     if rows.ndim != 2 or rows.shape[0] < length or rows.shape[1] != config.d_model:
         raise InputError(
             f"{source}: {_PROMPT} has the shape {rows.shape}, expected ({length}, {config.d_model})"

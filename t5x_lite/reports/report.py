@@ -15,14 +15,17 @@ from t5x_lite.reports import tables
 from t5x_lite.reports.metrics import json_value, read_metrics
 from t5x_lite.reports.plots import PANELS, Panel, plot_metrics
 from t5x_lite.reports.scores import scores_blocks
+from t5x_lite.train.divergence import SPIKE
 
 CURVES_FILE = "curves.png"
 DIFFERS = "differs from the base"
+DIVERGED = "diverged"
+HEALTH = "went wrong"
 
 # Sections come in this order, others in between by name: a reader wants results first, settings last.
 _FIRST = (
-    "summary", DIFFERS, "differences", "scores", "before and after", "toxicity of responses", "judges",
-    "training", "data", "parameters",
+    DIVERGED, HEALTH, "summary", DIFFERS, "differences", "scores", "before and after",
+    "toxicity of responses", "judges", "training", "data", "parameters",
 )  # fmt: skip
 _LAST = ("samples", "environment", "config")
 
@@ -58,6 +61,7 @@ def write_report(
             {"name", "rouge1", "rouge2", "rougeL"} to stand beside it}
         "samples": a list of mappings, each shown as its own table (texts are long)
         DIFFERS: {field: (of the base, of this run)}, behind "summary" alone
+        DIVERGED: how the run ended, and HEALTH: skipped updates (added here, from metrics.jsonl), before all others
 
     pictures: PNGs by the section that they belong under; each is written as SECTION.png, too.
 
@@ -67,8 +71,9 @@ def write_report(
         return
     folder = epath.Path(workdir)
     folder.mkdir(parents=True, exist_ok=True)
-    content = json_value(report)
-    curves = plot_metrics(read_metrics(folder), panels)
+    records = read_metrics(folder)
+    content = json_value({**_health(records), **report})
+    curves = plot_metrics(records, panels)
     files = {f"{section}.png": picture for section, picture in (pictures or {}).items()}
     if curves is not None:
         files[CURVES_FILE] = curves
@@ -79,6 +84,24 @@ def write_report(
     (folder / "report.json").write_bytes(f"{text}\n".encode())
     (folder / "report.md").write_bytes(_markdown(blocks).encode())
     (folder / "report.html").write_bytes(_html(content["title"], blocks, files).encode())
+
+
+def _health(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The section that says how many updates were skipped, and how often the loss leapt; none where all went well."""
+    skipped = sum(
+        float(record.get("skipped", 0.0)) + float(record.get("ppo/skipped", 0.0))
+        for record in records
+    )
+    steps = max((record["step"] for record in records), default=0)
+    spikes = sum(SPIKE in record for record in records)
+    said = []
+    if skipped:
+        said.append(
+            f"{skipped:.0f} updates of {steps} steps were skipped, since their loss or gradient was not finite."
+        )
+    if spikes:
+        said.append(f"The loss leapt {spikes} times, far above the steps before.")
+    return {HEALTH: " ".join(said)} if said else {}
 
 
 def _blocks(content: Mapping[str, Any], files: Mapping[str, bytes]) -> list[tables.Block]:

@@ -14,7 +14,14 @@ from t5x_lite.parallel.sections import MeshSettings
 from t5x_lite.params.sections import AdapterSection, TrainedSettings
 from t5x_lite.rl.sections import CriticSettings, PPORunSettings, ReferenceSettings
 from t5x_lite.sections import Config, Expected, Published
-from t5x_lite.train.sections import CheckpointSettings, Judgement, LoggingSettings, StepsSettings
+from t5x_lite.train.sections import (
+    CheckpointSettings,
+    DivergenceSettings,
+    Judgement,
+    LoggingSettings,
+    StepsSettings,
+    StopAfter,
+)
 
 Generation = Annotated[
     GenerationSettings, "How texts are decoded, in the names of transformers.GenerationConfig."
@@ -53,6 +60,8 @@ class TrainingConfig(TokenizedConfig, OptimizedConfig):
 
     data: Any
     checkpoint: CheckpointSettings
+    divergence: DivergenceSettings
+    stop_after: StopAfter
     evaluation: Any
     logging: LoggingSettings
 

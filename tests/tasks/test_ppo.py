@@ -43,6 +43,9 @@ SHORT = {
     "weight": 1.0,
     "function": "t5x_lite.rl.functions:length",
     "arguments": {"words": 3},
+    "retries": 0,
+    "wait_seconds": 0.0,
+    "timeout_seconds": 0.0,
 }
 CLEAN = {
     "kind": "classifier",

@@ -18,7 +18,12 @@ from t5x_lite.rl.sections import (
     ToxicitySettings,
 )
 from t5x_lite.sections import Count, CountOrNone, Expected, Range
-from t5x_lite.train.sections import CheckpointSettings, LoggingSettings
+from t5x_lite.train.sections import (
+    CheckpointSettings,
+    DivergenceSettings,
+    LoggingSettings,
+    StopAfter,
+)
 from t5x_lite.wiring.sections import AlgorithmConfig, Generation, TokenizedConfig
 
 
@@ -52,6 +57,8 @@ class Config(AlgorithmConfig, TokenizedConfig):
     rollout: RolloutSettings
     mesh: MeshSettings
     checkpoint: CheckpointSettings
+    divergence: DivergenceSettings
+    stop_after: StopAfter
     toxicity: ToxicitySettings
     judges: Mapping[str, JudgeSettings]
     evaluation: EvaluationSettings
