@@ -86,37 +86,62 @@ def test_an_update_that_breaks_the_weights(tiny_config, tmp_path):
     assert not (tmp_path / "model").exists() and not list((tmp_path / "checkpoints").glob("[0-9]*"))
 
 
-def test_a_run_rolled_back_takes_other_batches(tiny_config, tmp_path, monkeypatch):
-    """The batch of step 4 spoils the run twice (it is at fault, not the weights): passed over, all goes well; and a run
-    that is stopped after the return goes on as if it never had been."""
+LORA = {
+    "adapter.method": "lora",
+    "adapter.targets": '((".*/(query|value)", 2),)',
+    "adapter.alpha": "4.0",
+    "adapter.dropout": "0.0",
+    "adapter.rslora": "False",
+    "adapter.dora": "False",
+    "train.trainable": "adapters",
+    "optimizer.rate_multipliers": "()",
+}
+
+
+@pytest.fixture
+def spoilt_batches(monkeypatch):
+    """The numbers of batches whose loss is infinite: () at first."""
     batch = supervised._OwnBatches.batch
-    taken = []
+    numbers = set()
 
     def spoilt(self, step):
-        number = self.batch_of(step + 1)
-        taken.append(number)
         found = dict(batch(self, step))
-        if number in (3, 4):
-            found["decoder_loss_weights"] = found["decoder_loss_weights"] * np.float32(np.inf)
+        if self.batch_of(step + 1) in numbers:
+            weights = found["decoder_loss_weights"]
+            found["decoder_loss_weights"] = weights * np.float32(np.inf)
         return found
 
     monkeypatch.setattr(supervised._OwnBatches, "batch", spoilt)
-    changes = {
-        "divergence.action": "roll_back",
-        "divergence.in_a_row": "2",
-        "divergence.rollbacks": "1",
-    }
-    finetune.run(tiny_config(changes), str(tmp_path / "run"))
-    rollbacks = json.loads((tmp_path / "run" / "rollbacks.json").read_text())
+    return numbers
+
+
+@pytest.mark.parametrize("adapter", [{}, LORA], ids=["all weights", "an adapter"])
+def test_a_run_rolled_back_takes_other_batches(tiny_config, tmp_path, spoilt_batches, adapter):
+    """Two batches are at fault, not the weights: passed over, all goes well."""
+    spoilt_batches |= {3, 4}
+    changes = {"divergence.action": "roll_back", "divergence.in_a_row": "2"}
+    finetune.run(tiny_config(adapter | changes), str(tmp_path))
+    rollbacks = json.loads((tmp_path / "rollbacks.json").read_text())
     # The checkpoint of step 4 is amid the two that were skipped: its weights are those before them.
     assert [(one["to"], one["came_from"]) for one in rollbacks] == [(4, 5)]
-    records = [r for r in read_metrics(tmp_path / "run") if "loss" in r]
-    assert [r["skipped"] for r in records] == [0, 0, 0, 1, 0, 0]
-    assert (tmp_path / "run" / "model").exists()
-    assert {5, 6} <= set(taken)
-    # Where the returns are used up, it ends.
-    error = diverge(tiny_config(changes | {"divergence.rollbacks": "0"}), tmp_path / "none")
-    assert "updates in a row" in str(error)
+    records = [record for record in read_metrics(tmp_path) if "loss" in record]
+    assert [record["step"] for record in records] == [1, 2, 3, 4, 5, 6]
+    assert [record["skipped"] for record in records] == [0, 0, 0, 1, 0, 0]
+    assert (tmp_path / ("adapter" if adapter else "model")).exists()
+    assert "1 updates of 6 steps were skipped" in (tmp_path / "report.md").read_text()
+
+
+def test_a_run_that_always_diverges_is_rolled_back_so_often(tiny_config, tmp_path, spoilt_batches):
+    """From its beginning, where there is no checkpoint; the returns are remembered, and are then used up."""
+    spoilt_batches |= set(range(100))
+    changes = {"divergence.action": "roll_back", "divergence.in_a_row": "2"}
+    changes |= {"divergence.rollbacks": "2", "checkpoint.every_steps": "6"}
+    error = diverge(tiny_config(changes), tmp_path)
+    assert "rolled back 2 times" in str(error) and error.step == 2
+    rollbacks = json.loads((tmp_path / "rollbacks.json").read_text())
+    assert [(one["to"], one["came_from"]) for one in rollbacks] == [(0, 2), (0, 2)]
+    assert "2 updates in a row" in str(diverge(tiny_config(changes), tmp_path))
+    assert len(json.loads((tmp_path / "rollbacks.json").read_text())) == 2
 
 
 def test_a_model_with_a_bad_weight_is_refused_before_anything_is_compiled(

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -36,10 +37,8 @@ def holder(tmp_path):
 
 def test_the_second_run_is_refused_while_the_first_lives(holder):
     process, folder = holder
-    with (
-        pytest.raises(InputError, match=f"another run is there .*process {process.pid},") as raised,
-        locked(str(folder)),
-    ):
+    message = f"another run is there .*process {process.pid},"
+    with pytest.raises(InputError, match=message) as raised, locked(str(folder)):
         pass
     assert "\n" not in str(raised.value)
     assert [file.name for file in folder.iterdir()] == [LOCK_FILE]
@@ -67,18 +66,20 @@ def test_another_process_of_the_same_number_is_not_the_one_that_died(tmp_path):
         pass
 
 
-@pytest.mark.parametrize(
-    "content", ['{"host": "elsewhere", "place": "there", "pid": 1}', "{", "[1]"]
-)
-def test_of_another_host_the_silence_tells(tmp_path, content):
+@pytest.mark.parametrize("lives", [True, False])
+@pytest.mark.parametrize("content", ['{"host": "other", "place": "there", "pid": 1}', "{", "[1]"])
+def test_of_another_host_the_silence_tells(tmp_path, monkeypatch, content, lives):
+    monkeypatch.setattr(lock, "_SILENCE", 30.0 if lives else 0.3)
+    monkeypatch.setattr(lock, "_LOOK", 0.02)
     file = tmp_path / LOCK_FILE
     file.write_text(content)
-    with pytest.raises(InputError, match="another run"), locked(str(tmp_path)):
-        pass
-    old = time.time() - 600
-    os.utime(file, (old, old))
+    if lives:
+        threading.Timer(0.2, lambda: os.utime(file, (1.0, 1.0))).start()
+        with pytest.raises(InputError, match="another run"), locked(str(tmp_path)):
+            pass
+        return
     with locked(str(tmp_path)):
-        assert file.exists()
+        assert json.loads(file.read_text())["pid"] == os.getpid()
     assert not file.exists()
 
 
