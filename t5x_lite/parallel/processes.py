@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from t5x_lite.console import log
-from t5x_lite.errors import Diverged, InputError, Stopped
+from t5x_lite.errors import Diverged, InputError, RewardFailed, Stopped
 from t5x_lite.parallel import watch
 from t5x_lite.parallel.rendezvous import meet
 
@@ -92,7 +92,7 @@ def joined(launch: Launch, command: str) -> Iterator[None]:
         log.info("%d processes, on %s", count, ", ".join(hosts))
         _connect()
         yield
-    except (Stopped, Diverged):  # which all did at the same step
+    except (Stopped, Diverged, RewardFailed):  # which all did at the same step
         jax.distributed.shutdown()
         watched.say_done()
         raise

@@ -59,7 +59,6 @@ def locked(workdir: str) -> Iterator[None]:
 
 def _take(workdir: str) -> dict[str, Any]:
     """Writes the lock; {} where the folder cannot be written, or is a store's that nothing here reads."""
-    folder = epath.Path(workdir)
     mine = {
         "host": socket.gethostname(),
         "place": _place(),
@@ -69,6 +68,7 @@ def _take(workdir: str) -> dict[str, Any]:
         "token": secrets.token_hex(8),
     }
     try:
+        folder = epath.Path(workdir)
         made = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / LOCK_FILE

@@ -99,8 +99,17 @@ def run_turns(
     checkpoints = Checkpoints(place.folder / "checkpoints", keep=place.config.checkpoint.keep)
     try:
         rollbacks = Rollbacks(place.folder)
-        run = _Run(place, states, cadence, metadata, turns_from, evaluate, checkpoints, rollbacks)
-        log.info("%s", described)
+        run = _Run(
+            place,
+            states,
+            cadence,
+            metadata,
+            turns_from,
+            evaluate,
+            described,
+            checkpoints,
+            rollbacks,
+        )
         while True:
             try:
                 with deadline(seconds_of(place.config.stop_after)):
@@ -129,6 +138,7 @@ class _Run:
     metadata: Mapping[str, Any]
     turns_from: Callable[[int, BatchOf], Turns]
     evaluate: Evaluate
+    described: str
     checkpoints: Checkpoints
     rollbacks: Rollbacks
 
@@ -155,6 +165,7 @@ class _Run:
             return state
         if start:
             log.info("going on from step %d of %s", start, self.checkpoints.directory)
+        log.info("%s", self.described)
         tensorboard = self.place.config.logging.tensorboard
         with MetricsWriter(folder, start_step=start, tensorboard=tensorboard) as writer:
             saver = _PartSaver(self.checkpoints, states.saved_part)
