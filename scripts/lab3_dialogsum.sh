@@ -6,12 +6,14 @@
 #
 # DATA holds dialogsum/, davidson/labeled_data.csv and wikidetox/toxicity_nonfuzzed_testset.csv; SUMMARIZER is the workdir
 # of configs/dialogsum_scratch.py. JUDGE of toxicity: bert (the default: other data and another architecture than the
-# reward's), or t5 (other data and size). 30 to 60 minutes on 2 CPU cores. Started again, it goes on where it was.
+# reward's), t5 (other data and size), or minilm: the reward and the judge are both fine-tuned from the pretrained MiniLM,
+# on tweets and on comments, and bert judges beside it. MINILM names its directory, if not the hub's.
+# 30 to 60 minutes on 2 CPU cores, minilm twice that. Started again, it goes on where it was.
 set -euo pipefail
 
-judge=${4:-bert}
-if [[ $# -lt 3 || $# -gt 4 || ! $judge =~ ^(bert|t5)$ ]]; then
-  sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
+judge=${4:-bert} reward=davidson
+if [[ $# -lt 3 || $# -gt 4 || ! $judge =~ ^(bert|t5|minilm)$ ]]; then
+  sed -n '2,11s/^# \{0,1\}//p' "$0" >&2
   exit 2
 fi
 data=$1 summarizer=$2 out=$3
@@ -48,8 +50,18 @@ run finetune.py rude_policy "${rows[@]}" --config.data.evaluation.limit=100 \
   --config.evaluation.every_steps=125 --config.generation.num_beams=1 --config.generation.max_new_tokens=64
 
 wiki=$data/wikidetox/toxicity_nonfuzzed_testset.csv columns="{'text': 'comment', 'label': 'toxic'}"
-run classifier.py:davidson davidson --config.data.train.source="$data/davidson/labeled_data.csv" \
-  --config.data.transfer.source="$wiki" --config.data.transfer.columns="$columns" --config.train.steps=500
+tweets=$data/davidson/labeled_data.csv
+if [[ $judge == minilm ]]; then
+  reward=minilm_tweets from=--config.model.source=${MINILM:-sentence-transformers/all-MiniLM-L6-v2}
+  run classifier_minilm.py "$reward" "$from" --config.data.train.source="$tweets" --config.data.transfer.source="$wiki"
+  run classifier_minilm.py:comments judge_minilm "$from" \
+    --config.data.train.source="$wiki" --config.data.transfer.source="$tweets"
+  more=(--config.judges.bert.source="$out/judge_bert" --config.judges.bert.label=hate
+    '--config.judges.bert.text={response}')
+else
+  run classifier.py:davidson davidson --config.data.train.source="$tweets" \
+    --config.data.transfer.source="$wiki" --config.data.transfer.columns="$columns" --config.train.steps=500
+fi
 if [[ $judge == t5 ]]; then
   run classifier.py:davidson judge_t5 --config.data.train.source="$wiki" --config.data.train.columns="$columns" \
     --config.data.evaluation.columns="$columns" --config.seed=1 --config.model.architecture.d_model=64 \
@@ -61,8 +73,8 @@ fi
 
 for seed in 0 1 2; do
   run lab3_ppo.py:dialogsum "ppo_${judge}_$seed" --config.seed="$seed" --config.model.source="$out/rude_policy" \
-    --config.rewards.clean.source="$out/davidson" --config.toxicity.source="$out/davidson" \
-    --config.judges.comments.source="$out/judge_$judge" \
+    --config.rewards.clean.source="$out/$reward" --config.toxicity.source="$out/$reward" \
+    --config.judges.comments.source="$out/judge_$judge" ${more[@]+"${more[@]}"} \
     --config.data.train.source="$out/rude/train.jsonl" --config.data.evaluation.source="$out/rude/dev.jsonl" \
     --config.data.evaluation.exclude="$data/dialogsum/near_duplicates_vs_train.json:dev"
 done

@@ -50,7 +50,7 @@ def script(tmp_path, *arguments):
     return done, [json.loads(line) for line in lines]
 
 
-@pytest.mark.parametrize("arguments, judge", [([], "bert"), (["t5"], "t5")])
+@pytest.mark.parametrize("arguments, judge", [([], "bert"), (["t5"], "t5"), (["minilm"], "minilm")])
 def test_each_command_is_one_that_runs_and_takes_what_those_before_it_left(
     data, tmp_path, arguments, judge
 ):
@@ -61,11 +61,14 @@ def test_each_command_is_one_that_runs_and_takes_what_those_before_it_left(
     for call in calls:
         spec, workdir, overrides = main.parse(call)
         runs[pathlib.Path(workdir).name] = load_config(spec, overrides)
-    made = [f"judge_{judge}", *(f"ppo_{judge}_{seed}" for seed in range(3))]
-    assert list(runs) == ["rude_policy", "davidson", *made]
-    # The judge reads other data than the reward.
-    assert runs[made[0]].data.train.source != runs["davidson"].data.train.source
-    assert ("family" in runs[made[0]].model.architecture) == (judge == "bert")
+    reward = "minilm_tweets" if judge == "minilm" else "davidson"
+    judges = ["judge_minilm", "judge_bert"] if judge == "minilm" else [f"judge_{judge}"]
+    made = [*judges, *(f"ppo_{judge}_{seed}" for seed in range(3))]
+    assert list(runs) == ["rude_policy", reward, *made]
+    # The judges read other data than the reward.
+    for name in judges:
+        assert runs[name].data.train.source != runs[reward].data.train.source
+    assert ("family" in runs[judges[-1]].model.architecture) == (judges[-1] == "judge_bert")
     assert runs["rude_policy"].data.train.columns["summary"] == "rude_summary"
     for seed in range(3):
         config = runs[f"ppo_{judge}_{seed}"]
@@ -74,8 +77,11 @@ def test_each_command_is_one_that_runs_and_takes_what_those_before_it_left(
             config.model, config.rewards["clean"], config.toxicity, config.judges["comments"]
         ]  # fmt: skip
         assert [section.source for section in sources] == [
-            str(out / name) for name in ("rude_policy", "davidson", "davidson", f"judge_{judge}")
+            str(out / name) for name in ("rude_policy", reward, reward, f"judge_{judge}")
         ]
+        assert {section.source for section in config.judges.values()} == {
+            str(out / name) for name in judges
+        }
         assert pathlib.Path(config.data.evaluation.source).read_text()
         # PPO and the summarizer see other rows.
         assert config.data.train.source != runs["rude_policy"].data.train.source
