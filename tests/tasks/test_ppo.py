@@ -28,6 +28,7 @@ from t5x_lite.tasks.ppo import texts as ppo_texts
 from t5x_lite.tasks.ppo.parts import in_range
 from t5x_lite.tasks.ppo.rewards import probe
 from t5x_lite.wiring.holdout import read_with_holdout
+from t5x_lite.wiring.workdir import claim_workdir, open_workdir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -432,3 +433,11 @@ def test_a_policy_that_diverges_is_not_exported(judge, tmp_path):
     assert raised.value.tensor and raised.value.examples
     assert report_of(tmp_path)["diverged"]["began at step"] == raised.value.first
     assert not (tmp_path / "adapter").exists() and not (tmp_path / "merged").exists()
+
+
+def test_how_a_reward_is_called_may_change_and_what_it_is_may_not(tmp_path):
+    claim_workdir(open_workdir(str(tmp_path), tiny()), tiny())
+    patient = SHORT | {"retries": 5, "wait_seconds": 9.0, "timeout_seconds": 60.0}
+    open_workdir(str(tmp_path), tiny(rewards={"short": patient}))
+    with pytest.raises(InputError, match="config.rewards.short.weight was 1.0, is 2.0"):
+        open_workdir(str(tmp_path), tiny(rewards={"short": SHORT | {"weight": 2.0}}))

@@ -71,4 +71,8 @@ class Config(AlgorithmConfig, TokenizedConfig):
     ]
 
     # Not `generation`: it is how the rollouts are drawn that the policy learns from.
-    FREE: ClassVar[tuple[str, ...]] = (*sections.Config.FREE, "published", "judges")
+    # How a reward function is called decides no score.
+    FREE: ClassVar[tuple[str, ...]] = (
+        *(*sections.Config.FREE, "published", "judges"),
+        *("rewards.*.retries", "rewards.*.wait_seconds", "rewards.*.timeout_seconds"),
+    )
