@@ -29,6 +29,7 @@ _FIRST = (
 )  # fmt: skip
 _LAST = ("samples", "environment", "config")
 
+_WORSE = 0.1  # nats by which a loss at least has to rise, beside being doubled, to be told of
 _SECTION = 2  # the level of a section's heading
 _CELL = 80  # characters of a value that differs from the base
 
@@ -87,7 +88,10 @@ def write_report(
 
 
 def _health(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """The section that says how many updates were skipped, and how often the loss leapt; none where all went well."""
+    """The section that says how many updates were skipped, how often the loss leapt, and whether it rose.
+
+    None where all went well.
+    """
     skipped = sum(
         float(record.get("skipped", 0.0)) + float(record.get("ppo/skipped", 0.0))
         for record in records
@@ -101,6 +105,11 @@ def _health(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         )
     if spikes:
         said.append(f"The loss leapt {spikes} times, far above the steps before.")
+    losses = [float(record["loss"]) for record in records if "loss" in record]
+    if losses and losses[-1] > 2 * losses[0] and losses[-1] - losses[0] > _WORSE:
+        said.append(
+            f"The last loss, {losses[-1]:.4g}, is far above the first, {losses[0]:.4g}: nothing was learned."
+        )
     return {HEALTH: " ".join(said)} if said else {}
 
 

@@ -53,10 +53,12 @@ def health_of(metrics: Mapping[str, float]) -> Health:
 
 
 def first_not_finite(state: Any) -> str:
-    """The path of the first leaf of a state that holds a number which is not finite; "" for none."""
+    """The path of the first leaf of a state whose sum of squares is not finite, as that of its norm; "" for none."""
     for path, leaf in flatten(state).items():
-        if jnp.issubdtype(leaf.dtype, jnp.inexact) and not bool(jnp.isfinite(leaf).all()):
-            return path
+        if jnp.issubdtype(leaf.dtype, jnp.inexact):
+            squares = jnp.sum(jnp.square(jnp.asarray(leaf, jnp.float32)))
+            if not bool(jnp.isfinite(squares)):
+                return path
     return ""
 
 
@@ -106,11 +108,12 @@ class DivergenceGuard:
         """Looks at a turn; whether its loss leapt. tensors: the paths of the trained leaves, in the tree's order.
 
         Raises:
-          Diverged: the weights are not finite, or there were too many bad turns. `examples` is yet to be filled in.
+          Diverged: the weights have no finite norm, or there were too many bad turns; its `examples` are yet to be
+            filled in.
         """
         self._turns += 1
         if not math.isfinite(health.param_norm):
-            raise Diverged(step, step, "the update left weights that are not finite", "")
+            raise Diverged(step, step, "the update left weights without a finite norm", "")
         leapt = self._leapt(health)
         bad = bool(health.skipped) or (leapt and self._settings.spikes_count)
         if not health.skipped:

@@ -82,7 +82,7 @@ def test_an_update_that_breaks_the_weights(tiny_config, tmp_path):
     """Adam without epsilon divides 0 by 0 where a row of the embedding has had no gradient."""
     error = diverge(tiny_config({"optimizer.eps": "0.0"}), tmp_path)
     assert (error.first, error.step) == (1, 1)
-    assert "weights that are not finite" in str(error) and error.tensor.startswith("params/")
+    assert "weights without a finite norm" in str(error) and error.tensor.startswith("params/")
     assert not (tmp_path / "model").exists() and not list((tmp_path / "checkpoints").glob("[0-9]*"))
 
 
@@ -181,9 +181,13 @@ TASKS = ("finetune", "lora", "dpo", "classifier", "reward", "pretrain")
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", TASKS)
 def test_every_task_that_trains(recipe, tmp_path):
-    config = load_config(
-        f"{recipe}.py:runlocal", TOO_FAST | {"train.steps": "9", "divergence.in_a_row": "3"}
-    )
+    changes = TOO_FAST | {"train.steps": "9", "divergence.in_a_row": "3"}
+    if recipe in (
+        "lora",
+        "dpo",
+    ):  # large adapters saturate what they act on, and leave the loss finite
+        changes["schedule.learning_rate"] = "1e30"
+    config = load_config(f"{recipe}.py:runlocal", changes)
     task = importlib.import_module(f"t5x_lite.tasks.{config.task}.run")
     with pytest.raises(Diverged) as raised:
         task.run(config, str(tmp_path))

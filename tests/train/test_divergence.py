@@ -128,6 +128,7 @@ def test_the_first_leaf_that_is_not_finite():
     }
     assert first_not_finite(tree) == "w/x"
     assert first_not_finite({"a": tree["a"]}) == ""
+    assert first_not_finite({"a": tree["a"], "large": np.full(2, 1e30, np.float32)}) == "large"
 
 
 @pytest.mark.parametrize(

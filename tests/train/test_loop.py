@@ -321,7 +321,7 @@ def test_weights_that_are_not_finite_are_never_saved():
         Recorder(), param_norm=lambda step: float("nan") if step == 3 else float(step)
     )
     policy = DivergenceSettings(0, 10, 0, 0.0, False, "skip", 0)
-    with pytest.raises(Diverged, match="step 3: the update left weights that are not finite"):
+    with pytest.raises(Diverged, match="step 3: the update left weights without a finite norm"):
         run(recorder, evaluate_every=100, save_every=1, settings=policy)
     assert [event[1] for event in recorder.events if event[0] == "save"] == [1, 2]
 

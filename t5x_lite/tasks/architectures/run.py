@@ -158,6 +158,7 @@ def _run_one(
     facts = {
         "parameters": count(state.params),
         "last train loss": records[-1]["loss"],
+        "skipped": sum(record["skipped"] for record in records),
         "step seconds": statistics.median(record["time/step_seconds"] for record in records),
     }
     found = _answers(model, state.params, watched, mesh, len(held_out.encoder_lengths))
@@ -214,6 +215,7 @@ def _table(
                 "right, %": points(dataclasses.asdict(mean), 1),
                 "difference": difference,
                 "last train loss": round(facts[name]["last train loss"], 3),
+                "updates skipped": int(facts[name]["skipped"]),
                 "step, ms (median)": round(1000 * facts[name]["step seconds"], 1),
             }
         )
