@@ -8,7 +8,8 @@ them). Slices: v4, v5e, v5p and v6e with a size in chips (v5e:4x4, v5p:2x2x2); c
 
     t5x-lite --config configs/pod_check.py:xl,lora --workdir runs/search --config.search=true --config.topology=v5e:2x4
 
-tries what config.candidates names with every mesh, and prints the flags of the best that fits.
+tries what config.candidates names (of PPO, numbers of prompts) with every mesh, and prints the flags of the best that
+fits. Of PPO, the models of config.rewards, config.toxicity and config.judges are counted: name them as the run does.
 
 Hardware: any Linux machine on x86-64 with libtpu (pip install 't5x-lite[pods]'); seconds to two minutes a compile and
 4 GB of memory for XXL (PPO, whose layers are not scanned: ten minutes and 11 GB from large on). Without libtpu the

@@ -156,13 +156,12 @@ def judge_table(config: Any, runs: Sequence[pathlib.Path]) -> str:
         _, prompts = np.unique(ids, return_inverse=True)
         one, two = baseline(before), baseline(after)
         change = paired_difference(two, one, bootstrap, prompts)
-        means = [np.bincount(prompts, scores) / np.bincount(prompts) for scores in (one, two)]
         lines.append(
             [
-                run.name, len(ids), len(means[0]), bootstrap_mean(one, bootstrap, prompts).mean,
+                run.name, len(ids), len(np.unique(prompts)), bootstrap_mean(one, bootstrap, prompts).mean,
                 bootstrap_mean(two, bootstrap, prompts).mean,
                 f"{change.mean:+.4f} ({change.low:+.4f}, {change.high:+.4f})",
-                paired_p_value(means[0], means[1], bootstrap.seed),
+                paired_p_value(one, two, bootstrap.seed, prompts),
             ]
         )  # fmt: skip
     header = ("run", "responses", "prompts", "before", "after", "difference", "p")

@@ -201,7 +201,17 @@ def _override(config: ConfigDict, field: str, text: str) -> None:
             section = section[part]
             if not isinstance(section, ConfigDict):
                 raise InputError(f"--config.{field}: {part} is not a section, it holds {section!r}")
-        section[name] = _parse(text, section.get(name))
+        try:
+            section[name] = _parse(text, section.get(name))
+        except (
+            ValueError,
+            TypeError,
+            AttributeError,
+            KeyError,
+        ) as error:  # names that no section has
+            raise InputError(
+                f"--config.{field}: {text!r:.80} names fields that no section can have ({error})"
+            ) from error
 
 
 def _parse(text: str, current: Any) -> Any:

@@ -15,6 +15,8 @@ from typing import Any, Protocol
 
 import tqdm
 
+from t5x_lite.foreign.visible import visible
+
 log = logging.getLogger("t5x_lite")
 
 # Without a terminal (a log file, a CI run) a bar is a line of the log from time to time.
@@ -52,10 +54,17 @@ class _AboveBars(logging.StreamHandler):
             super().emit(record)
 
 
+class _Visible(logging.Formatter):
+    """Names and texts of files are part of many lines: none of them acts on the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
+
+
 def setup(level: int = logging.INFO) -> None:
     """Sends the project's log to standard error, on process 0 only. Called once, by the program's entry point."""
     handler = _AboveBars()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    handler.setFormatter(_Visible("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     handler.addFilter(_from_speaker)
     log.handlers[:] = [handler]
     log.setLevel(level)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from t5x_lite import console
 from t5x_lite.config import explain_config, load_config, shipped_configs
 from t5x_lite.errors import Diverged, InputError, RewardFailed, Stopped
+from t5x_lite.foreign.visible import one_line
 from t5x_lite.parallel.processes import Launch, joined, process_count
 from t5x_lite.sections import seconds_of, to_dict
 from t5x_lite.train.signals import deadline, leave_at_once
@@ -178,7 +179,7 @@ def _list_configs() -> str:
 
 
 def _exit(message: str, status: int) -> None:
-    sys.stderr.write(f"t5x-lite: {message}\n")
+    sys.stderr.write(f"t5x-lite: {one_line(message)}\n")
     _end(status)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from etils import epath
 
-from t5x_lite.checkpoints import Checkpoints
+from t5x_lite.checkpoints.manager import Checkpoints
 from t5x_lite.config import load_config
 from t5x_lite.errors import InputError
 from t5x_lite.reports import metrics

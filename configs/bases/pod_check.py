@@ -3,6 +3,7 @@
 from t5x_lite.recipe import load_base
 
 shared = load_base("shared")
+_PPO = load_base("ppo").BASE
 
 BASE = {
     "task": "pod_check", "seed": 0, "topology": "v5e:2x2", "step": "train",
@@ -31,6 +32,8 @@ BASE = {
     "schedule": {"name": "constant", "learning_rate": 1e-4, "warmup_steps": 0, "final_fraction": 1.0},
     "generation": {"max_new_tokens": 128}, "critic": shared.CRITIC,
     "reference": {"source": "policy"},
+    # As in the config of the run; of a source, only what model it is counts here.
+    "rewards": _PPO["rewards"], "toxicity": _PPO["toxicity"], "judges": {},
     "ppo": {**shared.PPO, "steps": 100, "prompts": 128, "minibatch_size": 64, "logprob_chunk": 0},
 }  # fmt: skip
 
@@ -44,6 +47,7 @@ WORDS = {
         {
             "model.architecture.vocab_size": 1024, "batch.size": 8, "batch.encoder_length": 64,
             "batch.decoder_length": 32, "candidates.batch_sizes": (8,), "candidates.largest_model_axis": 2,
+            "rewards.clean.source": "train:classifier.py:runlocal", "toxicity.source": "train:classifier.py:runlocal",
             "ppo.prompts": 8, "ppo.minibatch_size": 8,
         },
         _short,

@@ -11,10 +11,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from t5x_lite.console import log
-from t5x_lite.data.fast_vocabulary import Vocabulary, cleaned, save_tokenizer, wrapping
+from t5x_lite.data.fast_vocabulary import (
+    Vocabulary,
+    cleaned,
+    faults_named,
+    save_tokenizer,
+    wrapping,
+)
 from t5x_lite.data.tokenizer_files import read_classifier_tokenizer
 from t5x_lite.data.tokenizer_source import first_line
 from t5x_lite.errors import InputError
+from t5x_lite.foreign.json_files import read_object
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -81,7 +88,9 @@ class ClassifierTokenizer:
         """Token ids of every text, however long."""
         if not texts:
             return []
-        bodies = self.tokenizer(cleaned(texts), add_special_tokens=False, truncation=False)
+        whole = cleaned(texts)
+        with faults_named("the classifier"):
+            bodies = self.tokenizer(whole, add_special_tokens=False, truncation=False)
         return [[*self._head, *body, *self._tail] for body in bodies["input_ids"]]
 
     def warn_once(self, message: str, *values: object) -> None:
@@ -108,10 +117,10 @@ def read_reading(directory: pathlib.Path) -> Reading:
     if not file.is_file():
         return Reading()
     try:
-        reading = Reading(**json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        reading = Reading(**read_object(file))
+    except TypeError as error:
         raise InputError(f"{file}: expected max_length and template ({error})") from error
-    good = isinstance(reading.max_length, int) and isinstance(reading.template, str)
+    good = type(reading.max_length) is int and isinstance(reading.template, str)
     if not good or reading.max_length < 0:
         raise InputError(f"{file}: expected a max_length >= 0 and a template, found {reading}")
     return reading
@@ -158,4 +167,5 @@ def load_classifier_tokenizer(directory: pathlib.Path, max_length: int) -> Class
             f"{directory}: cannot load the classifier's tokenizer ({first_line(error)}); a classifier needs its own,"
             " tokenizer.json or vocab files beside the weights"
         ) from error
-    return ClassifierTokenizer(tokenizer, max_length)
+    with faults_named(directory):
+        return ClassifierTokenizer(tokenizer, max_length)

@@ -9,6 +9,7 @@ from typing import Any
 from t5x_lite.data.text_files import open_text, unpacked_name
 from t5x_lite.data.values import id_key, id_text
 from t5x_lite.errors import InputError
+from t5x_lite.foreign.json_files import parse_json
 
 _WHERE = "data.exclude"
 _KEYED = re.compile(r"(.+\.json(?:\.\w+)?):(.+)", re.IGNORECASE)
@@ -28,9 +29,11 @@ def read_ids(spec: str) -> set[str]:
             return {id_key(line) for line in lines if line.strip()}
     with open_text(path, _WHERE) as file:
         try:
-            content = json.load(file)
+            content = parse_json(file.read())
         except json.JSONDecodeError as error:
             raise InputError(f"{path}:{error.lineno}: invalid JSON ({error.msg})") from error
+        except ValueError as error:
+            raise InputError(f"{path}: invalid JSON ({error})") from error
     if not isinstance(content, list | dict):
         raise InputError(
             f"{path}: expected a list or a mapping of ids, found {type(content).__name__}"

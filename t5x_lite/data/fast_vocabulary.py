@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from t5x_lite.console import log
 from t5x_lite.data.sentencepiece_files import GAP
+from t5x_lite.data.tokenizer_source import first_line
 from t5x_lite.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,6 +29,11 @@ _REPLACEMENT = "\ufffd"
 _PREFIX = "abcdef"
 
 
+def padded(size: int) -> int:
+    """The number of embedding rows that a new model for so many tokens should have."""
+    return -(-size // _PADDED_MULTIPLE) * _PADDED_MULTIPLE
+
+
 class Vocabulary:
     """Text to token ids and back, over a transformers (fast) tokenizer with T5's special tokens.
 
@@ -35,6 +42,7 @@ class Vocabulary:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, source: str = "tokenizer"):
+        self._source = source
         self._set_special_tokens(tokenizer, source)
         if not getattr(tokenizer, "is_fast", False):
             raise InputError(
@@ -93,7 +101,7 @@ class Vocabulary:
         """The number of embedding rows a new model should have: `size` rounded up to a multiple of
         128.
         """
-        return -(-self.size // _PADDED_MULTIPLE) * _PADDED_MULTIPLE
+        return padded(self.size)
 
     @property
     def sentinel_ids(self) -> list[int]:
@@ -118,9 +126,11 @@ class Vocabulary:
             (T5's `… </s>`, CodeT5's `<s> … </s>`).
 
         Raises:
-          InputError: something that is no text.
+          InputError: something that is no text, or that the tokenizer's files leave it no way to spell.
         """
-        encodings = self._backend.encode_batch(cleaned(texts), add_special_tokens=False)
+        whole = cleaned(texts)
+        with faults_named(self._source):
+            encodings = self._backend.encode_batch(whole, add_special_tokens=False)
         head, tail = (self._head, self._tail) if add_eos else ([], [])
         return [head + encoding.ids + tail for encoding in encodings]
 
@@ -206,6 +216,21 @@ class Vocabulary:
         AutoTokenizer read them.
         """
         save_tokenizer(self.tokenizer, directory)
+
+
+@contextlib.contextmanager
+def faults_named(source: object) -> Iterator[None]:
+    """Turns whatever a tokenizer makes of damaged files (its Rust panics, too) into an InputError that names them."""
+    try:
+        yield
+    except InputError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise InputError(
+            f"{source}: its tokenizer cannot be used ({first_line(error)}); its files are damaged, or some are missing"
+        ) from error
 
 
 def cleaned(texts: Iterable[str]) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from t5x_lite.data.templates import find_template
+from t5x_lite.data.values import id_key
 
 # The field of a row that says it in so many words (`columns: {"group": "patient"}`); else its prompt does.
 GROUP = "group"
@@ -26,11 +27,15 @@ def prompt_fields(template: str) -> tuple[str, ...]:
 
 
 def group_keys(rows: Sequence[Mapping[str, str]], fields: Sequence[str]) -> list[str]:
-    """What each row was drawn with: its field "group", or what it has in `fields`, case and white space aside."""
-    return [
-        row[GROUP] if GROUP in row else "\n".join(_folded(row[field]) for field in fields)
-        for row in rows
-    ]
+    """What each row was drawn with: its field "group" (compared as ids are: 7 and 7.0 are one person), or what it has
+    in `fields`, case and white space aside.
+    """
+    return [id_key(row[GROUP]) if GROUP in row else text_key(row, fields) for row in rows]
+
+
+def text_key(row: Mapping[str, str], fields: Sequence[str]) -> str:
+    """What a row has in `fields`, case and white space aside."""
+    return "\n".join(_folded(row[field]) for field in fields)
 
 
 def group_numbers(rows: Sequence[Mapping[str, str]], fields: Sequence[str]) -> np.ndarray:

@@ -7,6 +7,7 @@ long prompt are the same text.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 
 from t5x_lite.data.classifier_text import ClassifierTokenizer
@@ -33,9 +34,9 @@ def render_kept(
     if before is None:
         return texts
     short = len(tokenizer.encode_whole([""])[0]) if texts else 0
-    # No tokenizer makes more tokens of a text than it has bytes.
+    # No tokenizer makes more tokens of a text than it has bytes, one for the word that begins, once it is normalized.
     candidates = [
-        i for i, text in enumerate(texts) if len(text.encode()) + short > tokenizer.max_length
+        i for i, text in enumerate(texts) if _most_tokens(text) + short > tokenizer.max_length
     ]
     rest = {i: dict(rows[i]) for i in candidates}
     long = _too_long(rest, before, tokenizer)
@@ -53,6 +54,11 @@ def render_kept(
     for i in candidates:
         texts[i] = parsed.render(rest[i])
     return texts
+
+
+def _most_tokens(text: str) -> int:
+    whole = unicodedata.normalize("NFKC", text)
+    return 1 + max(len(one.encode(errors="surrogatepass")) for one in (text, whole))
 
 
 def _up_to_response(template: Template) -> Template | None:

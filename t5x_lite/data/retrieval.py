@@ -57,7 +57,10 @@ class Passages:
 
     def search(self, query: str, count: int) -> list[Passage]:
         """The `count` best passages, best first; fewer where fewer share a word with the query. Ties: in file order."""
-        scores = self._index.get_scores(_words(query))
+        words = _WORD.findall(query.casefold())
+        if not words:  # "???"
+            return []
+        scores = self._index.get_scores(words)
         order = np.argsort(-scores, kind="stable")[:count]
         return [self._passages[i]._replace(score=float(scores[i])) for i in order if scores[i] > 0]
 

@@ -12,7 +12,7 @@ from typing import Any
 from t5x_lite.console import log
 from t5x_lite.data.excluded import read_ids
 from t5x_lite.data.folders import is_folder, is_pattern, is_table, read_folder
-from t5x_lite.data.groups import GROUP, group_keys
+from t5x_lite.data.groups import GROUP, group_keys, text_key
 from t5x_lite.data.hub import read_data_set
 from t5x_lite.data.tables import READERS, Records, read_table
 from t5x_lite.data.text_files import PACKED
@@ -131,19 +131,26 @@ def warn_of_shared_rows(
     evaluation: Sequence[Row], training: Sequence[Row], field: str | Sequence[str]
 ) -> list[str]:
     """Warns, in one line, of evaluation rows that were drawn with a training row (`groups.group_keys`): whose column
-    "group", or without one whose `field` (or fields), also occurs in training, case and white space aside.
+    "group", or where not both sides have one whose `field` (or fields), also occurs in training, case and white space
+    aside.
 
     Returns their ids: scores on them are not held-out scores, and `data.exclude` leaves them out.
     """
     fields = (field,) if isinstance(field, str) else tuple(field)
-    if not evaluation or not training or not (fields or GROUP in evaluation[0]):
+    if not evaluation or not training:
         return []
-    seen = set(group_keys(training, fields))
-    keys = group_keys(evaluation, fields)
+    grouped = all(GROUP in rows[0] for rows in (evaluation, training))
+    if not fields and not grouped:
+        return []
+
+    def keys_of(rows: Sequence[Row]) -> list[str]:
+        return group_keys(rows, fields) if grouped else [text_key(row, fields) for row in rows]
+
+    seen, keys = set(keys_of(training)), keys_of(evaluation)
     shared = [row["id"] for row, key in zip(evaluation, keys, strict=True) if key in seen]
     if shared:
         some = ", ".join(shared[:5]) + (", …" if len(shared) > 5 else "")
-        name = GROUP if GROUP in evaluation[0] else " and ".join(fields)
+        name = GROUP if grouped else " and ".join(fields)
         log.warning(
             "%d of %d evaluation rows have a %s that is also in the training rows (%s):"
             " their scores are not held out",

@@ -16,6 +16,7 @@ from t5x_lite.console import log
 from t5x_lite.data.text_files import open_bytes, open_text, unpacked_name
 from t5x_lite.data.values import has
 from t5x_lite.errors import InputError
+from t5x_lite.foreign.json_files import parse_json
 
 Records = Iterator[tuple[str, Any]]
 WHERE = "data.source"
@@ -54,24 +55,30 @@ def _json_lines(path: str, lines: Iterator[tuple[int, str]]) -> Records:
     for number, line in lines:
         if line.strip():
             try:
-                yield f"{path}:{number}", json.loads(line)
-            except json.JSONDecodeError as error:
+                record = parse_json(line)
+            except ValueError as error:
+                reason = getattr(error, "msg", error)
                 raise InputError(
-                    f"{path}:{number}: invalid JSON ({error.msg}); one object a line expected"
+                    f"{path}:{number}: invalid JSON ({reason}); one object a line expected"
                 ) from error
+            yield f"{path}:{number}", record
 
 
 def _json(path: str, wanted: Collection[str], split: str) -> Records:
     with open_text(path, WHERE) as file:
         text = file.read()
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except json.JSONDecodeError as error:
         if not error.msg.startswith("Extra data"):
             raise InputError(f"{path}:{error.lineno}: invalid JSON ({error.msg})") from error
         log.info("%s: holds JSON lines (.jsonl), an object a line, and is read so", path)
         yield from _json_lines(path, enumerate(text.split("\n"), start=1))
         return
+    except UnicodeError:  # a ValueError, and `open_text`'s to tell
+        raise
+    except ValueError as error:
+        raise InputError(f"{path}: invalid JSON ({error})") from error
     records = content if isinstance(content, list) else _in_object(path, content, wanted, split)
     for number, record in enumerate(records):
         yield f"{path}: item {number}", record

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from t5x_lite.data.tokenizer_settings import (
     special_token,
 )
 from t5x_lite.errors import InputError
+from t5x_lite.foreign.json_files import read_json
 
 if TYPE_CHECKING:
     import tokenizers
@@ -110,7 +110,7 @@ def _auto(folder: pathlib.Path) -> PreTrainedTokenizerBase:
     # A config.json of our own kind is none of transformers', which would warn of it.
     config = transformers.PretrainedConfig() if _is_ours(folder) else None
     tokenizer = transformers.AutoTokenizer.from_pretrained(
-        str(folder), local_files_only=True, config=config
+        str(folder), local_files_only=True, config=config, trust_remote_code=False
     )
     if getattr(tokenizer, "is_fast", False):
         # transformers 5 forgets it of those in added_tokens.json (CodeT5's sentinels).
@@ -121,7 +121,7 @@ def _auto(folder: pathlib.Path) -> PreTrainedTokenizerBase:
 def _is_ours(folder: pathlib.Path) -> bool:
     """Whether config.json describes a T5 with a head, which transformers does not know."""
     file = folder / "config.json"
-    fields = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    fields = read_json(file) if file.is_file() else {}
     return isinstance(fields, dict) and str(fields.get("model_type")).startswith("t5_")
 
 
@@ -199,8 +199,6 @@ def _from_sentencepiece(path: pathlib.Path, settings: TokenizerSettings) -> PreT
     controls = {piece.piece for piece in proto.pieces if piece.type == piece.CONTROL}
     for name in controls - {str(token) for token in added.values()}:
         added.setdefault(names[name], special_token(name))
-    backend = to_backend(
-        proto, added, eos=roles["eos"], legacy=bool(settings.fields.get("legacy", True))
-    )
+    backend = to_backend(proto, added, eos=roles["eos"], legacy=settings.flag("legacy", True))
     further = [str(added[id]) for id in sorted(added) if added[id].special]
     return _wrapped(backend, roles, further)

@@ -7,6 +7,8 @@ import pathlib
 from typing import TYPE_CHECKING, Any
 
 from t5x_lite.data.sentencepiece_files import GAP, NEVER, SPACE
+from t5x_lite.data.tokenizer_settings import MOST_TOKENS
+from t5x_lite.foreign.json_files import read_json
 
 if TYPE_CHECKING:
     import tokenizers
@@ -23,8 +25,11 @@ def read_backend(path: pathlib.Path) -> tokenizers.Tokenizer:
     """
     import tokenizers
 
-    content = json.loads(path.read_text(encoding="utf-8"))
-    backend = tokenizers.Tokenizer.from_file(str(path))
+    content = read_json(path)
+    for token in content.get("added_tokens", ()):
+        if not 0 <= token["id"] < MOST_TOKENS:
+            raise ValueError(f"added_tokens: {token['id']} is no token id (0 to {MOST_TOKENS})")
+    backend = tokenizers.Tokenizer.from_str(json.dumps(content))
     changed = _keep_apart(content, backend)
     changed |= _fill_gaps(content)
     return tokenizers.Tokenizer.from_str(json.dumps(content)) if changed else backend

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from t5x_lite.foreign.json_files import read_json
 
 if TYPE_CHECKING:
     import tokenizers
 
 ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 _SENTINEL = "<extra_id_"
+_ADDED = "added_tokens_decoder"
+MOST_TOKENS = 1 << 21  # no vocabulary has half of it, and every id below the highest takes a place
+_MOST_SENTINELS = 10_000
 # transformers writes one or the other.
 _LISTS = ("additional_special_tokens", "extra_special_tokens")
 
@@ -50,6 +54,17 @@ class TokenizerSettings:
         named = [name for role in ROLES if (name := self.special(role))]
         return list(dict.fromkeys([*named, *self.further_special]))
 
+    def flag(self, name: str, default: bool) -> bool:
+        """A field that is true or false.
+
+        Raises:
+          ValueError: it is something else.
+        """
+        value = self.fields.get(name)
+        if value is not None and not isinstance(value, bool):
+            raise ValueError(f"{name} is {value!r:.80}; expected true or false")
+        return default if value is None else value
+
     def token(self, id: int) -> tokenizers.AddedToken:
         """An added token with its flags."""
         flags = self.added[id]
@@ -67,14 +82,14 @@ def read_settings(folder: pathlib.Path) -> TokenizerSettings:
       ValueError: a file that is not JSON, or not the JSON that it should be.
     """
     fields = _read(folder / "tokenizer_config.json")
-    if decoder := fields.get("added_tokens_decoder"):
-        added = {int(id): _flags(token) for id, token in decoder.items()}
+    if decoder := fields.get(_ADDED):
+        added = {_id(id): _flags(token) for id, token in _object(decoder, _ADDED).items()}
     else:
         older = _read(folder / "special_tokens_map.json")
         united = {key: [*_listed(fields.get(key)), *_listed(older.get(key))] for key in _LISTS}
         fields = {**fields, **older, **{key: tokens for key, tokens in united.items() if tokens}}
         tokens = _read(folder / "added_tokens.json")
-        added = {int(id): {"content": name} for name, id in tokens.items()}
+        added = {_id(id): {"content": name} for name, id in tokens.items()}
     return TokenizerSettings(fields, added)
 
 
@@ -88,7 +103,10 @@ def sentinel_count(settings: TokenizerSettings, names: Mapping[str, int]) -> int
     if listed:
         return listed
     has_own = any(f"{start}{_SENTINEL}0>" in names for start in ("", "▁"))
-    return int(settings.fields.get("extra_ids", 0 if has_own else 100))
+    count = settings.fields.get("extra_ids", 0 if has_own else 100)
+    if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= _MOST_SENTINELS:
+        raise ValueError(f"extra_ids is {count!r:.80}; expected 0 to {_MOST_SENTINELS}")
+    return count
 
 
 def added_to_pieces(
@@ -147,7 +165,7 @@ def _token(name: str, *, special: bool, **flags: bool) -> tokenizers.AddedToken:
 def _read(file: pathlib.Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
-    content = json.loads(file.read_text(encoding="utf-8-sig"))
+    content = read_json(file)
     if not isinstance(content, dict):
         raise ValueError(f"{file.name} holds no JSON object")
     return content
@@ -157,14 +175,34 @@ def _content(token: Any) -> str | None:
     """The text of a token, which is a string or an object with its flags."""
     if isinstance(token, Mapping):
         token = token.get("content")
-    return str(token) if token else None
+    if token is not None and not isinstance(token, str):
+        raise ValueError(f"a token is {token!r:.80}; expected its text")
+    return token or None
 
 
 def _flags(token: Any) -> Mapping[str, Any]:
-    return token if isinstance(token, Mapping) else {"content": str(token)}
+    flags = token if isinstance(token, Mapping) else {"content": token}
+    if not isinstance(flags.get("content"), str):
+        raise ValueError(f"{_ADDED}: a token is {token!r:.80}; expected its text")
+    return flags
+
+
+def _id(value: Any) -> int:
+    number = int(value) if isinstance(value, str) and value.isdecimal() else value
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < MOST_TOKENS:
+        raise ValueError(f"{value!r:.80} is no token id (0 to {MOST_TOKENS})")
+    return number
+
+
+def _object(value: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name} is {value!r:.80}; expected a JSON object")
+    return value
 
 
 def _listed(tokens: Any) -> list[Any]:
     if isinstance(tokens, Mapping):
         return list(tokens.values())
+    if tokens and not isinstance(tokens, list):
+        raise ValueError(f"{tokens!r:.80} is no list of tokens")
     return list(tokens or ())

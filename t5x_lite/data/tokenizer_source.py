@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
 
 from t5x_lite.data.hub import is_offline
 from t5x_lite.data.tokenizer_files import has_tokenizer
 from t5x_lite.errors import InputError
+from t5x_lite.foreign.json_files import read_json
 
 # Models that come with the package, by name. A directory of the same name is called ./nano.
 BUNDLED = {"nano": pathlib.Path(__file__).parent / "nano"}
@@ -69,10 +69,11 @@ def _within(folder: pathlib.Path) -> pathlib.Path:
     for adapter in (folder, folder / "adapter"):
         file = adapter / "adapter_config.json"
         try:
-            config = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+            config = read_json(file) if file.is_file() else {}
         except ValueError as error:
             raise InputError(f"{file}: not to be read ({first_line(error)})") from error
-        if name := config.get("base_model_name_or_path"):
+        name = config.get("base_model_name_or_path") if isinstance(config, dict) else None
+        if isinstance(name, str) and name:
             return tokenizer_directory(name)
     return folder
 

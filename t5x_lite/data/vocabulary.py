@@ -6,7 +6,7 @@ import os
 
 from t5x_lite.console import log
 from t5x_lite.data.byte_vocabulary import ByteVocabulary
-from t5x_lite.data.fast_vocabulary import Vocabulary
+from t5x_lite.data.fast_vocabulary import Vocabulary, faults_named
 from t5x_lite.data.tokenizer_files import BYT5, read_tokenizer
 from t5x_lite.data.tokenizer_source import first_line, tokenizer_directory
 from t5x_lite.errors import InputError
@@ -41,9 +41,10 @@ def load_vocabulary(source: str | os.PathLike[str], revision: str | None = None)
         raise InputError(
             f"tokenizer.source: cannot read the tokenizer files in {folder} ({first_line(error)})"
         ) from error
-    if type(tokenizer).__name__ == BYT5:
-        return ByteVocabulary(tokenizer, str(folder))
-    return Vocabulary(tokenizer, str(folder))
+    with faults_named(f"tokenizer.source: {folder}"):
+        if type(tokenizer).__name__ == BYT5:
+            return ByteVocabulary(tokenizer, str(folder))
+        return Vocabulary(tokenizer, str(folder))
 
 
 def tell_differing_ids(

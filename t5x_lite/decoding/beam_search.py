@@ -20,6 +20,10 @@ from t5x_lite.decoding.structure import EARLY_STOPPING, Structure, Values
 # Added to the scores of what may not be chosen. Finite as in transformers: the order among such
 # hypotheses still counts while there are too few others.
 EXCLUDED = -1.0e9
+# Of a place among the finished that no hypothesis has taken: below those of an excluded one, which is at least a text.
+_EMPTY = 2 * EXCLUDED
+# Added to the scores of what may not even take an empty place.
+_BARRED = 4 * EXCLUDED
 
 
 class _State(NamedTuple):
@@ -137,7 +141,7 @@ def _start(structure: Structure, batch: int, cache: Cache, *, with_logprobs: boo
     }
     finished = {
         "tokens": tokens,
-        "scores": none_yet,
+        "scores": jnp.full(shape, _EMPTY, jnp.float32),
         "stop_state": running["stop_state"],
         "lengths": jnp.zeros(shape, jnp.int32),
         "full": jnp.zeros(shape, bool),
@@ -199,7 +203,7 @@ def _finish(
     # A candidate that ends counts if it is among the first `beams`; the others are only there to run on.
     ends_now = ended & (jnp.arange(ended.shape[1]) < beams)[None]
     scores = candidates["scores"] / _length_norm(length, length_penalty)[:, None]
-    scores = scores + ~state.open[:, None] * EXCLUDED + ~ends_now * EXCLUDED
+    scores = scores + ~(state.open[:, None] & ends_now) * _BARRED
     new = candidates | {
         "scores": scores,
         "lengths": jnp.full(ended.shape, length, jnp.int32),
@@ -214,9 +218,8 @@ def _can_improve(
 ) -> jax.Array:
     """bool [batch]: would the best running beam, at `length` [batch], beat the worst finished hypothesis?"""
     hoped_for = best_running / _length_norm(length, length_penalty)
-    worst = jnp.where(
-        finished["full"], jnp.min(finished["scores"], axis=1, keepdims=True), EXCLUDED
-    )
+    worst = jnp.maximum(jnp.min(finished["scores"], axis=1, keepdims=True), EXCLUDED)
+    worst = jnp.where(finished["full"], worst, EXCLUDED)
     return jnp.any(hoped_for[:, None] > worst, axis=1)
 
 

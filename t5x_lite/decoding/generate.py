@@ -49,16 +49,22 @@ class Generator:
     from them. Temperatures, penalties, seeds and (in steps of 32 tokens) lengths are data and do not recompile.
 
     `compilations` counts the programs compiled so far. `vocabulary` says what text a token is: for stop strings.
+    `room`: new tokens that every call has room for, and that its output is long, whatever its own bound: where lengths
+    are drawn, call by call, one program serves them all.
     """
 
     def __init__(
-        self, config: T5Config, execution: Execution, vocabulary: Vocabulary | None = None
+        self,
+        config: T5Config,
+        execution: Execution,
+        vocabulary: Vocabulary | None = None,
+        room: int = 0,
     ):
         # Unrolled: a scan over layers would carry a stacked cache, and copy it for every token.
         execution = dataclasses.replace(execution, scan_layers=False, remat="none")
         self._model = T5(config, execution)
         self._run = jax.jit(self._trace, static_argnames=("structure", "with_logprobs"))
-        self._vocabulary = vocabulary
+        self._vocabulary, self._room = vocabulary, room
         self.compilations = 0
 
     def generate(
@@ -92,6 +98,7 @@ class Generator:
         """
         batch = encoder_input_tokens.shape[0]
         structure, values = prepare(settings, self._model.config, batch, self._vocabulary)
+        structure = structure.with_room(self._room)
         if structure.do_sample and rng is None:
             raise InputError("generation.do_sample: sampling needs an rng")
         if "layers" in params["decoder"]:
@@ -108,7 +115,7 @@ class Generator:
             structure=structure,
             with_logprobs=with_logprobs,
         )
-        longest = int(np.max(values.max_new_tokens))
+        longest = max(self._room, int(np.max(values.max_new_tokens)))
         trimmed = {
             name: None if array is None else array[:, :longest]
             for name, array in decoded._asdict().items()

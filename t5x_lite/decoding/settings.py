@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import difflib
 import functools
-import json
 import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from t5x_lite.decoding.foreign_settings import (
 )
 from t5x_lite.decoding.setting_checks import bad, check_ids, check_number
 from t5x_lite.errors import InputError
+from t5x_lite.foreign.json_files import read_object
 
 # A number, or an array [batch] with one number a row.
 PerRow = Any
@@ -54,6 +54,7 @@ _WHOLE = (
     *("max_new_tokens", "max_length", "min_new_tokens", "min_length", "top_k"),
     *("num_beams", "num_return_sequences", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size"),
 )
+_SCALAR = ("num_", "no_repeat", "encoder_no")  # of them, those that are alike in all rows
 _TOKEN_IDS = ("pad_token_id", "bos_token_id", "decoder_start_token_id")
 
 
@@ -156,6 +157,9 @@ class GenerationSettings:
             else:
                 idle.append(name)
         with _named(where):
+            for name in _WHOLE:
+                if name in said:
+                    check_number(name, said[name], integer=True, scalar=name.startswith(_SCALAR))
             settings, asleep = _settled(said, {}, where)
         if idle or asleep:
             _warn(f"{where}: without effect: {', '.join([*idle, *asleep])}")
@@ -168,13 +172,7 @@ class GenerationSettings:
         Raises:
           InputError: the file is missing or is not JSON, or as `of_file`.
         """
-        try:
-            mapping = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: expected a generation_config.json ({error})") from error
-        if not isinstance(mapping, dict):
-            raise InputError(f"{path}: expected a JSON object of generation settings")
-        return cls.of_file(mapping, where=str(path))
+        return cls.of_file(read_object(path, "a generation_config.json"), where=str(path))
 
     def updated(
         self, overrides: Mapping[str, Any], where: str = "generation"
@@ -287,10 +285,11 @@ class GenerationSettings:
                     f"generation.{name} = {getattr(self, name)} has no effect without {condition}; "
                     "set that too, or leave it out"
                 )
-        if not self.do_sample and self.num_return_sequences > self.num_beams:
+        drawn_apart = self.do_sample and self.num_beams == 1
+        if not drawn_apart and self.num_return_sequences > self.num_beams:
             raise InputError(
                 f"generation.num_return_sequences = {self.num_return_sequences} is more than "
-                f"num_beams = {self.num_beams}; raise num_beams, or sample"
+                f"num_beams = {self.num_beams}; raise num_beams, or sample without beams"
             )
 
 

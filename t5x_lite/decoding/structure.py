@@ -41,6 +41,10 @@ class Structure:
     eos_token_ids: tuple[int, ...]
     decoder_start_token_id: int
 
+    def with_room(self, tokens: int) -> Structure:
+        """The same with room for so many tokens at least."""
+        return dataclasses.replace(self, capacity=max(self.capacity, _capacity(tokens)))
+
     @property
     def rows_per_input(self) -> int:
         return self.num_beams if self.num_beams > 1 else self.num_return_sequences
@@ -113,7 +117,7 @@ def prepare(
       InputError: an array setting of another length than the batch, a token id outside the vocabulary, stop strings
         without a vocabulary or that it cannot spell.
     """
-    structure = _structure_of(settings, config)
+    structure = structure_of(settings, config)
     fewest, most = settings.new_tokens()
     values = Values(
         max_new_tokens=_column("max_new_tokens", most, np.int32, batch),
@@ -139,10 +143,15 @@ def prepare(
     return structure, values
 
 
-def _structure_of(settings: GenerationSettings, config: T5Config) -> Structure:
+def structure_of(settings: GenerationSettings, config: T5Config) -> Structure:
+    """What is static of settings, with the model's special tokens where they name none.
+
+    Raises:
+      InputError: a token id outside the vocabulary, or more beams than it has tokens for.
+    """
     most = settings.new_tokens()[1]
     structure = Structure(
-        capacity=-(-int(np.max(most)) // CAPACITY_STEP) * CAPACITY_STEP,
+        capacity=_capacity(int(np.max(most))),
         do_sample=settings.do_sample,
         num_beams=int(settings.num_beams),
         num_return_sequences=int(settings.num_return_sequences),
@@ -160,6 +169,10 @@ def _structure_of(settings: GenerationSettings, config: T5Config) -> Structure:
             f"vocabulary has {config.vocab_size}"
         )
     return structure
+
+
+def _capacity(tokens: int) -> int:
+    return -(-tokens // CAPACITY_STEP) * CAPACITY_STEP
 
 
 def _token_values(

@@ -30,12 +30,16 @@ def length_range(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def by_length(
-    scores: np.ndarray, positive: np.ndarray, texts: Sequence[str], bootstrap: Bootstrap
+    scores: np.ndarray,
+    positive: np.ndarray,
+    texts: Sequence[str],
+    bootstrap: Bootstrap,
+    groups: np.ndarray | None = None,
 ) -> list[dict[str, Any]]:
     """A row a class of lengths that has any text: words, rows, positive, auc, low and high.
 
-    scores, positive: float and bool [texts]. Where all texts of a length are of one class, there is no curve, and the
-    three are None.
+    scores, positive: float and bool [texts]. groups: as for `auc_interval`. Where all texts of a length are of one
+    class, there is no curve, and the three are None.
     """
     words = words_of(texts)
     scores, positive = np.asarray(scores), np.asarray(positive, bool)
@@ -56,7 +60,8 @@ def by_length(
             "high": None,
         }
         if 0 < count < chosen.sum():
-            found = auc_interval(scores[chosen], positive[chosen], bootstrap)
+            together = None if groups is None else groups[chosen]
+            found = auc_interval(scores[chosen], positive[chosen], bootstrap, together)
             row |= {"auc": found.mean, "low": found.low, "high": found.high}
         rows.append(row)
     return rows

@@ -6,7 +6,7 @@ import numpy as np
 
 from t5x_lite import streams
 from t5x_lite.errors import InputError
-from t5x_lite.evaluation.intervals import Bootstrap, Interval
+from t5x_lite.evaluation.intervals import Bootstrap, Interval, check_finite
 
 
 def auc(scores: np.ndarray, positive: np.ndarray) -> float:
@@ -16,9 +16,10 @@ def auc(scores: np.ndarray, positive: np.ndarray) -> float:
     0.75
 
     Raises:
-      InputError: rows of one class alone, of which there is no curve.
+      InputError: rows of one class alone, of which there is no curve, or a score that is no number.
     """
     scores, positive = np.asarray(scores, np.float64), np.asarray(positive, bool)
+    check_finite(scores)
     if positive.all() or not positive.any():
         raise InputError("AUC needs rows of both classes; the evaluation rows have one alone")
     _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
@@ -29,8 +30,15 @@ def auc(scores: np.ndarray, positive: np.ndarray) -> float:
     )
 
 
-def auc_interval(scores: np.ndarray, positive: np.ndarray, bootstrap: Bootstrap) -> Interval:
+def auc_interval(
+    scores: np.ndarray,
+    positive: np.ndarray,
+    bootstrap: Bootstrap,
+    groups: np.ndarray | None = None,
+) -> Interval:
     """`auc` and its percentile interval; rows are drawn with their classes, and a draw of one class alone is left out.
+
+    groups: [rows], equal for rows that are drawn together (texts of one person, say); None: each row its own.
 
     Raises:
       InputError: as `auc`.
@@ -39,12 +47,21 @@ def auc_interval(scores: np.ndarray, positive: np.ndarray, bootstrap: Bootstrap)
     scores, positive = np.asarray(scores, np.float64), np.asarray(positive, bool)
     order = np.argsort(scores, kind="stable")
     positive = positive[order]
+    group = np.arange(len(order))
+    if groups is not None:
+        # Numbered as they come in the order: where each row is a group, this is the interval without groups.
+        _, first, group = np.unique(
+            np.asarray(groups)[order], return_index=True, return_inverse=True
+        )
+        group = np.argsort(np.argsort(first))[group]
+    independent = int(group.max()) + 1
     # Of each run of equal scores, where it begins in the order.
     begins = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))
     rng = streams.generator(bootstrap.seed, "bootstrap")
     drawn = np.full(bootstrap.resamples, np.nan)
     for number in range(bootstrap.resamples):
-        counts = np.bincount(rng.integers(len(order), size=len(order)), minlength=len(order))
+        chosen = rng.integers(independent, size=independent)
+        counts = np.bincount(chosen, minlength=independent)[group]
         above = np.add.reduceat(counts * positive, begins).astype(np.float64)
         below = np.add.reduceat(counts * ~positive, begins).astype(np.float64)
         pairs = above.sum() * below.sum()
@@ -62,8 +79,12 @@ def calibration(
 
     Returns:
       a row a bin that has any: low, high (of the bin), rows, predicted and observed (means).
+
+    Raises:
+      InputError: a probability that is no number.
     """
     probabilities = np.asarray(probabilities, np.float64)
+    check_finite(probabilities)
     outcomes = np.asarray(outcomes, np.float64)
     number = np.minimum((probabilities * bins).astype(int), bins - 1)
     return [

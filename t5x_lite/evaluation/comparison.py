@@ -44,7 +44,8 @@ def score_outputs(
         rouge: {type: interval}, every (output, reference) pair counted once
         rouge_multi_reference: {type: interval}, the best reference of each row; only where an input has several
         baselines: {name: {type: mean}};  differences: {name: {type: interval of ours minus theirs}}
-        beats_baselines: {type: whether every difference lies above zero with its whole interval}; not without baselines
+        beats_baselines: {type: whether every difference lies above zero with its whole interval}; not without
+            baselines, and of a single input or group never: one draw has no interval
         constant_texts: {type: text};  outputs: {empty, distinct, mean_words}
 
     Of several processes all must call this, with the same texts; they share out the ROUGE.
@@ -123,8 +124,10 @@ def score_outputs(
         for name, kinds in differences.items()
     }
     if differences:
+        drawn_several = len(np.unique(clusters)) > 1
         result["beats_baselines"] = {
-            kind: all(kinds[kind].low > 0 for kinds in differences.values()) for kind in ours
+            kind: drawn_several and all(kinds[kind].low > 0 for kinds in differences.values())
+            for kind in ours
         }
     return result, ours
 

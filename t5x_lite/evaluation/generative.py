@@ -169,7 +169,13 @@ class Predictions:
         self._lines: dict[int, str] = {}
         self.done: dict[int, str] = {}
         self.numbers: dict[int, dict[str, float | None]] = {}
-        for line in self._path.read_text().split("\n") if self._path.exists() else ():
+        try:
+            lines = self._path.read_bytes().split(b"\n") if self._path.exists() else []
+        except OSError as error:
+            raise InputError(
+                f"{self._path}: {error.strerror or error}; outputs are kept there: remove it, or take another --workdir"
+            ) from error
+        for line in lines:
             self._take(line)
         self._stream = None
         if jax.process_index() == 0:
@@ -202,11 +208,11 @@ class Predictions:
         if jax.process_index() == 0:
             self._rewrite()
 
-    def _take(self, line: str) -> None:
+    def _take(self, line: bytes) -> None:
         try:
-            record = json.loads(line)
+            record = json.loads(line.decode())
             row, digest, output = record["row"], record["prompt"], record["output"]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             return
         known = isinstance(row, int) and isinstance(output, str)
         if known and row not in self.done and digest == self._digests.get(row):

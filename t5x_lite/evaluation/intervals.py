@@ -43,6 +43,20 @@ class Interval:
     high: float
 
 
+def check_finite(values: np.ndarray, what: str = "row") -> None:
+    """Refuses a number that is none: it would count as the smallest, the largest or a wrong one, without a word.
+
+    Raises:
+      InputError: with the number of the first.
+    """
+    finite = np.isfinite(values)
+    if not finite.all():
+        raise InputError(
+            f"{what} {int(np.argmin(finite))} has a score that is not finite ({int((~finite).sum())} of"
+            f" {len(finite)} have): look at the model that gave it"
+        )
+
+
 def bootstrap_mean(
     values: np.ndarray, bootstrap: Bootstrap, clusters: np.ndarray | None = None
 ) -> Interval:
@@ -60,10 +74,7 @@ def bootstrap_mean(
         raise InputError(
             f"an interval needs a non-empty vector of row scores, got shape {values.shape}"
         )
-    if not np.isfinite(values).all():
-        raise InputError(
-            f"row {int(np.argmin(np.isfinite(values)))} has a score that is not finite"
-        )
+    check_finite(values)
     if clusters is None:
         sums, sizes = values, np.ones_like(values)
     else:

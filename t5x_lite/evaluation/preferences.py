@@ -9,7 +9,7 @@ import numpy as np
 
 from t5x_lite.console import log
 from t5x_lite.evaluation.classification import calibration
-from t5x_lite.evaluation.intervals import Bootstrap, bootstrap_mean
+from t5x_lite.evaluation.intervals import Bootstrap, bootstrap_mean, check_finite
 
 # What the axes of a plot of `preference_calibration` are.
 PREDICTED = "predicted: sigmoid of the difference of the scores"
@@ -25,6 +25,9 @@ def preference_scores(
     """accuracy (a tie is half right) with its interval, mean margin and score, and whether the labels seem swapped.
 
     groups: int [pairs], equal for the pairs of one prompt, which the interval draws together; None: each its own.
+
+    Raises:
+      InputError: no pairs, or a score that is no number.
     """
     right = _right(chosen, rejected)
     interval = bootstrap_mean(right, bootstrap, groups)
@@ -38,7 +41,9 @@ def preference_scores(
         "mean score": float(np.mean(np.concatenate([chosen, rejected]))),
         "std of scores": float(np.std(np.concatenate([chosen, rejected]))),
     }
-    if interval.high < 0.5:
+    if (len(right) if groups is None else scores["prompts"]) < 2:
+        scores["warning"] = "one draw alone: its interval says nothing"
+    elif interval.high < 0.5:
         log.warning(
             "the model prefers the rejected responses (accuracy %.3f): are the columns `chosen` and `rejected`"
             " swapped?",
@@ -88,4 +93,6 @@ def preference_calibration(chosen: np.ndarray, rejected: np.ndarray) -> list[dic
 
 
 def _right(chosen: np.ndarray, rejected: np.ndarray) -> np.ndarray:
+    for scores in (chosen, rejected):
+        check_finite(scores, "pair")
     return np.where(chosen == rejected, 0.5, chosen > rejected)

@@ -17,9 +17,11 @@ from collections.abc import Sequence
 import numpy as np
 from rouge_score import rouge_scorer
 
+from t5x_lite.console import log
 from t5x_lite.errors import InputError
 from t5x_lite.evaluation.rouge_tokens import RougeTokenizer
 
+_MOST_WORDS = 3000  # of two texts, 9 million pairs: seconds
 ROUGE_TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
 # A sentence ends at . ! or ? before white space, unless the full stop belongs to a title; at the danda, the Arabic
@@ -72,7 +74,13 @@ def score_rows(
         raise InputError("ROUGE of no rows is undefined: the evaluation data is empty")
     scorer = rouge_scorer.RougeScorer(list(rouge_types), tokenizer=tokenizer_for(use_stemmer))
     columns: dict[str, np.ndarray] = {kind: np.empty(len(predictions)) for kind in rouge_types}
+    long = 0
     for row, (prediction, reference) in enumerate(zip(predictions, references, strict=True)):
+        several = [reference] if isinstance(reference, str) else list(reference)
+        if _takes_long(prediction, several, use_stemmer):
+            long += 1
+            prediction = _beginning(prediction, use_stemmer)
+            reference = [_beginning(text, use_stemmer) for text in several]
         if isinstance(reference, str):
             scores = scorer.score(reference, prediction)
         elif len(reference):
@@ -81,7 +89,31 @@ def score_rows(
             raise InputError(f"row {row} of the evaluation data has no reference to score against")
         for kind in rouge_types:
             columns[kind][row] = scores[kind].fmeasure
+    if long:
+        log.warning(
+            "ROUGE: of %d of %d rows only the first %d words of output and reference are compared: its time grows with"
+            " the product of their lengths",
+            *(long, len(predictions), _MOST_WORDS),
+        )
     return columns
+
+
+def _takes_long(prediction: str, references: Sequence[str], use_stemmer: bool) -> bool:
+    """Whether an output and a reference have more pairs of words than are compared in seconds."""
+    longest = max((len(text) for text in references), default=0)
+    if len(prediction) * longest <= _MOST_WORDS**2:  # a word has a character at least
+        return False
+    tokenize = tokenizer_for(use_stemmer).tokenize
+    most = max(len(tokenize(text)) for text in references)
+    return len(tokenize(prediction)) * most > _MOST_WORDS**2
+
+
+def _beginning(text: str, use_stemmer: bool) -> str:
+    """A text, or so much of it as has `_MOST_WORDS` words at most."""
+    tokenize = tokenizer_for(use_stemmer).tokenize
+    while (words := len(tokenize(text))) > _MOST_WORDS:
+        text = text[: len(text) * _MOST_WORDS // words]
+    return text
 
 
 @functools.cache

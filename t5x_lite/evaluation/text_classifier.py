@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from t5x_lite.data.classifier_text import (
     ClassifierTokenizer,
+    Reading,
     load_classifier_tokenizer,
     read_reading,
 )
@@ -25,7 +26,7 @@ from t5x_lite.models.classifier_init import abstract_module, text_examples
 from t5x_lite.models.encoder_classifier import EncoderClassifier
 from t5x_lite.models.masks import segment_ids_from_tokens
 from t5x_lite.models.t5_scorer import T5Scorer
-from t5x_lite.parallel.shardings import fitting_shardings, row_multiple
+from t5x_lite.parallel.shardings import fitting_shardings, row_multiple, with_shardings
 from t5x_lite.parallel.sharing import share_out
 from t5x_lite.params.gather import whole
 
@@ -33,6 +34,7 @@ _ROWS = 32  # a batch, or the next number that the mesh divides: fixed, so that 
 _LENGTH_MULTIPLE = 32
 # A T5 encoder has no longest text; relative positions saturate. This bounds the memory.
 _T5_MAX_LENGTH = 512
+_PARAM_DTYPE = "float32"
 
 
 class TextClassifier:
@@ -54,7 +56,7 @@ class TextClassifier:
         self.labels = module.labels
         self._put = put
         self._apart = isinstance(module, T5Scorer)
-        self._apply = jax.jit(lambda params, *tokens: module.apply({"params": params}, *tokens))
+        self._apply = logits_of(module)
         self._mean_states = jax.jit(functools.partial(_mean_states, module))
 
     def render(self, template: str, rows: Sequence[Mapping[str, str]]) -> list[Any]:
@@ -96,8 +98,7 @@ class TextClassifier:
     ) -> np.ndarray:
         ids = share_out(len(texts), lambda own: self._tokenized(texts[own]))
         mesh = jax.sharding.get_abstract_mesh()
-        multiple = 1 if mesh.empty else row_multiple(mesh)
-        rows = -(-_ROWS // multiple) * multiple
+        rows = batch_rows(1 if mesh.empty else row_multiple(mesh))
         result = np.zeros((len(texts), width), np.float32)
         order = sorted(range(len(texts)), key=lambda i: [len(side) for side in ids[i]])
         for start in range(0, len(order), rows):
@@ -110,9 +111,7 @@ class TextClassifier:
     def _tokenized(self, texts: Sequence[Any]) -> list[list[list[int]]]:
         """Of each text its sides (one, or prompt and response), as token ids."""
         sides = zip(*texts, strict=True) if self._apart else [texts]
-        encoded = [
-            self.tokenizer.encode([text if text else " " for text in side]) for side in sides
-        ]
+        encoded = [self.tokenizer.encode(side) for side in sides]
         largest = max((token for side in encoded for row in side for token in row), default=0)
         if largest >= self.module.config.vocab_size:
             raise InputError(
@@ -170,6 +169,30 @@ def _mean_states(module: Any, params: Any, tokens: jax.Array) -> jax.Array:
     return jnp.sum(states.astype(jnp.float32) * there, axis=1) / count
 
 
+def logits_of(module: Classifier) -> Any:
+    """Makes `logits(params, *tokens) -> float32 [batch, labels]`, jitted; tokens: int32 [batch, length] a side."""
+    return jax.jit(lambda params, *tokens: module.apply({"params": params}, *tokens))
+
+
+def batch_rows(multiple: int) -> int:
+    """Rows of a batch that is scored, where they must be a multiple of that."""
+    return -(-_ROWS // multiple) * multiple
+
+
+def longest_text(module: Classifier, reading: Reading) -> int:
+    """Tokens of a text, at most: as in its training, where that is known, and no more than the model has positions."""
+    if isinstance(module, EncoderClassifier):
+        reach = module.config.max_length
+        return min(reach, reading.max_length or reach)
+    return reading.max_length or _T5_MAX_LENGTH
+
+
+def abstract_params(module: Classifier, mesh: Mesh) -> Any:
+    """A classifier's parameters as they lie on a mesh, by the table of rules: a `jax.ShapeDtypeStruct` a leaf."""
+    shapes, axes = abstract_module(module, *text_examples(module))
+    return with_shardings(shapes, fitting_shardings(shapes, axes, mesh), _PARAM_DTYPE)
+
+
 def load_text_classifier(
     source: str | os.PathLike[str],
     dtype: str = "float32",
@@ -186,15 +209,10 @@ def load_text_classifier(
       InputError: as `interop.classifiers.open_classifier`, or there is no tokenizer.
     """
     opened = open_classifier(source, dtype)
-    module = opened.module
-    longest = module.config.max_length if isinstance(module, EncoderClassifier) else _T5_MAX_LENGTH
-    reading = read_reading(opened.directory)
-    if reading.max_length:
-        most = longest if isinstance(module, EncoderClassifier) else reading.max_length
-        longest = min(most, reading.max_length)
-    tokenizer = load_classifier_tokenizer(opened.directory, longest)
+    module, reading = opened.module, read_reading(opened.directory)
+    tokenizer = load_classifier_tokenizer(opened.directory, longest_text(module, reading))
     tokenizer.template = reading.template
     shardings = None
     if mesh is not None:
-        shardings = fitting_shardings(*abstract_module(module, *text_examples(module)), mesh)
-    return TextClassifier(module, opened.read(shardings=shardings), tokenizer, put)
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract_params(module, mesh))
+    return TextClassifier(module, opened.read(_PARAM_DTYPE, shardings), tokenizer, put)

@@ -88,16 +88,24 @@ def toxicity_summary(
     }
 
 
-def paired_p_value(before: np.ndarray, after: np.ndarray, seed: int) -> float:
+def paired_p_value(
+    before: np.ndarray, after: np.ndarray, seed: int, clusters: np.ndarray | None = None
+) -> float:
     """Two-sided p-value of the mean difference: how often random signs of the pairs' differences give as much.
 
     Fisher's randomization test with 10,000 seeded draws, the observed one among them: no distribution is assumed, and
     rows without any difference change nothing.
 
+    clusters: [rows], as `intervals.paired_difference` has them: rows that were drawn together share their sign. What is
+      tested is the mean over rows that stands there, however unequal the clusters are.
+
     >>> paired_p_value(np.zeros(50), np.zeros(50), seed=0)
     1.0
     """
     differences = np.asarray(after, np.float64) - np.asarray(before, np.float64)
+    if clusters is not None:
+        together = np.unique(clusters, return_inverse=True)[1]
+        differences = np.bincount(together, differences).astype(np.float64)
     observed = abs(differences.sum())
     rng = streams.generator(seed, "permutation")
     signs = rng.integers(0, 2, size=(_FLIPS - 1, len(differences)), dtype=np.int8) * 2 - 1

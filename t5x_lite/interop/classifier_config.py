@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from t5x_lite.errors import InputError
+from t5x_lite.interop.hf_config import flag, said_of
 from t5x_lite.models.encoder_config import ENCODER_ACTIVATIONS, EncoderConfig
 
 _ARCHITECTURES = {
@@ -32,6 +33,7 @@ _DISTILBERT_SIZES = _SIZES | {
     "num_layers": "n_layers",
     "num_heads": "n_heads",
 }
+_MOST_LABELS = 1_000_000
 _PADS = {"bert": 0, "roberta": 1, "distilbert": 0}
 
 
@@ -46,7 +48,7 @@ def encoder_config_from_hf(fields: Mapping[str, Any], where: str) -> EncoderConf
       InputError: another kind of model, a field that is missing, or a value that is not supported.
     """
     kind = fields.get("model_type")
-    if kind not in _ARCHITECTURES:
+    if not isinstance(kind, str) or kind not in _ARCHITECTURES:
         raise InputError(
             f"{where}: model_type is {kind!r}; expected a sequence classifier of {', '.join(_ARCHITECTURES)}"
         )
@@ -56,7 +58,7 @@ def encoder_config_from_hf(fields: Mapping[str, Any], where: str) -> EncoderConf
     if missing := [name for name in sizes.values() if not isinstance(fields.get(name), int)]:
         raise InputError(f"{where}: no whole number in {', '.join(missing)}")
     positions = fields.get("position_embedding_type", "absolute")
-    if positions != "absolute" or fields.get("sinusoidal_pos_embds"):
+    if positions != "absolute" or flag(fields, "sinusoidal_pos_embds", where):
         # (DistilBERT's sinusoidal table is stored as any other, but transformers keeps it frozen.)
         raise InputError(
             f"{where}: position embeddings are {positions!r}; only learned ones are read"
@@ -66,25 +68,26 @@ def encoder_config_from_hf(fields: Mapping[str, Any], where: str) -> EncoderConf
         raise InputError(
             f"{where}: the activation is {activation!r}; supported: {', '.join(ENCODER_ACTIVATIONS)}"
         )
-    dropout = float(fields.get("dropout" if distil else "hidden_dropout_prob", 0.1))
+    dropout = fields.get("dropout" if distil else "hidden_dropout_prob", 0.1)
     attention = fields.get("attention_dropout" if distil else "attention_probs_dropout_prob", 0.1)
     of_head = fields.get("seq_classif_dropout", 0.2) if distil else fields.get("classifier_dropout")
     pad = fields.get("pad_token_id")
-    return EncoderConfig(
-        **{ours: fields[theirs] for ours, theirs in sizes.items()},
-        family=family,
-        labels=labels_from_hf(fields),
-        type_vocab_size=1 if distil else fields.get("type_vocab_size", 2),
-        layer_norm_epsilon=1e-12 if distil else float(fields.get("layer_norm_eps", 1e-12)),
-        dropout_rate=dropout,
-        attention_dropout_rate=float(attention),
-        classifier_dropout_rate=dropout if of_head is None else float(of_head),
-        activation=activation,
-        initializer_range=float(fields.get("initializer_range", 0.02)),
-        pad_token_id=_PADS[family] if pad is None else pad,
-        problem_type=fields.get("problem_type") or "",
-        model_type="" if kind == family else kind,
-    )
+    with said_of(where):
+        return EncoderConfig(
+            **{ours: fields[theirs] for ours, theirs in sizes.items()},
+            family=family,
+            labels=labels_from_hf(fields, where),
+            type_vocab_size=1 if distil else fields.get("type_vocab_size", 2),
+            layer_norm_epsilon=1e-12 if distil else fields.get("layer_norm_eps", 1e-12),
+            dropout_rate=dropout,
+            attention_dropout_rate=attention,
+            classifier_dropout_rate=dropout if of_head is None else of_head,
+            activation=activation,
+            initializer_range=fields.get("initializer_range", 0.02),
+            pad_token_id=_PADS[family] if pad is None else pad,
+            problem_type=fields.get("problem_type") or "",
+            model_type="" if kind == family else kind,
+        )
 
 
 def encoder_config_to_hf(config: EncoderConfig, dtype: str) -> dict[str, Any]:
@@ -122,10 +125,23 @@ def encoder_config_to_hf(config: EncoderConfig, dtype: str) -> dict[str, Any]:
     }
 
 
-def labels_from_hf(fields: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names of the labels that the fields of a config.json give, in order; two without names by default."""
+def labels_from_hf(fields: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    """The names of the labels that the fields of a config.json give, in order; two without names by default.
+
+    Raises:
+      InputError: the names are not those of the numbers from 0 on.
+    """
     names = fields.get("id2label")
-    if isinstance(names, Mapping) and names:
-        return tuple(str(names[key]) for key in sorted(names, key=int))
+    if names:
+        numbers = [str(number) for number in range(len(names))] if isinstance(names, dict) else []
+        if not numbers or {*names} != {*numbers}:
+            raise InputError(
+                f"{where}: id2label is {names!r:.80}; expected a name for each of 0, 1, …"
+            )
+        return tuple(str(names[number]) for number in numbers)
     count = fields.get("num_labels", 2)
+    if not isinstance(count, int) or isinstance(count, bool) or not 0 < count <= _MOST_LABELS:
+        raise InputError(
+            f"{where}: num_labels is {count!r:.80}; expected a whole number from 1 to {_MOST_LABELS}"
+        )
     return tuple(f"LABEL_{number}" for number in range(count))

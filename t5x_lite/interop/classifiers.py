@@ -21,11 +21,15 @@ from flax import traverse_util
 from t5x_lite import streams
 from t5x_lite.console import log
 from t5x_lite.errors import InputError
-from t5x_lite.interop import classifier_config
+from t5x_lite.foreign.hashes import FILE as HASHES
+from t5x_lite.foreign.hashes import check_hashes, write_hashes
+from t5x_lite.foreign.json_files import read_json
+from t5x_lite.interop import classifier_config, hf_config
 from t5x_lite.interop.classifier_names import classifier_name_table
 from t5x_lite.interop.encoder_files import encoder_tensors, is_of_another_task
 from t5x_lite.interop.finite import READ, WRITTEN, checked
 from t5x_lite.interop.hf import open_encoder
+from t5x_lite.interop.hf_config import architectures
 from t5x_lite.interop.hub import model_directory
 from t5x_lite.interop.names import Entry
 from t5x_lite.interop.opened import differences
@@ -118,6 +122,7 @@ def open_classifier(
     """
     directory = model_directory(source, revision)
     fields = _read_json(directory / "config.json")
+    check_hashes(directory)
     module, tensors = _described(directory, fields, dtype)
     keeps_labels = labels is None or module.labels == labels
     if labels is not None:
@@ -148,27 +153,55 @@ def open_classifier(
     return OpenedClassifier(module, directory, bool(drawn), table, own)
 
 
+def describe_classifier(
+    directory: pathlib.Path, execution: Execution, labels: tuple[str, ...] | None = None
+) -> Classifier:
+    """The classifier that `directory`/config.json describes; there need be no weights.
+
+    labels: what it shall tell apart, in place of what it does.
+
+    Raises:
+      InputError: there is no config.json, or it describes no classifier.
+    """
+    module = _module(directory, _read_json(directory / "config.json"), execution)
+    return module if labels is None else _with_labels(module, labels)
+
+
 def _described(
     directory: pathlib.Path, fields: Mapping[str, Any], dtype: str
 ) -> tuple[Classifier, Mapping[str, Tensor]]:
     """The classifier, and the tensors of its file under the names of its table."""
-    where, kind = str(directory / "config.json"), fields.get("model_type")
-    execution = Execution(dtype=dtype)
+    kind = fields.get("model_type")
+    module = _module(directory, fields, Execution(dtype=dtype))
     if kind in MODEL_TYPES:
         encoder = open_encoder(directory)
-        names = classifier_config.labels_from_hf(fields)
         tensors = {path.replace("/", "."): tensor for path, (_, tensor) in encoder.stored.items()}
-        return T5Classifier(encoder.config, names, execution), tensors
+        return module.clone(config=encoder.config), tensors
+    if isinstance(module, EncoderClassifier):
+        family = module.config.family
+        return module, encoder_tensors(open_weights(directory), family, directory)
+    return module, open_weights(directory)
+
+
+def _module(directory: pathlib.Path, fields: Mapping[str, Any], execution: Execution) -> Classifier:
+    where, kind = str(directory / "config.json"), fields.get("model_type")
+    if kind in MODEL_TYPES:
+        # Of the encoder alone: a head of the decoder's is nothing to it.
+        config = hf_config.config_from_hf(fields, separate_head=False, where=where)
+        return T5Classifier(config, classifier_config.labels_from_hf(fields, where), execution)
     if kind in (T5_KIND, SCORER_KIND):
-        return _ours(fields, where, execution), open_weights(directory)
-    config = classifier_config.encoder_config_from_hf(fields, where)
-    tensors = encoder_tensors(open_weights(directory), config.family, directory)
-    return EncoderClassifier(config, dtype), tensors
+        return _ours(fields, where, execution)
+    return EncoderClassifier(
+        classifier_config.encoder_config_from_hf(fields, where), execution.dtype
+    )
 
 
 def _ours(fields: Mapping[str, Any], where: str, execution: Execution) -> Classifier:
     try:
-        config, names = T5Config(**fields["t5"]), tuple(fields["labels"])
+        config, names = T5Config(**fields["t5"]), fields["labels"]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise TypeError("labels is no list of names")
+        names = tuple(names)
         if fields["model_type"] == T5_KIND:
             return T5Classifier(config, names, execution)
         return T5Scorer(config, execution, names, fields["likelihood"])
@@ -182,7 +215,7 @@ def _is_last(entry: Entry) -> bool:
 
 
 def _classes(fields: Mapping[str, Any]) -> str:
-    return ", ".join(fields.get("architectures") or ["no architecture named"])
+    return ", ".join(architectures(fields)) or "no architecture named"
 
 
 def save_classifier(
@@ -218,7 +251,8 @@ def save_classifier(
     target = pathlib.Path(directory).expanduser()
     try:
         target.mkdir(parents=True, exist_ok=True)
-        (target / "config.json").unlink(missing_ok=True)
+        for stale in ("config.json", HASHES):
+            (target / stale).unlink(missing_ok=True)
         fresh = target / "model.safetensors.new"
         write_safetensors(fresh, tensors)
         fresh.replace(target / "model.safetensors")
@@ -226,6 +260,7 @@ def save_classifier(
             tokenizer.save(target)
         text = json.dumps(_fields(module, next(iter(tensors.values())).dtype.name), indent=2)
         (target / "config.json").write_text(text + "\n", encoding="utf-8")
+        write_hashes(target, ["model.safetensors", "config.json"])
     except OSError as error:
         raise InputError(
             f"{target}: cannot write the classifier ({error.strerror or error})"
@@ -269,10 +304,10 @@ def _fields(module: Classifier, dtype: str) -> dict[str, Any]:
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = read_json(path)
     except OSError as error:
         raise InputError(
-            f"{path}: cannot read it ({error.strerror}); a model directory has one"
+            f"{path}: cannot read it ({error.strerror or error}); a model directory has one"
         ) from error
     except ValueError as error:
         raise InputError(f"{path}: not valid JSON ({error})") from error

@@ -7,9 +7,10 @@ Saved bare (`BertModel`: no `bert.` in front), with the head of another task, or
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from t5x_lite.interop.hf_config import architectures
 from t5x_lite.interop.tensors import Tensor
 from t5x_lite.interop.wrapped_names import unwrapped
 
@@ -55,7 +56,7 @@ def encoder_tensors(
 
 def is_of_another_task(fields: Mapping[str, Any]) -> bool:
     """Whether config.json names the class of another task, whose head may go by the name of a classifier's."""
-    classes: Sequence[str] = fields.get("architectures") or ()
+    classes = architectures(fields)
     if any(name.endswith(_OWN_TASK) for name in classes):
         return False
     return any(name.endswith(_OTHER_TASKS) for name in classes)

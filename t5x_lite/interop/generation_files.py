@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
-import pathlib
 from typing import Any
 
-from t5x_lite.errors import InputError
+from t5x_lite.foreign.json_files import read_object
 from t5x_lite.interop.hub import model_directory
 from t5x_lite.interop.t5x import is_t5x
 
@@ -90,18 +88,3 @@ def generation_defaults(source: str | os.PathLike[str]) -> tuple[dict[str, Any],
     file = directory / "config.json"
     fields = read_object(file) if file.is_file() else {}
     return {name: fields[name] for name in _LEGACY if fields.get(name) is not None}, str(file)
-
-
-def read_object(file: pathlib.Path) -> dict[str, Any]:
-    """The fields of a JSON file.
-
-    Raises:
-      InputError: it cannot be read, or is no JSON object.
-    """
-    try:
-        fields = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: expected a JSON object ({error})") from error
-    if not isinstance(fields, dict):
-        raise InputError(f"{file}: expected a JSON object, found a {type(fields).__name__}")
-    return fields

@@ -15,6 +15,8 @@ from flax import traverse_util
 
 from t5x_lite.console import progress
 from t5x_lite.errors import InputError
+from t5x_lite.foreign.hashes import FILE as HASHES
+from t5x_lite.foreign.hashes import check_hashes, write_hashes
 from t5x_lite.interop import hf_config
 from t5x_lite.interop.finite import WRITTEN, checked
 from t5x_lite.interop.hub import model_directory
@@ -55,9 +57,8 @@ def open_hf(source: str | os.PathLike[str], revision: str | None = None) -> Open
     directory = model_directory(source, revision)
     config, tensors = _described(directory)
     if not any(name.startswith("decoder.") for name in tensors):
-        classes = ", ".join(
-            hf_config.read_config(directory).get("architectures") or ["no class named"]
-        )
+        named = hf_config.architectures(hf_config.read_config(directory))
+        classes = ", ".join(named) or "no class named"
         raise InputError(
             f"{directory}: the file has no decoder ({classes}), so it cannot write; an encoder serves as a classifier"
             " or reward model (configs/classifier.py, configs/reward.py, with this as model.source)"
@@ -84,6 +85,7 @@ def open_encoder(source: str | os.PathLike[str], revision: str | None = None) ->
 def _described(directory: pathlib.Path) -> tuple[T5Config, dict[str, Tensor]]:
     """The architecture, and the tensors under the names that a T5 gives them."""
     fields = hf_config.read_config(directory)
+    check_hashes(directory)
     tensors = unwrapped(open_weights(directory), directory, IN_FRONT_OF_A_T5)
     tensors = _without_copies(directory, tensors)
     config = hf_config.config_from_hf(
@@ -270,6 +272,7 @@ def _write(
     dtype = tensors[SHARED].dtype.name
     _write_json(staging / "generation_config.json", generation)
     _write_json(staging / "config.json", hf_config.config_to_hf(config, dtype))
+    write_hashes(staging, [file.name for file in staging.iterdir() if file.is_file()])
 
     (target / "config.json").unlink(
         missing_ok=True
@@ -278,6 +281,7 @@ def _write(
         *target.glob(safetensors.shards),
         target / safetensors.name,
         target / safetensors.index_name,
+        target / HASHES,
     ):
         stale.unlink(missing_ok=True)
     for file in sorted(staging.iterdir(), key=lambda file: file.name == "config.json"):

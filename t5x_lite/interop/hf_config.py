@@ -12,13 +12,14 @@ T5X) and are run (by transformers 4) without scaling: we follow the file.
 
 from __future__ import annotations
 
-import json
+import contextlib
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from t5x_lite.console import log
 from t5x_lite.errors import InputError
+from t5x_lite.foreign.json_files import read_json
 from t5x_lite.interop.hub import ADAPTER_CONFIG
 from t5x_lite.models.config import MODEL_TYPES, T5Config
 
@@ -59,7 +60,7 @@ def read_config(directory: pathlib.Path) -> dict[str, Any]:
     """
     path = directory / "config.json"
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = read_json(path)
     except OSError as error:
         if (directory / ADAPTER_CONFIG).is_file():
             raise InputError(
@@ -67,14 +68,14 @@ def read_config(directory: pathlib.Path) -> dict[str, Any]:
                 " load_adapter puts it on a model that is loaded, and adapter.method = 'load' does in a config"
             ) from error
         raise InputError(
-            f"{path}: cannot read it ({error.strerror}); a Hugging Face model directory has one"
+            f"{path}: cannot read it ({error.strerror or error}); a Hugging Face model directory has one"
         ) from error
     except ValueError as error:
         raise InputError(f"{path}: not valid JSON ({error})") from error
     if not isinstance(fields, dict):
         raise InputError(f"{path}: expected a JSON object, found a {type(fields).__name__}")
     if fields.get("model_type") not in MODEL_TYPES:
-        names = ", ".join(fields.get("architectures") or ["no architecture named"])
+        names = ", ".join(architectures(fields)) or "no architecture named"
         raise InputError(
             f"{path}: model_type is {fields.get('model_type')!r} ({names});"
             f" expected {', '.join(map(repr, MODEL_TYPES))}"
@@ -93,11 +94,11 @@ def config_from_hf(fields: Mapping[str, Any], *, separate_head: bool, where: str
     Raises:
       InputError: a field is missing or has a value that this T5 cannot have.
     """
-    missing = [name for name in (*_REQUIRED, "num_layers") if not isinstance(fields.get(name), int)]
+    missing = [name for name in (*_REQUIRED, "num_layers") if not _is_whole(fields.get(name))]
     if missing:
         raise InputError(f"{where}: no whole number in {', '.join(missing)}")
     feed_forward = fields.get("feed_forward_proj", "relu")
-    if feed_forward not in _FEED_FORWARD_FROM_HF:
+    if not isinstance(feed_forward, str) or feed_forward not in _FEED_FORWARD_FROM_HF:
         raise InputError(
             f"{where}: feed_forward_proj is {feed_forward!r};"
             f" supported: {', '.join(_FEED_FORWARD_FROM_HF)}"
@@ -105,19 +106,53 @@ def config_from_hf(fields: Mapping[str, Any], *, separate_head: bool, where: str
     eos = _eos(fields.get("eos_token_id"), where)
     optional = {name: fields[name] for name in _OPTIONAL if fields.get(name) is not None}
     start = fields.get("decoder_start_token_id")
-    scale = fields.get("scale_decoder_outputs")
-    return T5Config(
-        **{name: fields[name] for name in _REQUIRED},
-        **optional,
-        num_encoder_layers=fields["num_layers"],
-        num_decoder_layers=fields.get("num_decoder_layers") or fields["num_layers"],
-        feed_forward_proj=_FEED_FORWARD_FROM_HF[feed_forward],
-        tie_word_embeddings=not separate_head,
-        scale_decoder_outputs=_says_scaled(fields) if scale is None else bool(scale),
-        eos_token_id=eos,
-        decoder_start_token_id=optional.get("pad_token_id", 0) if start is None else start,
-        model_type=fields["model_type"],
-    )
+    scale = flag(fields, "scale_decoder_outputs", where)
+    flag(fields, "tie_word_embeddings", where)
+    decoder_layers = fields.get("num_decoder_layers")
+    with said_of(where):
+        return T5Config(
+            **{name: fields[name] for name in _REQUIRED},
+            **optional,
+            num_encoder_layers=fields["num_layers"],
+            num_decoder_layers=fields["num_layers"] if decoder_layers is None else decoder_layers,
+            feed_forward_proj=_FEED_FORWARD_FROM_HF[feed_forward],
+            tie_word_embeddings=not separate_head,
+            scale_decoder_outputs=_says_scaled(fields) if scale is None else scale,
+            eos_token_id=eos,
+            decoder_start_token_id=optional.get("pad_token_id", 0) if start is None else start,
+            model_type=fields["model_type"],
+        )
+
+
+def architectures(fields: Mapping[str, Any]) -> list[str]:
+    """The classes that a config.json names; none where it names none in a list."""
+    named = fields.get("architectures")
+    return [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+
+
+def flag(fields: Mapping[str, Any], name: str, where: str) -> bool | None:
+    """A field that is true, false, or not there (None).
+
+    Raises:
+      InputError: it is something else, "false" say, which would count as true.
+    """
+    value = fields.get(name)
+    if value is None or isinstance(value, bool):
+        return value
+    raise InputError(f"{where}: {name} is {value!r:.80}; expected true or false")
+
+
+@contextlib.contextmanager
+def said_of(where: str) -> Iterator[None]:
+    """Lets what an architecture says of its fields name the file that they are from."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _eos(value: Any, where: str) -> int:
@@ -125,7 +160,7 @@ def _eos(value: Any, where: str) -> int:
     ids = value if isinstance(value, list) else [value]
     if ids == [None]:
         return T5Config.eos_token_id
-    if not ids or not all(isinstance(one, int) and not isinstance(one, bool) for one in ids):
+    if not ids or not all(map(_is_whole, ids)):
         raise InputError(f"{where}: eos_token_id is {value!r}; expected a token id or several")
     return ids[0]
 

@@ -27,20 +27,10 @@ def model_directory(source: str | os.PathLike[str], revision: str | None = None)
     Raises:
       InputError: no such directory, or the hub has no such model or cannot be reached.
     """
-    local = BUNDLED.get(os.fspath(source), pathlib.Path(source).expanduser())
-    if local.is_dir():
-        if revision is not None:
-            raise InputError(
-                f"{local} is a directory, which has no revision {revision!r}; leave it out"
-            )
-        of_a_run = local / "model"
-        return of_a_run if (of_a_run / "config.json").is_file() else local
-    name, _, at = os.fspath(source).partition("@")
-    if local.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or not name:
-        raise InputError(
-            f"{os.fspath(source)!r}: no such directory (a hub id looks like google/flan-t5-base)"
-        )
-    revision = revision or at or None
+    local = _local_directory(source, revision)
+    if local is not None:
+        return local
+    name, revision = _hub_id(source, revision)
     # Asked for format by format, in order of preference: one download brings one format, and the cache is
     # used without network.
     for format in FORMATS:
@@ -50,6 +40,40 @@ def model_directory(source: str | os.PathLike[str], revision: str | None = None)
     if (found / ADAPTER_CONFIG).is_file():
         return _download(name, revision, [*_SMALL_FILES, "adapter_model.*"])
     return found
+
+
+def config_directory(source: str | os.PathLike[str]) -> pathlib.Path:
+    """As `model_directory`, for whoever reads what a model is and not its weights: they are not downloaded.
+
+    Raises:
+      InputError: as there.
+    """
+    local = _local_directory(source, None)
+    return _download(*_hub_id(source, None), _SMALL_FILES) if local is None else local
+
+
+def _local_directory(source: str | os.PathLike[str], revision: str | None) -> pathlib.Path | None:
+    """The directory that `source` is, or of a run its model's; None for a hub id."""
+    local = BUNDLED.get(os.fspath(source), pathlib.Path(source).expanduser())
+    if not local.is_dir():
+        return None
+    if revision is not None:
+        raise InputError(
+            f"{local} is a directory, which has no revision {revision!r}; leave it out"
+        )
+    of_a_run = local / "model"
+    return of_a_run if (of_a_run / "config.json").is_file() else local
+
+
+def _hub_id(source: str | os.PathLike[str], revision: str | None) -> tuple[str, str | None]:
+    """The name on the hub, and the revision."""
+    name, _, at = os.fspath(source).partition("@")
+    is_path = pathlib.Path(source).expanduser().is_absolute() or name.startswith((".", "~"))
+    if is_path or name.count("/") > 1 or not name:
+        raise InputError(
+            f"{os.fspath(source)!r}: no such directory (a hub id looks like google/flan-t5-base)"
+        )
+    return name, revision or at or None
 
 
 def adapter_directory(source: str | os.PathLike[str]) -> pathlib.Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
 from collections.abc import Iterator
@@ -10,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from t5x_lite.foreign.json_files import read_json
+from t5x_lite.foreign.names import inside
+from t5x_lite.foreign.sizes import refuse_larger
 from t5x_lite.interop.tensors import DTYPES, Tensor, damage_is_named, unreadable
 
 _METADATA, _OCDBT, _ZARR = "_METADATA", "manifest.ocdbt", ".zarray"
@@ -50,15 +52,18 @@ def _all_keys(directory: pathlib.Path) -> Iterator[tuple[str, ...]]:
             yield tuple(found.parent.name.split("."))
         return
     with damage_is_named(file, *_DAMAGE):
-        tree = json.loads(file.read_text(encoding="utf-8"))["tree_metadata"]
+        tree = read_json(file)["tree_metadata"]
         every = [tuple(str(key["key"]) for key in leaf["key_metadata"]) for leaf in tree.values()]
+        if not all(every):
+            raise ValueError("an array without a name")
     yield from every
 
 
 def _array(directory: pathlib.Path, name: str) -> Tensor:
     import tensorstore
 
-    kvstore: dict[str, Any] = {"driver": "file", "path": f"{directory / name}/"}
+    folder = inside(directory, name, directory / _METADATA)
+    kvstore: dict[str, Any] = {"driver": "file", "path": f"{folder}/"}
     if (directory / _OCDBT).is_file():
         kvstore = {"driver": "ocdbt", "base": f"file://{directory.resolve()}/", "path": f"{name}/"}
     with damage_is_named(directory, *_DAMAGE):
@@ -68,6 +73,8 @@ def _array(directory: pathlib.Path, name: str) -> Tensor:
         return unreadable(
             store.shape, f"{directory}: {name} has type {dtype}; weights must be floats"
         )
+
+    refuse_larger(store.shape, dtype.itemsize, f"{directory}: {name}")
 
     def read() -> np.ndarray:
         with damage_is_named(directory, *_DAMAGE):

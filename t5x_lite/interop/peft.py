@@ -19,8 +19,11 @@ import numpy as np
 from flax import traverse_util
 
 from t5x_lite.errors import InputError
+from t5x_lite.foreign.hashes import FILE as HASHES
+from t5x_lite.foreign.hashes import check_hashes, write_hashes
+from t5x_lite.foreign.json_files import read_json
 from t5x_lite.interop import peft_config
-from t5x_lite.interop.finite import READ, WRITTEN, checked
+from t5x_lite.interop.finite import WRITTEN, checked
 from t5x_lite.interop.hub import ADAPTER_CONFIG as CONFIG_FILE
 from t5x_lite.interop.hub import adapter_directory
 from t5x_lite.interop.names import EMBEDDING_COPIES, HEAD, SHARED, Entry, name_table
@@ -105,11 +108,13 @@ def save_adapter(
         write_safetensors(
             fresh, {name: _tensor(array) for name, array in tensors.items()}, {_BASE: base}
         )
-        (target / CONFIG_FILE).unlink(missing_ok=True)
+        for stale in (CONFIG_FILE, HASHES):
+            (target / stale).unlink(missing_ok=True)
         fresh.replace(target / TENSORS_FILE)
         fresh = target / f"{CONFIG_FILE}.new"
         fresh.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
         fresh.replace(target / CONFIG_FILE)
+        write_hashes(target, (TENSORS_FILE, CONFIG_FILE))
     except OSError as error:
         raise InputError(
             f"{target}: cannot write the adapter ({error.strerror or error}); free space or choose another place"
@@ -137,9 +142,10 @@ def load_adapter(
     """
     source = adapter_directory(directory)
     fields = read_config(source)
+    check_hashes(source)
     tensors = _open(source)
     if fields["peft_type"] == peft_config.PROMPT_TUNING:
-        settings = peft_config.prompt_from_peft(fields, source)
+        settings = peft_config.prompt_from_peft(fields)
         adapter = Adapter(settings, _prompt_from_peft(tensors, settings.length, config, source))
     else:
         adapter = _lora_from_peft(tensors, fields, config, source)
@@ -164,7 +170,7 @@ def read_config(source: str | os.PathLike[str]) -> dict[str, Any]:
     directory = adapter_directory(source)
     file = directory / CONFIG_FILE
     try:
-        fields = json.loads(file.read_text(encoding="utf-8"))
+        fields = read_json(file)
     except OSError as error:
         raise InputError(
             f"{directory}: no adapter there ({CONFIG_FILE}: {error.strerror or error})"
@@ -222,6 +228,16 @@ def _tensor(array: np.ndarray) -> Tensor:
     return Tensor(array.shape, array.dtype, lambda: array)
 
 
+def _values(tensor: Tensor, where: str) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        array = tensor.read().astype(np.float32)
+    if not np.isfinite(array).all():
+        raise InputError(
+            f"{where} holds values that are not finite; take another save of the adapter"
+        )
+    return array
+
+
 def _module_name(entry: Entry) -> str:
     return entry.hf_name.removesuffix(".weight")
 
@@ -260,8 +276,7 @@ def _lora_from_peft(
         if leaf is None or module not in entries:
             unknown.append(name)
             continue
-        read = checked(tensor.read(), f"{source}: {name}", READ)
-        parts.setdefault(module, {})[leaf] = read.astype(np.float32)
+        parts.setdefault(module, {})[leaf] = _values(tensor, f"{source}: {name}")
     if unknown:
         kind = "an embedding of its own (a resized vocabulary?)" if _has_embedding(unknown) else ""
         raise InputError(
@@ -315,7 +330,9 @@ def _check_leaves(leaves: Mapping[str, np.ndarray], dora: bool, entry: Entry, wh
     if set(leaves) != wanted:
         raise InputError(f"{where}: has {sorted(leaves)}, expected {sorted(wanted)}")
     outputs, inputs = entry.hf_shape
-    rank = leaves["lora_a"].shape[0]
+    rank = leaves["lora_a"].shape[0] if leaves["lora_a"].ndim else 0
+    if not rank:
+        raise InputError(f"{where}: an adapter of rank 0 adapts nothing; train it again")
     shapes = {"lora_a": (rank, inputs), "lora_b": (outputs, rank), "lora_magnitude": (outputs,)}
     for leaf, array in leaves.items():
         if array.shape != shapes[leaf]:
@@ -331,7 +348,7 @@ def _prompt_from_peft(
     """peft makes as many rows for the decoder, and reads only the first `length`."""
     if set(tensors) != {_PROMPT}:
         raise InputError(f"{source}: expected the tensor {_PROMPT}, got {sorted(tensors)}")
-    rows = checked(tensors[_PROMPT].read(), f"{source}: {_PROMPT}", READ).astype(np.float32)
+    rows = _values(tensors[_PROMPT], f"{source}: {_PROMPT}")
     if rows.ndim != 2 or rows.shape[0] < length or rows.shape[1] != config.d_model:
         raise InputError(
             f"{source}: {_PROMPT} has the shape {rows.shape}, expected ({length}, {config.d_model})"

@@ -6,10 +6,12 @@ import collections
 import math
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from t5x_lite.errors import InputError
+from t5x_lite.foreign.patterns import PatternError, matches
 from t5x_lite.models.config import T5Config
 from t5x_lite.params.lora import LoraSettings
 from t5x_lite.params.soft_prompts import SoftPromptSettings
@@ -43,6 +45,47 @@ _CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga", "mica")
 _ALPHA_TOLERANCE = 1e-6
 
 
+def _is_number(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(value) <= sys.float_info.max  # neither NaN nor infinite
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_text(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+# Field -> what it must be, in words and as a test.
+_NAMES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "base_model_name_or_path": ("a name or null", _is_text),
+    "revision": ("a name or null", _is_text),
+}
+_PROMPT_FIELDS = _NAMES | {"num_virtual_tokens": ("a whole number above 0", _is_count)}
+_LORA_FIELDS = _NAMES | {
+    "lora_alpha": ("a number", _is_number),
+    "lora_dropout": ("a number from 0, below 1", lambda v: _is_number(v) and 0 <= v < 1),
+    "use_rslora": ("true or false", _is_flag),
+    "use_dora": ("true or false", _is_flag),
+    # The tensors say which ranks there are; a value that peft refuses is a damaged file.
+    "r": ("a whole number above 0", lambda v: v is None or _is_count(v)),
+    "rank_pattern": (
+        "a mapping of patterns to whole numbers above 0",
+        lambda v: isinstance(v, dict) and all(map(_is_count, v.values())),
+    ),
+    "alpha_pattern": (
+        "a mapping of patterns to numbers",
+        lambda v: isinstance(v, dict) and all(map(_is_number, v.values())),
+    ),
+}
+
+
 def check(fields: Any, file: pathlib.Path) -> None:
     """Refuses what is not read, by the name of its field; fills in what older peft versions do not write.
 
@@ -51,11 +94,12 @@ def check(fields: Any, file: pathlib.Path) -> None:
     """
     if not isinstance(fields, dict) or fields.get("peft_type") not in (LORA, PROMPT_TUNING):
         kind = fields.get("peft_type") if isinstance(fields, dict) else None
-        ways = "" if kind is None or kind in _NOT_MERGED else f"; {way_out(file.parent)}"
+        ways = (
+            "" if not isinstance(kind, str) or kind in _NOT_MERGED else f"; {way_out(file.parent)}"
+        )
         raise InputError(f"{file}: peft_type must be {LORA} or {PROMPT_TUNING}, got {kind!r}{ways}")
     if fields["peft_type"] == PROMPT_TUNING:
-        if not isinstance(fields.get("num_virtual_tokens"), int):
-            raise InputError(f"{file}: num_virtual_tokens must be a whole number")
+        _refuse_types(fields, _PROMPT_FIELDS, file)
         return
     for name, unused in _REFUSED.items():
         if name in fields and fields[name] not in unused:
@@ -76,8 +120,23 @@ def check(fields: Any, file: pathlib.Path) -> None:
         ("alpha_pattern", {}),
     ):
         fields.setdefault(name, default)
-    if not isinstance(fields.get("lora_alpha"), int | float):
-        raise InputError(f"{file}: lora_alpha must be a number, got {fields.get('lora_alpha')!r}")
+    _refuse_types(fields, _LORA_FIELDS, file)
+    for pattern in fields["alpha_pattern"]:
+        try:
+            matches(pattern, "")
+        except PatternError as error:
+            raise InputError(
+                f"{file}: alpha_pattern: {pattern!r:.80} is no regular expression that is read ({error});"
+                f" {way_out(file.parent)}"
+            ) from error
+
+
+def _refuse_types(
+    fields: Mapping[str, Any], expected: Mapping[str, tuple[str, Any]], file: pathlib.Path
+) -> None:
+    for name, (words, accepts) in expected.items():
+        if not accepts(fields.get(name)):
+            raise InputError(f"{file}: {name} must be {words}, got {fields.get(name)!r:.80}")
 
 
 def way_out(adapter: pathlib.Path) -> str:
@@ -95,7 +154,7 @@ def scaling(fields: Mapping[str, Any], module: str, rank: int) -> float:
     alphas = (
         alpha
         for pattern, alpha in fields["alpha_pattern"].items()
-        if re.match(rf"(.*\.)?({pattern})$", module)
+        if matches(f"(.*\\.)?({pattern})", module)
     )
     alpha = next(alphas, fields["lora_alpha"])
     return alpha / (math.sqrt(rank) if fields["use_rslora"] else rank)
@@ -192,8 +251,6 @@ def prompt_to_peft(settings: SoftPromptSettings, config: T5Config) -> dict[str, 
     }
 
 
-def prompt_from_peft(fields: Mapping[str, Any], source: pathlib.Path) -> SoftPromptSettings:
+def prompt_from_peft(fields: Mapping[str, Any]) -> SoftPromptSettings:
     """The settings of a prompt; how it began is not known, and no longer matters."""
-    if fields["num_virtual_tokens"] < 1:
-        raise InputError(f"{source}: num_virtual_tokens must be above 0")
     return SoftPromptSettings(length=fields["num_virtual_tokens"], init_from="normal")

@@ -23,6 +23,8 @@ DTYPES: Mapping[str, np.dtype] = {
     "float16": np.dtype(np.float16),
     "bfloat16": np.dtype(ml_dtypes.bfloat16),
 }
+# What reading makes of sizes and depths that no whole file states.
+_ANY_DAMAGE: tuple[type[Exception], ...] = (MemoryError, OverflowError, RecursionError)
 _SAFETENSORS_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _SAFETENSORS_NAMES = {ours: theirs for theirs, ours in _SAFETENSORS_DTYPES.items()}
 
@@ -56,7 +58,9 @@ def damage_is_named(path: pathlib.Path, *errors: type[Exception]) -> Iterator[No
         yield
     except OSError as error:
         raise InputError(f"{path}: cannot read it ({error.strerror or error})") from error
-    except errors as error:
+    except errors + _ANY_DAMAGE as error:
+        if isinstance(error, InputError):
+            raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
             f"{path}: truncated or damaged ({reason}); fetch or copy it again"

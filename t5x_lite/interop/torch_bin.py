@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from t5x_lite.errors import InputError
+from t5x_lite.foreign.sizes import refuse_larger
 from t5x_lite.interop.tensors import DTYPES, Tensor, damage_is_named, unreadable
 
 _STORAGES = {
@@ -127,12 +128,16 @@ def _tensor(path: pathlib.Path, name: str, view: Any, read: _Read) -> Tensor:
     if dtype not in DTYPES.values():
         kind = next(kind for kind, stored in _OTHERS.items() if stored == dtype)
         return unreadable(view.shape, f"{path}: {name} is a torch.{kind}; weights must be floats")
+    if not all(isinstance(n, int) for n in (view.offset, *view.shape, *view.strides)):
+        raise ValueError(f"{name} has no whole numbers as its shape")
     last = sum((size - 1) * stride for size, stride in zip(view.shape, view.strides, strict=True))
     elements = last + 1 if all(view.shape) else 0
     if min((0, view.offset, *view.shape, *view.strides)) < 0 or (
         view.offset + elements > view.storage.length
     ):
         raise ValueError(f"{name} reaches outside its storage")
+
+    refuse_larger(view.shape, dtype.itemsize, f"{path}: {name}")
 
     def load() -> np.ndarray:
         with damage_is_named(path, *_DAMAGE):
@@ -147,7 +152,10 @@ def _tensor(path: pathlib.Path, name: str, view: Any, read: _Read) -> Tensor:
 def _open_zip(path: pathlib.Path) -> tuple[Any, _Read]:
     archive = zipfile.ZipFile(path)
     names = archive.namelist()
-    root = next(name for name in names if name.endswith("/data.pkl")).removesuffix("data.pkl")
+    pickled = next((name for name in names if name.endswith("/data.pkl")), None)
+    if pickled is None:
+        raise ValueError("a zip archive without data.pkl, which torch.save writes")
+    root = pickled.removesuffix("data.pkl")
     if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
         raise InputError(f"{path}: written on a big-endian machine; convert it to safetensors")
     with archive.open(f"{root}data.pkl") as file:

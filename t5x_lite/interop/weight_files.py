@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 from collections.abc import Callable
 from typing import NamedTuple
 
 from t5x_lite.console import log
 from t5x_lite.errors import InputError
+from t5x_lite.foreign.json_files import read_json
+from t5x_lite.foreign.names import inside
 from t5x_lite.interop.flax_msgpack import open_flax_msgpack
 from t5x_lite.interop.tensors import Tensor, open_safetensors
 from t5x_lite.interop.torch_bin import open_torch_bin
@@ -69,15 +70,16 @@ def _lies_in(directory: pathlib.Path, format: Format) -> bool:
 def _open_shards(directory: pathlib.Path, format: Format) -> dict[str, Tensor]:
     index = directory / format.index_name
     try:
-        files = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(read_json(index)["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{index}: not an index of weight files ({type(error).__name__}: {error})"
         ) from error
-    missing = [name for name in files if not (directory / name).is_file()]
+    files = [inside(directory, name, index) for name in names]
+    missing = [name for name, file in zip(names, files, strict=True) if not file.is_file()]
     if missing:
         raise InputError(f"{directory}: {index.name} names files that are not there: {missing}")
     tensors: dict[str, Tensor] = {}
-    for name in files:
-        tensors |= format.open(directory / name)
+    for file in files:
+        tensors |= format.open(file)
     return tensors

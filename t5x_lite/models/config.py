@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Annotated
 
 from t5x_lite.errors import InputError
-from t5x_lite.sections import OneOf, Section
+from t5x_lite.sections import Amount, AtLeast, AtMost, Fraction, OneOf, Section
 
 ACTIVATIONS = ("relu", "gelu", "silu")
 Dtype = Annotated[str, OneOf("float32", "bfloat16", "float16")]
@@ -23,8 +22,14 @@ Attention = Annotated[
 ]
 
 
-@dataclasses.dataclass(frozen=True)
-class T5Config:
+# Sizes beyond any model that was ever trained: what lies above is a damaged or hostile file, and would take hours or
+# all memory to find out.
+Size = Annotated[int, AtLeast(1), AtMost(1 << 22)]
+Layers = Annotated[int, AtLeast(1), AtMost(1024)]
+_Id = Annotated[int, AtLeast(0)]
+
+
+class T5Config(Section, name="model"):
     """The architecture of a model of the T5 family, in the names of its Hugging Face `config.json`.
 
     `feed_forward_proj` is an activation, or "gated-" and an activation: "relu" is T5 1.0, "gated-gelu" T5 1.1.
@@ -38,33 +43,33 @@ class T5Config:
     (arXiv:2010.11934); ByT5: Xue et al. 2022 (arXiv:2105.13626); UMT5: Chung et al. 2023 (arXiv:2304.09151).
     """
 
-    vocab_size: int
-    d_model: int
-    d_kv: int
-    d_ff: int
-    num_encoder_layers: int
-    num_decoder_layers: int
-    num_heads: int
+    vocab_size: Size
+    d_model: Size
+    d_kv: Size
+    d_ff: Size
+    num_encoder_layers: Layers
+    num_decoder_layers: Layers
+    num_heads: Size
     tie_word_embeddings: bool
     scale_decoder_outputs: bool
     feed_forward_proj: str = "relu"
-    relative_attention_num_buckets: int = 32
-    relative_attention_max_distance: int = 128
-    layer_norm_epsilon: float = 1e-6
-    dropout_rate: float = 0.1
-    initializer_factor: float = 1.0
-    pad_token_id: int = 0
-    eos_token_id: int = 1
-    decoder_start_token_id: int = 0
+    relative_attention_num_buckets: Size = 32
+    relative_attention_max_distance: Annotated[int, AtMost((1 << 31) - 1)] = 128
+    layer_norm_epsilon: Fraction = 1e-6
+    dropout_rate: Fraction = 0.1
+    initializer_factor: Amount = 1.0
+    pad_token_id: _Id = 0
+    eos_token_id: _Id = 1
+    decoder_start_token_id: _Id = 0
     model_type: str = "t5"
 
     def __post_init__(self) -> None:
-        for field in (
-            "vocab_size d_model d_kv d_ff num_encoder_layers num_decoder_layers num_heads"
-        ).split():
-            value = getattr(self, field)
-            if not isinstance(value, int) or value < 1:
-                raise InputError(f"model.{field} must be a whole number above 0, got {value!r}")
+        super().__post_init__()
+        for name in ("pad_token_id", "eos_token_id", "decoder_start_token_id"):
+            if (id := getattr(self, name)) >= self.vocab_size:
+                raise InputError(
+                    f"model.{name} = {id} is no token: model.vocab_size is {self.vocab_size}, so ids end below that"
+                )
         if self.model_type not in MODEL_TYPES:
             raise InputError(
                 f"model.model_type must be one of {MODEL_TYPES}, got {self.model_type!r}"
@@ -74,8 +79,6 @@ class T5Config:
                 f"model.feed_forward_proj must be one of {ACTIVATIONS}, or 'gated-' and one of them,"
                 f" got {self.feed_forward_proj!r}"
             )
-        if not 0.0 <= self.dropout_rate < 1.0:
-            raise InputError(f"model.dropout_rate must lie in [0, 1), got {self.dropout_rate}")
         if self.relative_attention_num_buckets < 4 or self.relative_attention_num_buckets % 2:
             raise InputError(
                 "model.relative_attention_num_buckets must be an even number from 4 on (half of them"

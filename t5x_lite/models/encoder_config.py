@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
+from typing import Annotated
 
 from t5x_lite.errors import InputError
+from t5x_lite.models.config import Layers, Size
+from t5x_lite.sections import Amount, CountOrNone, Fraction, OneOf, Section
 
 # What the logits are: of one label among several, of each label by itself, or numbers. "": one label is by itself.
 PROBLEM_TYPES = ("", "single_label_classification", "multi_label_classification", "regression")
@@ -13,8 +15,7 @@ FAMILIES = ("bert", "roberta", "distilbert")
 ENCODER_ACTIVATIONS = ("gelu", "gelu_new", "relu")
 
 
-@dataclasses.dataclass(frozen=True)
-class EncoderConfig:
+class EncoderConfig(Section, name="model"):
     """The architecture of a sequence classifier, the families differing in embeddings and head.
 
     max_positions: rows of the position table; RoBERTa's first `pad_token_id + 1` rows stand for no token, so that
@@ -27,45 +28,34 @@ class EncoderConfig:
     (arXiv:1910.01108).
     """
 
-    family: str
-    vocab_size: int
-    d_model: int
-    d_ff: int
-    num_layers: int
-    num_heads: int
-    max_positions: int
+    family: Annotated[str, OneOf(*FAMILIES)]
+    vocab_size: Size
+    d_model: Size
+    d_ff: Size
+    num_layers: Layers
+    num_heads: Size
+    max_positions: Size
     labels: tuple[str, ...]
-    type_vocab_size: int = 1
-    layer_norm_epsilon: float = 1e-12
-    dropout_rate: float = 0.1
-    attention_dropout_rate: float = 0.1
-    classifier_dropout_rate: float = 0.1
-    activation: str = "gelu"
-    initializer_range: float = 0.02
-    pad_token_id: int = 0
-    problem_type: str = ""
+    type_vocab_size: Size = 1
+    layer_norm_epsilon: Fraction = 1e-12
+    dropout_rate: Fraction = 0.1
+    attention_dropout_rate: Fraction = 0.1
+    classifier_dropout_rate: Fraction = 0.1
+    activation: Annotated[str, OneOf(*ENCODER_ACTIVATIONS)] = "gelu"
+    initializer_range: Amount = 0.02
+    pad_token_id: CountOrNone = 0
+    problem_type: Annotated[str, OneOf(*PROBLEM_TYPES)] = ""
     model_type: str = ""
 
     def __post_init__(self) -> None:
-        if self.family not in FAMILIES:
-            raise InputError(f"model.family must be one of {FAMILIES}, got {self.family!r}")
-        for field in (
-            "vocab_size d_model d_ff num_layers num_heads max_positions type_vocab_size"
-        ).split():
-            value = getattr(self, field)
-            if not isinstance(value, int) or value < 1:
-                raise InputError(f"model.{field} must be a whole number above 0, got {value!r}")
+        super().__post_init__()
+        if self.pad_token_id >= self.vocab_size:
+            raise InputError(
+                f"model.pad_token_id = {self.pad_token_id} is no token: model.vocab_size is {self.vocab_size}"
+            )
         if self.d_model % self.num_heads:
             raise InputError(
                 f"model.num_heads = {self.num_heads} does not divide d_model = {self.d_model}"
-            )
-        if self.activation not in ENCODER_ACTIVATIONS:
-            raise InputError(
-                f"model.activation must be one of {ENCODER_ACTIVATIONS}, got {self.activation!r}"
-            )
-        if self.problem_type not in PROBLEM_TYPES:
-            raise InputError(
-                f"problem_type must be one of {PROBLEM_TYPES[1:]}, got {self.problem_type!r}"
             )
         if not self.labels:
             raise InputError("model.labels must name at least one label")

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from flax import traverse_util
 
 from t5x_lite.errors import InputError
+from t5x_lite.foreign.patterns import matches_own
 from t5x_lite.params.paths import Params, flatten
 from t5x_lite.params.roles import is_kernel, matrix_inputs
 from t5x_lite.params.sections import Lora
@@ -54,14 +55,14 @@ class LoraSettings(Lora):
         """
         modules = [path.removesuffix(_KERNEL) for path in flatten(params) if is_kernel(path)]
         for pattern, _ in self.targets:
-            if not any(re.fullmatch(pattern, module) for module in modules):
+            if not any(matches_own(pattern, module) for module in modules):
                 kinds = sorted({re.sub(r"layers_\d+", "layers_{n}", module) for module in modules})
                 raise InputError(
                     f"adapter.targets: {pattern!r} matches no projection; there are: {', '.join(kinds)}"
                 )
         found = {}
         for module in modules:
-            ranks = (rank for pattern, rank in self.targets if re.fullmatch(pattern, module))
+            ranks = (rank for pattern, rank in self.targets if matches_own(pattern, module))
             if (rank := next(ranks, None)) is not None:
                 found[module] = rank
         return found

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 
 from t5x_lite.errors import InputError
+from t5x_lite.foreign.patterns import matches_own
 from t5x_lite.params.paths import Params, flatten, map_with_path
 from t5x_lite.params.stacking import canonical_paths
 
@@ -93,7 +94,7 @@ def label_of(rules: Sequence[Rule], path: str) -> str | None:
     """
     if _CONSTANTS.fullmatch(path):
         return FROZEN
-    return next((label for pattern, label in rules if re.fullmatch(pattern, path)), None)
+    return next((label for pattern, label in rules if matches_own(pattern, path)), None)
 
 
 def label(rules: Sequence[Rule], tree: Params, where: str) -> Params:
@@ -109,7 +110,7 @@ def label(rules: Sequence[Rule], tree: Params, where: str) -> Params:
 
     def decide(path: str, leaf: Any) -> str:
         names = canonical_paths(path, leaf)
-        used.update(pattern for pattern, _ in rules if any(re.fullmatch(pattern, n) for n in names))
+        used.update(pattern for pattern, _ in rules if any(matches_own(pattern, n) for n in names))
         labels = {label_of(rules, name) for name in names}
         if None in labels:
             raise InputError(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from t5x_lite.errors import InputError
+from t5x_lite.foreign.patterns import matches_own
 from t5x_lite.params.paths import flatten, map_with_path
 from t5x_lite.params.stacking import canonical_paths
 
@@ -27,7 +28,7 @@ def values_by_path(rules: Sequence[tuple[str, float]], default: float, tree: Any
     names = {path: canonical_paths(path, leaf) for path, leaf in flatten(tree).items()}
     everything = [name for of_leaf in names.values() for name in of_leaf]
     for pattern, _ in rules:
-        if not any(re.fullmatch(pattern, name) for name in everything):
+        if not any(matches_own(pattern, name) for name in everything):
             kinds = sorted({re.sub(r"layers_\d+", "layers_{n}", name) for name in everything})
             raise InputError(
                 f"pattern {pattern!r} matches no parameter's path; there are: {', '.join(kinds)}"
@@ -35,7 +36,7 @@ def values_by_path(rules: Sequence[tuple[str, float]], default: float, tree: Any
 
     def value(path: str, leaf: Any) -> float | np.ndarray:
         values = [
-            next((number for pattern, number in rules if re.fullmatch(pattern, name)), default)
+            next((number for pattern, number in rules if matches_own(pattern, name)), default)
             for name in names[path]
         ]
         if len(set(values)) == 1:

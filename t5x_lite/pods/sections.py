@@ -18,7 +18,9 @@ class CandidatesSettings(Section):
 
     remat: Annotated[tuple[str, ...], "Values of model.remat."]
     batch_sizes: Annotated[
-        tuple[Count, ...], Expected("a tuple of whole numbers >= 1", bool), "Values of batch.size."
+        tuple[Count, ...],
+        Expected("a tuple of whole numbers >= 1", bool),
+        "Values of batch.size; of PPO, whose steps have their own, of ppo.prompts.",
     ]
     largest_model_axis: Annotated[Count, "The most devices along mesh.model."]
 
@@ -26,7 +28,7 @@ class CandidatesSettings(Section):
 class CheckedBatchSettings(Section):
     """One shape of batch."""
 
-    size: Annotated[Count, "Rows of the global batch."]
+    size: Annotated[Count, "Rows of the global batch; a step of PPO has those of the section ppo."]
     accumulation: Accumulation
     encoder_length: EncoderLength
     decoder_length: DecoderLength

@@ -57,23 +57,32 @@ def read_metrics(workdir: epath.PathLike) -> list[dict[str, Any]]:
     """The lines of a run's metrics.jsonl; [] if there is no such file. A last line cut off by a kill is left out.
 
     Raises:
-        InputError: another line is not a JSON object with an integer `step` (file and line are named).
+        InputError: it cannot be read, or another line is not a JSON object with an integer `step` (file and line are
+            named).
     """
     path = epath.Path(workdir) / METRICS_FILE
-    # What follows the last newline is nothing, or a line that was never finished.
-    lines = path.read_bytes().decode().split("\n")[:-1] if path.exists() else []
+    try:
+        # What follows the last newline is nothing, or a line that was never finished.
+        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    except OSError as error:
+        raise InputError(_not_a_file(path, error)) from error
     records = []
     for number, line in enumerate(lines, 1):
         try:
-            record = json.loads(line)
-            if not isinstance(record["step"], int):
+            record = json.loads(line.decode())
+            if not isinstance(record, dict) or type(record["step"]) is not int:
                 raise TypeError
-        except (json.JSONDecodeError, KeyError, TypeError):
+        # Bytes that are no UTF-8, no JSON, numbers of thousands of digits; objects in objects without end.
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise InputError(
                 f"{path}:{number}: expected a JSON object with an integer `step`; remove the line, or the file"
             ) from None
         records.append(record)
     return records
+
+
+def _not_a_file(path: epath.Path, error: OSError) -> str:
+    return f"{path}: {error.strerror or error}; a run keeps its metrics there: remove it, or take another --workdir"
 
 
 class MetricsWriter:
@@ -87,7 +96,7 @@ class MetricsWriter:
     every 30 seconds and at `close`).
 
     Raises:
-        InputError: an existing metrics.jsonl cannot be read (on resume).
+        InputError: an existing metrics.jsonl is none, or cannot be read (on resume).
     """
 
     def __init__(self, workdir: epath.PathLike, *, start_step: int, tensorboard: bool):
@@ -107,6 +116,8 @@ class MetricsWriter:
         if self._remote:
             self._path.write_bytes("".join(self._lines).encode())
         else:
+            if self._path.is_dir():
+                raise InputError(_not_a_file(self._path, IsADirectoryError("a directory")))
             # Replaced, not truncated in place: a kill here leaves one of the two files whole.
             fresh = self._path.with_name(METRICS_FILE + ".new")
             fresh.write_bytes("".join(self._lines).encode())

@@ -15,6 +15,7 @@ from t5x_lite.errors import Diverged, InputError
 from t5x_lite.params.overview import count, overview
 from t5x_lite.reports.environment import environment
 from t5x_lite.reports.metrics import read_metrics
+from t5x_lite.reports.plots import PANELS, Panel
 from t5x_lite.reports.report import DIFFERS, DIVERGED, write_report
 from t5x_lite.reports.scores import scores_blocks
 from t5x_lite.reports.tables import Table, markdown_table
@@ -99,15 +100,16 @@ def report_run(
     *,
     table: Sequence[Mapping[str, Any]] = (),
     words: str = "scores",
+    panels: Sequence[Panel] = PANELS,
     pictures: Mapping[str, bytes] | None = None,
 ) -> None:
     """Writes a run's report: the sections of its task among (or in place of) those of every run, which are how the
     config differs from its base, the environment, and the whole config.
 
-    table: rows that are logged, too, behind `words`.
+    table: rows that are logged, too, behind `words`. panels, pictures: as `write_report` takes them.
     """
     report = {"title": title, **run_sections(config), **sections}
-    write_report(workdir, report, pictures=pictures)
+    write_report(workdir, report, panels, pictures)
     if table:
         header = tuple(table[0])
         text = markdown_table(header, [[row[key] for key in header] for row in table])

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 from etils import epath
 
+from t5x_lite.foreign.visible import visible
 from t5x_lite.reports import tables
 from t5x_lite.reports.metrics import json_value, read_metrics
 from t5x_lite.reports.plots import PANELS, Panel, plot_metrics
@@ -195,8 +196,7 @@ def _contents(blocks: Sequence[tables.Block]) -> str:
     """Links to the sections; the samples of a long report are many screens down."""
     names = [b.text for b in blocks if isinstance(b, tables.Heading) and b.level == _SECTION]
     links = (
-        f'<a href="#section-{number}">{html.escape(name)}</a>'
-        for number, name in enumerate(names, 1)
+        f'<a href="#section-{number}">{_escaped(name)}</a>' for number, name in enumerate(names, 1)
     )
     return f"<nav>{' · '.join(links)}</nav>"
 
@@ -208,23 +208,25 @@ def _html(title: str, blocks: Sequence[tables.Block], files: Mapping[str, bytes]
         match block:
             case tables.Heading(text, level) if level == _SECTION:
                 sections += 1
-                parts.append(f'<h{level} id="section-{sections}">{html.escape(text)}</h{level}>')
+                parts.append(f'<h{level} id="section-{sections}">{_escaped(text)}</h{level}>')
             case tables.Heading(text, level):
-                parts.append(f"<h{level}>{html.escape(text)}</h{level}>")
+                parts.append(f"<h{level}>{_escaped(text)}</h{level}>")
                 if level == 1:
                     parts.append(_contents(blocks))
             case tables.Paragraph(text):
-                parts.append(f"<p>{html.escape(text)}</p>")
+                parts.append(f"<p>{_escaped(text)}</p>")
             case tables.Table(header, rows):
                 parts.append(tables.html_table(header, rows))
             case tables.Picture(file, caption):
                 # Inside the page, so that it can be sent to someone.
                 data = base64.b64encode(files[file]).decode()
-                parts.append(
-                    f'<img alt="{html.escape(caption)}" src="data:image/png;base64,{data}">'
-                )
+                parts.append(f'<img alt="{_escaped(caption)}" src="data:image/png;base64,{data}">')
     body = "\n".join(parts)
     return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n'
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{_escaped(title)}</title>\n'
         f"<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
+
+
+def _escaped(text: str) -> str:
+    return html.escape(visible(text))

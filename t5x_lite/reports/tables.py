@@ -8,6 +8,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from t5x_lite.foreign.visible import visible
+
 Rows = Sequence[Sequence[object]]
 
 # Cells over this many characters are not padded to.
@@ -84,7 +86,7 @@ def escape_markdown(text: str) -> str:
     >>> escape_markdown("a|b *c* <d>\\n__e__ f_g")
     'a\\\\|b \\\\*c\\\\* &lt;d&gt;<br>\\\\_\\\\_e\\\\_\\\\_ f_g'
     """
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = re.sub(r"([\\|*`\[~])", r"\\\1", text)
     # An underscore inside a word (learning_rate) is no emphasis in GitHub's Markdown.
     text = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)
@@ -101,7 +103,7 @@ def _text(cell: object) -> str:
         return f"{cell:,}"
     if isinstance(cell, float):
         return f"{cell:.6g}"
-    return str(cell)
+    return visible(str(cell))
 
 
 def _numeric_columns(header: Sequence[str], rows: Rows) -> list[bool]:

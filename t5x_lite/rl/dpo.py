@@ -18,6 +18,7 @@ from t5x_lite.models.masks import segment_ids_from_tokens
 from t5x_lite.models.t5 import T5, project
 from t5x_lite.params.adapters import variables
 from t5x_lite.rl.sections import DPOSettings
+from t5x_lite.train.classifier_step import half_of_ties
 from t5x_lite.train.state import Params
 from t5x_lite.train.update import (
     Batch,
@@ -85,8 +86,8 @@ def dpo_sums(
     rng: jax.Array | None,
     settings: DPOSettings,
 ) -> Sums:
-    """Float32 sums over the pairs of a batch: loss, correct (h > 0), margin (beta h), the implicit rewards
-    beta log(pi / ref) of both, and weight, the number of pairs.
+    """Float32 sums over the pairs of a batch: loss, correct (h > 0; a tie is half right), margin (beta h), the implicit
+    rewards beta log(pi / ref) of both, and weight, the number of pairs.
     """
     chosen, rejected = pair_logprobs(model, params, adapters, batch, rng, settings.chunk)
     chosen = chosen - batch["reference_chosen"]
@@ -95,7 +96,7 @@ def dpo_sums(
     weight = counted_rows(batch).astype(jnp.float32)
     return {
         "loss": jnp.sum(dpo_losses(h, settings) * weight),
-        "correct": jnp.sum((h > 0) * weight),
+        "correct": jnp.sum(half_of_ties(h) * weight),
         "margin": jnp.sum(settings.beta * h * weight),
         "chosen": jnp.sum(settings.beta * chosen * weight),
         "rejected": jnp.sum(settings.beta * rejected * weight),

@@ -54,7 +54,8 @@ class Preflight:
 
 class Compared(NamedTuple):
     """Log-probabilities of the same responses, [rows, length] each: the policy's and the reference's, teacher-forced;
-    what the sampler saw, before any processor; the policy's with the prompts' padding on the other side.
+    what the sampler saw, before any processor; the policy's with the prompts' padding on the other side. mask: of the
+    tokens that count, none in a row that only fills the batch.
     """
 
     logprobs: np.ndarray
@@ -99,7 +100,9 @@ def inspect(
     to_reference = gap(logprobs, ref_logprobs)
     to_sampler = gap(logprobs, compared.sampler_logprobs)
     to_padding = gap(logprobs, compared.left_padded_logprobs)
-    kl = float(np.where(counts, logprobs - ref_logprobs, 0.0).sum(axis=1).mean())
+    kl = float(
+        np.where(counts, logprobs - ref_logprobs, 0.0).sum() / max(counts.any(axis=1).sum(), 1)
+    )
     problems, remarks = [], []
     if to_padding > tolerance:
         problems.append(

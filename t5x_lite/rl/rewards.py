@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -132,13 +133,30 @@ def check_rewards(sections: Mapping[str, RewardSettings], where: str) -> None:
     """Refuses what is wrong in a `rewards` section, before a model is read.
 
     Raises:
-      InputError: no reward, or a function that cannot be imported.
+      InputError: no reward, or a function that cannot be imported or called with its arguments.
     """
     if not sections:
         raise InputError(f"{where}: name at least one reward")
     for name, section in sections.items():
         if isinstance(section, FunctionRewardSettings):
-            find_function(section.function, f"{where}.{name}.function")
+            function = find_function(section.function, f"{where}.{name}.function")
+            _check_arguments(function, section, f"{where}.{name}.arguments")
+
+
+def _check_arguments(
+    function: Callable[..., Any], section: FunctionRewardSettings, where: str
+) -> None:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of C code none is known
+        return
+    try:
+        signature.bind([], [], **section.arguments)
+    except TypeError as error:
+        raise InputError(
+            f"{where}: {section.function} is called as function(rows, responses, **arguments), and does not take these"
+            f" ({error})"
+        ) from error
 
 
 def make_rewards(

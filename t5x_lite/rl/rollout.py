@@ -63,7 +63,7 @@ class Layout:
     length: int
     mask_first_token: bool
     start_id: int
-    eos_id: int
+    eos_ids: tuple[int, ...]
     pad_id: int
 
 
@@ -134,7 +134,7 @@ def _lay_out(
     room = ((0, 0), (0, layout.length - tokens.shape[1]))
     tokens = jnp.pad(tokens, room, constant_values=layout.pad_id)
     counts = jnp.arange(layout.length)[None] < lengths[:, None]
-    ended = ((tokens == layout.eos_id) & counts).any(axis=1)
+    ended = (jnp.isin(tokens, jnp.array(layout.eos_ids)) & counts).any(axis=1)
     if layout.mask_first_token:
         counts = counts.at[:, 0].set(False)
     shifted = jnp.pad(tokens[:, :-1], ((0, 0), (1, 0)), constant_values=layout.start_id)

@@ -118,7 +118,7 @@ class RolloutSettings(Section):
     length: Annotated[Count, "Tokens of a response, at most, eos included."]
     length_range: Annotated[
         Range,
-        "() for `length` alone; or each response's own limit is drawn from it (as lab 3 does).",
+        "() for `length` alone; or each prompt's own limit is drawn from it (as lab 3 does).",
     ]
     mask_first_token: Annotated[
         bool, "Whether the first token of a response does not count (as lab 3 has it)."

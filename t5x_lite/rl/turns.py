@@ -117,7 +117,7 @@ class PPOTurns:
                     )
                 )
             if step == 1:
-                self._preflight(state, responses, scored)
+                self._preflight(state, responses, scored, batch)
             with _timed(times, "score"):
                 rollout = self._scored(responses, scored, batch, step)
             kl_coef = float(state.kl_coef)
@@ -142,7 +142,9 @@ class PPOTurns:
     def examples(self, step: int) -> Sequence[str]:
         return self._examples(step)
 
-    def _preflight(self, state: PPOState, responses: Responses, scored: Scored) -> None:
+    def _preflight(
+        self, state: PPOState, responses: Responses, scored: Scored, batch: Prompts
+    ) -> None:
         learner, roller = self._learner, self._roller
         turned = {
             **responses.inputs,
@@ -151,12 +153,13 @@ class PPOTurns:
             ),
         }
         left_padded = roller.score(state.trainable, learner.frozen, learner.reference, turned)
+        mask = on_host(responses.mask)
         compared = preflight.Compared(
             logprobs=on_host(scored.logprobs),
             ref_logprobs=on_host(scored.ref_logprobs),
             sampler_logprobs=on_host(responses.sampler_logprobs),
             left_padded_logprobs=on_host(left_padded.logprobs),
-            mask=on_host(responses.mask),
+            mask=np.where(_rows_of(batch, len(mask))[:, None] >= 0, mask, 0.0),
         )
         found = preflight.inspect(
             compared,
@@ -186,7 +189,7 @@ class PPOTurns:
         tokens = on_host(responses.inputs["decoder_target_tokens"])
         lengths = on_host(responses.lengths)
         answers = [row[:length] for row, length in zip(tokens, lengths, strict=True)]
-        rows = np.repeat(batch.rows, len(tokens) // len(batch.rows))
+        rows = _rows_of(batch, len(tokens))
         real = np.flatnonzero(rows >= 0)
         raw = np.zeros(len(rows), np.float32)
         raw[real] = self._scoring.rate(rows[real], [answers[i] for i in real])
@@ -253,6 +256,11 @@ class PPOTurns:
         }
         self._recorder.record(step, content)
         return numbers
+
+
+def _rows_of(batch: Prompts, responses: int) -> np.ndarray:
+    """int [responses]: which row of the data each answers, -1 for none; those of one prompt stand side by side."""
+    return np.repeat(batch.rows, responses // len(batch.rows))
 
 
 @contextmanager

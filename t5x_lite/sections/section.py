@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
-import math
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -105,6 +105,10 @@ class Declared:
 
 class _Mismatch(Exception):
     """A value that is not of the type."""
+
+
+class _TooLarge(_Mismatch):
+    """A whole number that no array counts to."""
 
 
 S = TypeVar("S")
@@ -239,8 +243,19 @@ class _placed:
 def _convert(field: Declared, value: Any, where: str) -> Any:
     try:
         return _converted(field.kind, field.rules, value)
+    except _TooLarge:
+        raise InputError(
+            f"{where} must be {field.words} within 32 bits (to 2,147,483,647), got {_shown(value)}"
+        ) from None
     except _Mismatch:
-        raise InputError(f"{where} must be {field.words}, got {plain(value)!r}") from None
+        raise InputError(f"{where} must be {field.words}, got {_shown(value)}") from None
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(plain(value))
+    except ValueError:  # Python writes no whole number of thousands of digits
+        return "a number of thousands of digits"
 
 
 def _converted(kind: Any, rules: Iterable[Rule], value: Any) -> Any:
@@ -275,9 +290,15 @@ def _of_type(kind: Any, value: Any) -> Any:
             return {name: _of_type(inner[1], value[name]) for name in value}
     elif kind is float:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if number and math.isfinite(value):
+        if (
+            number and abs(value) <= sys.float_info.max
+        ):  # neither NaN, infinite, nor a larger whole number
             return float(value)
     elif isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+        if kind is int and abs(value) >= 1 << 31:
+            raise _TooLarge
+        if kind is str and any("\ud800" <= character <= "\udfff" for character in value):
+            raise _Mismatch  # half a surrogate pair: no encoding takes it
         return value
     raise _Mismatch
 

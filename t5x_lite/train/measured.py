@@ -9,10 +9,12 @@ from typing import Any
 import jax
 from etils import epath
 
+from t5x_lite.console import log
 from t5x_lite.train.loop import shape_of
 from t5x_lite.train.state import TrainState
 from t5x_lite.train.update import Batch, Metrics
 
+_COUNTED = ("arguments", "outputs", "aliased", "temporaries")
 MEMORY_FILE = "memory.json"
 
 
@@ -61,6 +63,16 @@ class MeasuredStep:
 
 
 def read_memory(file: epath.PathLike) -> dict[str, dict[str, int]]:
-    """What `MeasuredStep` noted; {} where there is nothing."""
+    """What `MeasuredStep` noted; {} where there is nothing, or what is there cannot be read: the report says less."""
     path = epath.Path(file)
-    return json.loads(path.read_text()) if path.exists() else {}
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_bytes().decode())
+        return {
+            shape: {name: int(counted[name]) for name in _COUNTED}
+            for shape, counted in content.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        log.warning("%s: passed over, it is damaged (%s)", path, type(error).__name__)
+        return {}

@@ -31,7 +31,7 @@ class LoggingSettings(Section):
     """What is logged."""
 
     every_steps: Annotated[
-        Count, "Steps between two lines of metrics.jsonl; each is a mean over them."
+        Count, "Steps between two lines of metrics.jsonl; each is of its own step alone."
     ]
     tensorboard: Annotated[bool, "Whether TensorBoard gets them, too."]
 

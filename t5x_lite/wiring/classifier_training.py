@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -28,6 +27,7 @@ from t5x_lite.data.preferences import PairPlan
 from t5x_lite.data.sources import Row
 from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.errors import InputError
+from t5x_lite.foreign.json_files import read_json
 from t5x_lite.interop.classifiers import Classifier, open_classifier
 from t5x_lite.interop.hf import open_encoder, open_hf
 from t5x_lite.interop.hub import model_directory
@@ -130,7 +130,9 @@ def _new(
             section.dtype,
         )
     else:
-        module = _t5_module(config, architecture_of(section.architecture, vocabulary), labels)
+        module = t5_classifier(
+            config, architecture_of(section.architecture, vocabulary), labels, section.execution
+        )
     read: Callable[[Any], Any] = functools.partial(_random, module, config.seed)
     return _placed(module, tokenizer, read, section.param_dtype, mesh)
 
@@ -142,7 +144,7 @@ def _opened(
     section, longest = config.model, config.data.max_length
     opened = open_classifier(directory, section.dtype, labels=labels)
     module = opened.module
-    if _kind(config) == SCORER and not isinstance(module, T5Scorer):
+    if kind_of(config) == SCORER and not isinstance(module, T5Scorer):
         raise InputError(
             f"config.model.kind {SCORER!r} needs a T5, and {section.source} is none; say 'encoder'"
         )
@@ -321,13 +323,15 @@ def _random(module: Classifier, seed: int, shardings: Any) -> Any:
     return jax.jit(make, out_shardings=shardings)(streams.key(seed, "init"))
 
 
-def _kind(config: ClassifierConfig) -> str:
+def kind_of(config: ClassifierConfig) -> str:
     """`model.kind` of a reward model; a classifier reads one text."""
     return config.model.kind if isinstance(config.model, RewardModelSettings) else ENCODER
 
 
-def _t5_module(config: ClassifierConfig, t5: T5Config, labels: tuple[str, ...]) -> Classifier:
-    execution = config.model.execution
+def t5_classifier(
+    config: ClassifierConfig, t5: T5Config, labels: tuple[str, ...], execution: Execution
+) -> Classifier:
+    """The classifier or reward model over a T5, as `model.kind` says."""
     if isinstance(config.model, RewardModelSettings) and config.model.kind == SCORER:
         return T5Scorer(t5, execution, labels, config.model.likelihood)
     return T5Classifier(t5, labels, execution)
@@ -337,13 +341,13 @@ def _of_t5(
     config: ClassifierConfig, directory: Any, vocabulary: Vocabulary, labels: tuple[str, ...]
 ) -> tuple[Classifier, Callable[[Any], Any]]:
     """A classifier (of the encoder alone) or scorer over the T5 of a directory, and what reads its weights."""
-    opened = open_hf(directory) if _kind(config) == SCORER else open_encoder(directory)
+    opened = open_hf(directory) if kind_of(config) == SCORER else open_encoder(directory)
     if vocabulary.size > opened.config.vocab_size:
         raise InputError(
             f"the model embeds {opened.config.vocab_size} tokens, but the tokenizer has {vocabulary.size}:"
             " config.tokenizer.source must be the one the model was trained with"
         )
-    module = _t5_module(config, opened.config, labels)
+    module = t5_classifier(config, opened.config, labels, config.model.execution)
     dtype = config.model.param_dtype
     return module, functools.partial(_from_t5, module, opened, dtype, config.seed)
 
@@ -360,7 +364,7 @@ def _from_t5(module: Classifier, opened: Any, dtype: str, seed: int, shardings: 
 
 def _model_type(directory: Any) -> str:
     try:
-        fields = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        fields = read_json(directory / "config.json")
         return str(fields.get("model_type"))
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"{directory}/config.json: cannot read it ({error})") from error

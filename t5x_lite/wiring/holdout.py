@@ -30,13 +30,18 @@ def read_with_holdout(
     sides are warned of.
 
     Raises:
-      InputError: as `read_rows`, or a share that leaves nothing on one side.
+      InputError: as `read_rows`, a share that leaves nothing on one side, or ids to leave out of what is set aside.
     """
     rows = keep(read_rows(data.train))
     if data.evaluation.source != HOLDOUT:
         evaluation_rows = keep(read_rows(data.evaluation))
         warn_of_shared_rows(evaluation_rows, rows, group_fields(data))
         return rows, evaluation_rows
+    if data.evaluation.exclude:
+        raise InputError(
+            f"config.data.evaluation.exclude does nothing with config.data.evaluation.source {HOLDOUT!r}: the rows set"
+            " aside are training rows; list them in config.data.train.exclude"
+        )
     share = data.holdout * len(rows)
     count = math.ceil(share) if data.holdout_order == "last" else round(share)
     if data.holdout_order == "last":

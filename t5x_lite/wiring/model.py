@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 from jax.sharding import Mesh
@@ -19,10 +19,12 @@ from t5x_lite.models.encoder_config import EncoderConfig
 from t5x_lite.models.init import Params, abstract_params, init_params, logical_axes
 from t5x_lite.models.sections import ModelSettings
 from t5x_lite.models.t5 import T5
+from t5x_lite.parallel.memory import refuse_beyond_memory
 from t5x_lite.parallel.shardings import param_shardings, with_shardings
 from t5x_lite.params.stacking import stack
 
 RANDOM = "random"
+_SIZES = "config.model.architecture, or config.json"
 # What the vocabulary decides, and not `model.architecture`.
 _SPECIAL_TOKENS = ("pad_token_id", "eos_token_id", "decoder_start_token_id")
 
@@ -74,6 +76,7 @@ def load_model(
     unrolled = _placed(
         T5(config, dataclasses.replace(execution, scan_layers=False)), section.param_dtype, mesh
     )
+    refuse_beyond_memory(unrolled, f"the model {section.source!r} ({_SIZES} of it)")
     model = T5(config, execution)
     abstract = _placed(model, section.param_dtype, mesh) if execution.scan_layers else unrolled
 
@@ -86,7 +89,18 @@ def load_model(
     return Loaded(model, abstract, make)
 
 
-def architecture_of(architecture: Mapping[str, Any], vocabulary: Vocabulary) -> T5Config:
+class SpecialTokens(Protocol):
+    """What the architecture of a new model takes from its vocabulary."""
+
+    @property
+    def padded_size(self) -> int: ...
+    @property
+    def pad_id(self) -> int: ...
+    @property
+    def eos_id(self) -> int: ...
+
+
+def architecture_of(architecture: Mapping[str, Any], vocabulary: SpecialTokens) -> T5Config:
     """The architecture of a model with random weights; a vocab_size of 0 takes the tokenizer's, padded.
 
     Raises:
@@ -109,7 +123,7 @@ def architecture_of(architecture: Mapping[str, Any], vocabulary: Vocabulary) -> 
 
 def encoder_of(
     architecture: Mapping[str, Any],
-    vocabulary: Vocabulary,
+    vocabulary: SpecialTokens,
     max_length: int,
     labels: tuple[str, ...],
 ) -> EncoderConfig:

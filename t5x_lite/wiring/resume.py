@@ -8,7 +8,7 @@ from typing import Any
 
 from etils import epath
 
-from t5x_lite.checkpoints import Checkpoints
+from t5x_lite.checkpoints.manager import Checkpoints
 from t5x_lite.console import log
 from t5x_lite.errors import Diverged, InputError
 from t5x_lite.parallel.processes import check_same, from_process_zero, wait_for_all

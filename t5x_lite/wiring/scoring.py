@@ -84,20 +84,31 @@ class Loss(Protocol):
 def check_generation(
     config: GeneratingConfig, model: T5Config | None = None, vocabulary: Vocabulary | None = None
 ) -> GenerationSettings:
-    """The `generation` section over the settings that the checkpoint comes with; with the model, its token ids too are
-    checked.
+    """The `generation` section over the settings that the checkpoint comes with, for as many sequences a row as
+    `evaluation.mbr_candidates` asks for, else one; with the model, its token ids too are checked.
 
     Raises:
       InputError: an unknown setting, settings that contradict each other, or that the model cannot follow.
     """
     source = config.model.source
     base = GenerationSettings() if source == RANDOM else checkpoint_settings(source)
-    settings = base.updated(config.generation, where="config.generation")
-    settings.new_tokens()  # that not more are asked for than there may be
-    if config.evaluation.mbr_candidates and not settings.do_sample:
+    candidates = config.evaluation.mbr_candidates
+    if (config.generation.get("num_return_sequences") or 1) != 1:
         raise InputError(
-            "config.evaluation.mbr_candidates: the candidates are samples; set config.generation.do_sample"
+            "config.generation.num_return_sequences: one output a row is scored; leave it out"
+            " (config.evaluation.mbr_candidates draws several, of which one is taken)"
         )
+    settings = base.updated(
+        {**config.generation, "num_return_sequences": 1}, where="config.generation"
+    )
+    settings.new_tokens()  # that not more are asked for than there may be
+    if candidates and (not settings.do_sample or settings.num_beams > 1):
+        raise InputError(
+            "config.evaluation.mbr_candidates: the candidates are samples; set config.generation.do_sample, without"
+            " num_beams"
+        )
+    if candidates:
+        settings = settings.updated({"num_return_sequences": candidates})
     if model is not None:
         prepare(settings, model, 1, vocabulary)
     return settings
@@ -195,8 +206,6 @@ def make_decode(config: GeneratingConfig, ready: Ready) -> Decode:
     """
     candidates = config.evaluation.mbr_candidates
     settings = check_generation(config)
-    if candidates:
-        settings = settings.updated({"num_return_sequences": candidates})
     model, vocabulary = ready.model, ready.vocabulary
     generator = Generator(model.config, model.execution, vocabulary)
     rng = streams.key(config.seed, "decode")

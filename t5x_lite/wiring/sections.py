@@ -12,7 +12,14 @@ from t5x_lite.models.sections import ModelSettings
 from t5x_lite.optim.sections import OptimizerSettings, ScheduleSettings
 from t5x_lite.parallel.sections import MeshSettings
 from t5x_lite.params.sections import AdapterSection, TrainedSettings
-from t5x_lite.rl.sections import CriticSettings, PPORunSettings, ReferenceSettings
+from t5x_lite.rl.sections import (
+    CriticSettings,
+    JudgeSettings,
+    PPORunSettings,
+    ReferenceSettings,
+    Rewards,
+    ToxicitySettings,
+)
 from t5x_lite.sections import Config, Expected, Published
 from t5x_lite.train.sections import (
     CheckpointSettings,
@@ -90,6 +97,14 @@ class AlgorithmConfig(AdaptedConfig):
                 f"config.critic.kind 'separate' does nothing with config.ppo.advantage {self.ppo.advantage!r}, which"
                 " has no critic; leave it at 'trunk'"
             )
+
+
+class JudgedConfig(Config):
+    """What scores the responses of PPO: what is learned from, and what measures it."""
+
+    rewards: Rewards
+    toxicity: ToxicitySettings
+    judges: Mapping[str, JudgeSettings]
 
 
 class GeneratingConfig(Config):

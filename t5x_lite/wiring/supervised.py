@@ -22,6 +22,7 @@ from t5x_lite.optim.masters import masters_in
 from t5x_lite.optim.optimizers import check_compute_dtype, make_optimizer
 from t5x_lite.optim.schedules import make_schedule
 from t5x_lite.optim.trainable import trainable_part
+from t5x_lite.parallel.memory import refuse_beyond_memory
 from t5x_lite.parallel.own_rows import OwnRows
 from t5x_lite.parallel.shardings import (
     optimizer_shardings,
@@ -90,6 +91,9 @@ def place_state(
         adapters=shardings_of(adapters),
     )
     abstract = with_shardings(shapes, shardings)
+    refuse_beyond_memory(
+        abstract, "parameters, adapters and optimizer state (config.model, adapter)"
+    )
     return jax.jit(make, out_shardings=shardings, donate_argnums=(0, 1)), abstract
 
 

@@ -25,6 +25,8 @@ _STORES = {"gs": "gcsfs", "s3": "s3fs"}
 _STEPS, _SCHEDULE = "train.steps", "schedule.name"
 # Whose rates up to a step do not depend on how many follow.
 _OPEN_SCHEDULES = ("constant", "rsqrt")
+_SHOWN = 200  # characters of a value that differs
+_WAY_OUT = "remove it or use another --workdir"
 
 
 def open_workdir(workdir: str, config: Config) -> epath.Path:
@@ -40,24 +42,41 @@ def open_workdir(workdir: str, config: Config) -> epath.Path:
     _check_store(workdir)
     folder = epath.Path(workdir)
     file = folder / CONFIG_FILE
-    before = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".writable-{jax.process_index()}"
         probe.write_text("")
         probe.unlink()
-        if file.exists():
-            before = json.loads(file.read_text())
+        there = file.exists()
     except OSError as error:
         raise InputError(f"--workdir {workdir}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise InputError(
-            f"{file}: not JSON ({error}); remove it or use another --workdir"
-        ) from error
-    if before is not None:
-        _compare(workdir, before, _resolved(config), config.FREE)
+    if there:
+        try:
+            _compare(workdir, _read_config(file), _resolved(config), config.FREE)
+        except RecursionError as error:
+            raise InputError(f"{file}: nested too deep for a config; {_WAY_OUT}") from error
     _check_shared(workdir, folder)
     return folder
+
+
+def _read_config(file: epath.Path) -> dict[str, Any]:
+    """The config of the run that a folder holds.
+
+    Raises:
+      InputError: there is something else, by its file.
+    """
+    try:
+        config = json.loads(file.read_text())
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror or error}; {_WAY_OUT}") from error
+    except ValueError as error:
+        reason = str(error).split("\n")[0]
+        raise InputError(f"{file}: not JSON ({reason}); {_WAY_OUT}") from error
+    if not isinstance(config, dict):
+        raise InputError(
+            f"{file}: expected the config of a run, a JSON object, found a {type(config).__name__}; {_WAY_OUT}"
+        )
+    return config
 
 
 def _check_store(workdir: str) -> None:
@@ -162,7 +181,8 @@ def _compare(
         if old.get(name) != new.get(name)
         and not any(fnmatch.fnmatchcase(f"{name}.", f"{section}.*") for section in free)
     ]
-    if differing == [_STEPS] and new[_STEPS] > old[_STEPS]:
+    steps = old.get(_STEPS)
+    if differing == [_STEPS] and isinstance(steps, int) and new[_STEPS] > steps:
         if new.get(_SCHEDULE) in _OPEN_SCHEDULES:
             return
         raise InputError(
@@ -173,13 +193,20 @@ def _compare(
         )
     if differing:
         changes = [
-            f"config.{name} was {old.get(name)!r}, is {new.get(name)!r}" for name in differing[:4]
+            f"config.{name} was {_short(old.get(name))}, is {_short(new.get(name))}"
+            for name in differing[:4]
         ]
         raise InputError(
             f"--workdir {workdir} holds a run of another config ({'; '.join(changes)}"
             + (f"; and {len(differing) - 4} more" if len(differing) > 4 else "")
             + "): take another folder, or remove that one"
         )
+
+
+def _short(value: Any) -> str:
+    """As it is written, on one line of a few hundred characters at most."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:

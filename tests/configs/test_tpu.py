@@ -32,6 +32,8 @@ def test_what_is_launched_is_what_was_checked(size: str, mode: str):
         for name in ("prompts", "samples_per_prompt", "minibatch_size", "epochs", "advantage"):
             assert getattr(config.ppo, name) == getattr(checked.ppo, name)
         assert config.rollout.length == checked.batch.decoder_length
+        for name in ("rewards", "toxicity", "judges"):
+            assert getattr(config, name) == getattr(checked, name)
         assert config.ppo.prompts % share == config.ppo.minibatch_size % share == 0
     else:
         for name in ("remat", "scan_layers"):

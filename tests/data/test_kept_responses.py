@@ -109,3 +109,14 @@ def test_pairs_that_are_equal_when_cut_are_counted(tokenizer, caplog):
     caplog.clear()
     pair_examples(fine, TEMPLATE, tokenizer)
     assert not any("pairs" in text for text in said(caplog))
+
+
+def test_a_text_that_normalization_makes_longer_keeps_its_response(vocabulary):
+    """U+33C2 is three bytes, and "a.m." once normalized: few bytes may be more tokens."""
+    tokenizer = of_vocabulary(vocabulary, 44)
+    row = {"dialogue": "\u33c2" * 10, "response": "Yes"}
+    whole = TEMPLATE.format(**row)
+    assert len(whole.encode()) < 44 < len(tokenizer.encode_whole([whole])[0])
+    (text,) = render_kept(TEMPLATE, [row], tokenizer)
+    (ids,) = tokenizer.encode([text])
+    assert vocabulary.decode([ids])[0].endswith("Summary: Yes")

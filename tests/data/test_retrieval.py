@@ -71,3 +71,9 @@ def test_lines_are_counted_as_an_editor_counts_them(tmp_path):
     (tmp_path / "a.txt").write_text("one\u2028two\n\nluggage lost\n", encoding="utf-8")
     (best,) = Passages(str(tmp_path)).search("luggage", 1)
     assert best.place.endswith("a.txt:3")
+
+
+def test_a_query_without_words_finds_nothing(tmp_path):
+    (tmp_path / "a.txt").write_text("luggage lost\n\n- - -\n")
+    for query in ("???", "", "- - -"):
+        assert Passages(str(tmp_path)).search(query, 3) == []

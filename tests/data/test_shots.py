@@ -43,3 +43,23 @@ def test_seed():
 def test_too_few_solved_rows():
     with pytest.raises(InputError, match="data.tasks.few_shot: 6 shots a prompt need more than 6"):
         with_shots(ROWS, ROWS, 6, seed=0, **FORM)
+
+
+def test_no_row_is_shown_another_answer_to_its_own_question():
+    """Three summaries of one dialogue, as DialogSum has them: rows of their own ids, and no shots for each other."""
+    same = [ROWS[0] | {"id": f"{i}", "summary": f"s{i}"} for i in range(3)]
+    solved = [*same, ROWS[4], ROWS[5] | {"dialogue": "d5"}, {**ROWS[5], "dialogue": " D0 "}]
+    for i, row in enumerate(with_shots(same, solved, 2, seed=1, **FORM)):
+        assert sorted(numbers(row)) == ["4", "5"], i
+    with pytest.raises(
+        InputError, match="only 2 of the 6 solved rows ask something else than row 0"
+    ):
+        with_shots(same[:1], solved, 3, seed=1, **FORM)
+
+
+def test_as_many_shots_as_asked_for_where_ids_are_shared():
+    """An id that names a speaker, say: rows of one id are none of each other's shots, and the others fill up."""
+    shared = [row | {"id": "x"} for row in ROWS[:4]] + ROWS[4:]
+    for seed in range(5):
+        for row in with_shots(shared, shared, 2, seed=seed, **FORM)[:4]:
+            assert sorted(numbers(row)) == ["4", "5"]

@@ -262,6 +262,18 @@ def test_shared_rows_warn_in_one_line(caplog):
     assert not caplog.records
 
 
+def test_groups_are_compared_as_ids_are_and_only_where_both_sides_have_them(caplog):
+    """pandas writes 7.0 for the person 7 where another row has none; a side without groups is compared by its text."""
+    train = [{"id": "0", "dialogue": "hi", "group": "7"}]
+    assert warn_of_shared_rows([{"id": "a", "dialogue": "x", "group": "7.0"}], train, "dialogue")
+    assert warn_of_shared_rows([{"id": "a", "dialogue": "Hi"}], train, "dialogue") == ["a"]
+    assert warn_of_shared_rows(train, [{"id": "a", "dialogue": "Hi"}], "dialogue") == ["0"]
+    assert "have a dialogue that is also" in caplog.records[-1].getMessage()
+    assert (
+        warn_of_shared_rows([{"id": "a", "dialogue": "hi", "group": "8"}], train, "dialogue") == []
+    )
+
+
 def test_real_dialogues_without_the_listed_near_duplicates(shared_data):
     folder = shared_data / "dialogsum"
     columns = {"dialogue": "dialogue", "summary": "summary"}

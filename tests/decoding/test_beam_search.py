@@ -56,3 +56,17 @@ def test_penalties_do_not_recompile(gated_pair):
         )
         pair.generator.generate(pair.params, inputs, settings)
     assert pair.generator.compilations == compiled
+
+
+def test_places_for_which_there_is_no_other_text_hold_a_text(gated_pair):
+    """A forced first token leaves one hypothesis of a token; what is no better than none is a text all the same."""
+    settings = GenerationSettings(
+        max_new_tokens=1,
+        num_beams=3,
+        num_return_sequences=3,
+        forced_bos_token_id=7,
+        length_penalty=0.0,
+    )
+    output = gated_pair.generator.generate(gated_pair.params, gated_pair.inputs(2, 8), settings)
+    assert output.tokens.tolist() == [[7]] * 6
+    assert output.lengths.tolist() == [1] * 6

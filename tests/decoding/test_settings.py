@@ -36,6 +36,10 @@ from t5x_lite.errors import InputError
         ({"num_beams": 2, "early_stopping": "soon"}, "early_stopping"),
         ({"num_beams": 0}, "num_beams"),
         ({"num_beams": 2, "num_return_sequences": 3}, "num_return_sequences = 3 is more than"),
+        (
+            {"num_beams": 2, "num_return_sequences": 3, "do_sample": True},
+            "num_return_sequences = 3 is more than num_beams = 2",
+        ),
         ({"num_return_sequences": 2}, "num_return_sequences"),
         ({"max_new_tokens": 5, "min_new_tokens": 6}, "at least 6 and at most 5"),
         ({"max_new_tokens": 5, "min_length": 7}, "at least 6 and at most 5"),

@@ -10,11 +10,13 @@ import tokenizers
 import transformers
 from sklearn.metrics import roc_auc_score
 
+from t5x_lite import streams
 from t5x_lite.data.classifier_text import ClassifierTokenizer
 from t5x_lite.errors import InputError
 from t5x_lite.evaluation.by_length import by_length
 from t5x_lite.evaluation.classification import auc, auc_interval, calibration
 from t5x_lite.evaluation.intervals import Bootstrap
+from t5x_lite.evaluation.preferences import preference_calibration, preference_scores
 from t5x_lite.evaluation.text_classifier import TextClassifier
 from t5x_lite.evaluation.toxicity import Toxicity, paired_p_value, toxicity_summary
 from t5x_lite.models.classifier_init import init_module, token_example
@@ -22,6 +24,7 @@ from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.encoder_classifier import EncoderClassifier
 from t5x_lite.models.encoder_config import EncoderConfig
 from t5x_lite.models.t5_classifier import T5Classifier
+from t5x_lite.tasks.classifier.run import classification_scores
 
 
 def test_auc_equals_scikit_learn_with_ties():
@@ -38,7 +41,7 @@ def test_the_interval_of_auc_is_that_of_drawing_rows_anew():
     rng = np.random.default_rng(0)
     scores, positive = rng.integers(0, 5, 12) / 4, np.arange(12) < 2
     found = auc_interval(scores, positive, Bootstrap(300, 0.9, 7))
-    order, draws = np.argsort(scores, kind="stable"), np.random.default_rng(7)
+    order, draws = np.argsort(scores, kind="stable"), streams.generator(7, "bootstrap")
     areas = []
     for _ in range(300):
         rows = order[draws.integers(12, size=12)]
@@ -49,6 +52,46 @@ def test_the_interval_of_auc_is_that_of_drawing_rows_anew():
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(areas, [0.05, 0.95])))
     with pytest.raises(InputError, match="both classes"):
         auc_interval(np.ones(3), np.zeros(3, bool), Bootstrap(10, 0.95, 0))
+
+
+def test_the_interval_of_auc_draws_groups_whole():
+    """Each text ten times adds no information; where every row is a group, nothing changes."""
+    rng = np.random.default_rng(1)
+    positive = np.arange(40) < 20
+    scores = positive + rng.normal(size=40)
+    bootstrap = Bootstrap(400, 0.9, 0)
+    alone = auc_interval(scores, positive, bootstrap)
+    rows = rng.permutation(np.repeat(np.arange(40), 10))
+    together = auc_interval(scores[rows], positive[rows], bootstrap, rows)
+    assert together.mean == pytest.approx(alone.mean)
+    width, of_rows = together.high - together.low, alone.high - alone.low
+    assert 0.7 * of_rows < width < 1.4 * of_rows
+    apart = auc_interval(scores[rows], positive[rows], bootstrap)
+    assert apart.high - apart.low < 0.5 * width
+    assert auc_interval(scores, positive, bootstrap, rng.permutation(40)) == alone
+    texts = ["w " * 30] * 400
+    (line,) = by_length(scores[rows], positive[rows], texts, bootstrap, rows)
+    assert (line["low"], line["high"]) == (together.low, together.high)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_what_is_no_number_is_in_no_score(number):
+    """NaN would rank highest in an AUC, stand in no bin, and count as a wrong pair."""
+    scores, positive = np.array([0.1, number, 0.3, 0.4]), np.array([0, 1, 1, 0], bool)
+    bootstrap = Bootstrap(10, 0.95, 0)
+    for call in (
+        lambda: auc(scores, positive),
+        lambda: auc_interval(scores, positive, bootstrap),
+        lambda: calibration(scores, positive),
+        lambda: preference_scores(scores, np.zeros(4), bootstrap),
+        lambda: preference_scores(np.zeros(4), scores, bootstrap),
+        lambda: preference_calibration(scores, np.zeros(4)),
+        lambda: classification_scores(
+            np.stack([scores, 1 - scores], axis=1), positive.astype(int), ("a", "b"), "b", bootstrap
+        ),
+    ):
+        with pytest.raises(InputError, match="1 of 4 have"):
+            call()
 
 
 def test_area_under_the_curve_by_length_of_text():
@@ -90,6 +133,25 @@ def test_the_p_value_is_that_of_all_signs():
         exact = np.mean(np.abs(signs @ differences) >= abs(differences.sum()) - 1e-12)
         found = paired_p_value(np.zeros(10), differences, seed)
         assert abs(found - exact) <= 4 * np.sqrt(exact * (1 - exact) / 10_000) + 1e-4, seed
+
+
+def test_the_p_value_is_of_the_difference_that_stands_beside_it():
+    """Nine responses to one prompt rose, those to three others fell: over responses the mean rose."""
+    clusters = np.array([0] * 9 + [1, 2, 3])
+    after = np.where(clusters == 0, 1.0, -1.0)
+    signs = np.array(list(itertools.product((-1, 1), repeat=4)))
+    exact = np.mean(np.abs(signs @ [9, -1, -1, -1]) >= 6)
+    found = paired_p_value(np.zeros(12), after, 0, clusters)
+    assert abs(found - exact) < 0.02
+    # Draws of one prompt are no further evidence.
+    rng = np.random.default_rng(0)
+    before, change = rng.random(30), 0.1 * rng.normal(0.3, 1.0, 30)
+    alone = paired_p_value(before, before + change, 0)
+    tripled = np.repeat(np.arange(30), 3)
+    assert (
+        abs(paired_p_value(before[tripled], (before + change)[tripled], 0, tripled) - alone) < 0.02
+    )
+    assert paired_p_value(before[tripled], (before + change)[tripled], 0) < 0.5 * alone
 
 
 def test_without_a_difference_a_tenth_of_the_p_values_is_below_a_tenth():
@@ -187,3 +249,21 @@ def test_a_text_over_the_longest_length_loses_its_end_and_is_told_of_once(classi
     assert not np.allclose(scores[0], scores[2])
     (told,) = [record.getMessage() for record in caplog.records if "classifier" in record.message]
     assert "1 of 3 texts have more than 16 tokens and lose their end" in told
+
+
+def test_an_empty_text_is_special_tokens_alone(classifier):
+    """To a RoBERTa's tokenizer a space is a token, here the rude one; nothing is none."""
+    names = ["<pad>", "</s>", "<unk>", "\u0120", "a"]
+    backend = tokenizers.Tokenizer(
+        tokenizers.models.BPE({name: i for i, name in enumerate(names)}, [], unk_token="<unk>")
+    )
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.post_processor = tokenizers.processors.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", 1)]
+    )
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    )
+    reads = TextClassifier(classifier.module, classifier.params, ClassifierTokenizer(tokenizer, 16))
+    nothing, space, plain = reads.probabilities(["", " ", "a"])[:, 1]
+    assert nothing < 0.5 and plain < 0.5 and space > nothing + 0.1

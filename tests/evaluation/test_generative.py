@@ -114,6 +114,24 @@ def compare(predictions, inputs, references, **changes):
     )
 
 
+def test_damaged_lines_of_predictions_are_generated_again(tmp_path):
+    path, ids, digests = tmp_path / "predictions.jsonl", {0: "a", 1: "b"}, {0: "x", 1: "y"}
+    predictions = Predictions(path, ids, digests)
+    for row in (0, 1):
+        predictions.write(row, f"output {row}")
+    predictions.finish()
+    good = path.read_bytes().split(b"\n")[0]
+    odd = [b"\xff\xfe", b"[" * 100_000, b"9" * 6000, b"null"]
+    path.write_bytes(b"\n".join([*odd, good, b""]))
+    again = Predictions(path, ids, digests)
+    assert again.done == {0: "output 0"}
+    again.finish()
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(InputError, match=r"predictions.jsonl: Is a directory; .* remove it"):
+        Predictions(path, ids, digests)
+
+
 def test_a_model_that_reads_beats_all_and_one_that_recites_does_not():
     inputs, references = rows(40)
     reads, scores = compare(references, inputs, references)

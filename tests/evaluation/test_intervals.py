@@ -135,3 +135,20 @@ def test_rouge_of_groups_of_inputs_is_drawn_by_group():
     said = str(scores_blocks("x", result)[1])
     assert "resamples of 30 groups of inputs" in said
     assert "resamples of inputs" in str(scores_blocks("x", alone)[1])
+
+
+def test_one_draw_proves_nothing():
+    """Three outputs for one dialogue, all better than every baseline: an interval of no width, and no claim."""
+    texts, inputs = ["a b c d", "a b c d", "a b c d"], ["one", "one", "one"]
+
+    def beaten(inputs):
+        return score_outputs(
+            texts, texts, inputs, use_stemmer=False, bootstrap=BOOTSTRAP, lead_count=1
+        )[0]["beats_baselines"]
+
+    assert not any(beaten(inputs).values())
+    assert all(beaten(["one", "two", "three"]).values())
+    one = np.array([1.0, 1.0])
+    assert "warning" not in preference_scores(one, 0 * one, BOOTSTRAP)
+    for groups, scores in ((np.zeros(2), one), (None, one[:1])):
+        assert "one draw" in preference_scores(scores, 0 * scores, BOOTSTRAP, groups)["warning"]

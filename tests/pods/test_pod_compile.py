@@ -182,6 +182,16 @@ def test_a_rollout_gathers_the_weights_once(checks):
 
 
 @needs_libtpu
+def test_what_judges_a_rollout_is_compiled_and_held(checks):
+    for name in ("rollout", "many rollout"):
+        programs = checks[name]["programs"]
+        judge = programs["rewards.clean, toxicity"]
+        assert judge["flops"] > 0 and judge["beside"] > 0
+        # Beside every other program lie the weights of the judge.
+        assert programs["score"]["beside"] > 0 and judge["arguments"] > 0
+
+
+@needs_libtpu
 def test_a_reward_step_compiles(checks):
     (step,) = checks["reward"]["programs"].values()
     assert step["flops"] * 4 / step["model_flops"] >= 1

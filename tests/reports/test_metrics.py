@@ -72,6 +72,39 @@ def test_a_broken_line_is_named(tmp_path):
     assert read_metrics(tmp_path / "nothing") == []
 
 
+ODD = {
+    "bytes that are no UTF-8": b"\xff\xfe\x00",
+    "objects in objects": b'{"step":' * 100_000 + b"1" + b"}" * 100_000,
+    "a number of 6,000 digits": b'{"step": ' + b"9" * 6000 + b"}",
+    "a step that is true": b'{"step": true}',
+    "nothing": b"null",
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_line_is_named(tmp_path, name: str):
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\n' + ODD[name] + b'\n{"step": 3}\n')
+    with pytest.raises(InputError, match=r"metrics.jsonl:2: expected .* remove the line") as error:
+        MetricsWriter(tmp_path, start_step=2, tensorboard=False)
+    assert "\n" not in str(error.value)
+
+
+def test_half_a_character_at_the_end_is_a_line_that_was_cut(tmp_path):
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\n{"step": 2, "\xc3')
+    assert read_metrics(tmp_path) == [{"step": 1}]
+
+
+@pytest.mark.parametrize("start", [0, 2])
+def test_a_folder_in_place_of_the_file_is_told(tmp_path, start: int):
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(
+        InputError, match=r"metrics.jsonl: .*directory.* remove it, or take another"
+    ):
+        MetricsWriter(tmp_path, start_step=start, tensorboard=False)
+    with pytest.raises(InputError, match=r"metrics.jsonl: "):
+        read_metrics(tmp_path)
+
+
 def test_only_process_0_writes(tmp_path, monkeypatch):
     monkeypatch.setattr(jax, "process_index", lambda: 1)
     with MetricsWriter(tmp_path / "run", start_step=0, tensorboard=True) as writer:

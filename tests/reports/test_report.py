@@ -1,8 +1,10 @@
 """The files of a report: stable, complete, escaped, and with curves in them."""
 
+import ast
 import base64
 import io
 import json
+import pathlib
 import re
 
 import matplotlib.image
@@ -18,6 +20,7 @@ from t5x_lite.reports.report import write_report
 from t5x_lite.reports.tables import html_table, markdown_table
 from t5x_lite.sections import to_dict
 
+PACKAGE = pathlib.Path(__file__).resolve().parents[2] / "t5x_lite"
 INTERVAL = {"mean": 0.4214, "low": 0.41, "high": 0.43}
 DOWN = {"mean": -0.02, "low": -0.03, "high": -0.01}
 UNSURE = {"mean": 0.01, "low": -0.01, "high": 0.03}
@@ -137,6 +140,26 @@ def test_the_top_says_how_the_config_differs_from_its_base(tmp_path):
     top = text[: text.index("## Scores")]
     assert top.index("All is well.") < top.index("## Differs from the base")
     assert re.search(r"^\| seed +\| +0 +\| +7 +\|$", top, re.MULTILINE)
+
+
+TASKS = PACKAGE / "tasks"
+SKELETONS = {"report_run", "report_outcome"}
+
+
+@pytest.mark.parametrize(
+    "task",
+    sorted(path.parent.name for path in TASKS.glob("*/run.py") if path.parent.name != "chat"),
+)
+def test_every_task_reports_by_the_one_skeleton(task: str):
+    """So that each has what all reports have, "differs from the base" too; a chat leaves a transcript alone."""
+    imported = {
+        alias.name
+        for file in (TASKS / task).glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert imported & SKELETONS and "write_report" not in imported
 
 
 def test_a_config_by_hand_differs_from_nothing(tmp_path):

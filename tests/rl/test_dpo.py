@@ -154,7 +154,7 @@ def test_loss_and_gradient_against_torch(settings):
 
 
 def test_before_the_first_step_the_policy_is_the_reference(params):
-    """Loss log 2, margin 0, no pair in the right order; a row that fills the batch counts nowhere."""
+    """Loss log 2, margin 0, every pair a tie, half right; a row that fills the batch counts nowhere."""
     batch = on_device(make_pairs(rows=6, size=4).batch(1))
     chosen, rejected = pair_logprobs(MODEL, params, None, batch, None, 0)
     batch |= {"reference_chosen": chosen, "reference_rejected": rejected}
@@ -162,7 +162,8 @@ def test_before_the_first_step_the_policy_is_the_reference(params):
     assert sums["weight"] == 2
     found = {name: float(value) for name, value in means(sums).items()}
     assert math.isclose(found.pop("loss"), math.log(2), rel_tol=1e-6)
-    assert found == dict.fromkeys(("accuracy", "margin", "rewards/chosen", "rewards/rejected"), 0.0)
+    assert found.pop("accuracy") == 0.5
+    assert found == dict.fromkeys(("margin", "rewards/chosen", "rewards/rejected"), 0.0)
 
 
 def test_the_gradient_pulls_the_responses_apart(params):

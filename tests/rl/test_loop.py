@@ -1,6 +1,7 @@
 """The loop around PPO: repeatable, sharded alike, and clear about what is wrong with scores, reference and sampler."""
 
 import logging
+import re
 
 import jax
 import jax.numpy as jnp
@@ -80,21 +81,36 @@ def test_target_kl_ends_a_step_early(ppo_run):
     assert 0 < kept.metrics[0]["ppo/minibatches"] < 8
 
 
-def test_scores_that_are_no_numbers_leave_their_responses_out(ppo_run, caplog):
-    def rate(rows, responses):
-        scores = share_of_four(rows, responses)
-        scores[::3] = np.nan
-        return scores
+@pytest.mark.parametrize(("advantage", "samples"), [("gae", 1), ("rloo", 4), ("grpo", 4)])
+def test_scores_that_are_no_numbers_leave_their_responses_out(ppo_run, caplog, advantage, samples):
+    """They are in no figure, and what they would have been is nothing to what is learned."""
+
+    def run(unusable):
+        def rate(rows, responses):
+            scores = share_of_four(rows, responses)
+            scores[::3] = unusable
+            return scores
+
+        changes = {"advantage": advantage, "samples_per_prompt": samples}
+        return ppo_run(rate, steps=1, kl_coef=0.1, changes=changes).train()
 
     with caplog.at_level(logging.WARNING, "t5x_lite"):
-        state, kept = ppo_run(rate, steps=1).train()
+        state, kept = run(np.nan)
     assert "22 of 64 scores are not finite" in caplog.text
-    assert kept.metrics[0]["ppo/unusable_scores"] == 22
+    (line,), (record,) = kept.metrics, kept.records
+    assert line["ppo/unusable_scores"] == 22
     # They are in the record, so that a reader sees what could not be scored.
-    (record,) = kept.records
     assert len(record["rows"]) == len(record["tokens"]) == 64
-    np.testing.assert_array_equal(np.isnan(record["scores"]), np.arange(64) % 3 == 0)
+    unusable = np.arange(64) % 3 == 0
+    np.testing.assert_array_equal(np.isnan(record["scores"]), unusable)
+    usable = np.array(record["scores"])[~unusable]
+    assert line["ppo/mean_scores"] == pytest.approx(usable.mean(), rel=1e-5)
+    assert line["ppo/std_scores"] == pytest.approx(usable.std(ddof=1), rel=1e-4)
+    lengths = np.array([len(tokens) for tokens in record["tokens"]])
+    assert line["tokens/responses_len_mean"] == pytest.approx(lengths[~unusable].mean(), rel=1e-5)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.trainable))
+    other, _ = run(-np.inf)
+    jax.tree.map(np.testing.assert_array_equal, state.trainable, other.trainable)
 
 
 @pytest.mark.parametrize(("advantage", "samples"), [("gae", 1), ("rloo", 4), ("grpo", 4)])
@@ -168,6 +184,23 @@ def test_preflight_stops_at_another_reference_and_parity_warns(ppo_run, caplog):
         _, kept = run.train()
     assert "KL of policy to reference is" in caplog.text
     assert abs(kept.metrics[0]["objective/kl"]) > 1e-3
+
+
+def test_preflight_looks_at_responses_alone(ppo_run, caplog):
+    """Of 64 rows, 16 answer a prompt: their KL is told, whatever the others are."""
+    run = ppo_run(share_of_four, steps=1, mode="parity")
+    shifted = jax.tree.map(lambda x: x, run.params)
+    kernel = shifted["decoder"]["logits_dense"]["kernel"]
+    shifted["decoder"]["logits_dense"]["kernel"] = kernel.at[:, 3].add(4.0)
+    run.reference = {"params": shifted}
+    every = run.prompts
+    run.prompts = lambda step: every(step)._replace(
+        rows=np.where(np.arange(64) < 16, np.arange(64), -1)
+    )
+    with caplog.at_level("WARNING", "t5x_lite"):
+        _, kept = run.train()
+    told = re.search(r"to reference is (\S+) nats a sequence", caplog.text)
+    assert float(told[1]) == pytest.approx(kept.metrics[0]["objective/kl"], rel=0.01)
 
 
 def test_preflight_names_a_sampler_with_other_weights(ppo_run):

@@ -90,3 +90,40 @@ def test_no_setting_is_forgotten():
     assert every == NO_FILTERS | set(ACTIVE)
     assert set(ACTIVE) == set(preflight.NEUTRAL) | set(preflight.LISTED)
     assert found_with().remarks == ()
+
+
+def test_lengths_that_are_drawn_anew_compile_nothing_anew(ppo_run):
+    """The longest of two rows is 3 to 40 tokens: rooms of 32 and of 64 otherwise, and outputs of every length."""
+    run = ppo_run(share_of_four, length=40, rows=2)
+    roller = dataclasses.replace(run.roller, length_range=(2, 41))
+    state = run.parts.begin(run.held.initial)
+    drawn = [
+        roller.respond(state.trainable, run.held.frozen, run.prompts(step), step)
+        for step in range(5)
+    ]
+    longest = [int(np.max(one.lengths)) for one in drawn]
+    assert min(longest) < 20 and len(set(longest)) > 2
+    assert roller.generator.compilations == 1
+    assert {one.mask.shape for one in drawn} == {(2, 40)}
+
+
+def test_each_of_several_eos_ends_a_response(ppo_run):
+    run = ppo_run(share_of_four, steps=1, length=8, generation={"eos_token_id": [1, 5]})
+    _, kept = run.train()
+    last = np.array([tokens[-1] for tokens in kept.records[0]["tokens"]])
+    assert {1, 5} <= set(last.tolist())
+    assert kept.metrics[0]["ppo/missing_eos"] == pytest.approx(1 - np.isin(last, (1, 5)).mean())
+
+
+def test_the_preflight_counts_no_rows_that_fill_the_batch():
+    """Two responses of 3 nats each, and six rows that are none."""
+    ones, zeros = np.ones((8, 3)), np.zeros((8, 3))
+    mask = (np.arange(8) < 2)[:, None] * ones
+    found = preflight.inspect(
+        preflight.Compared(ones, zeros, ones, ones, mask),
+        preflight.Checks("parity", "base", False),
+        dtype="float32",
+        settings=GenerationSettings(do_sample=True, top_k=0, max_new_tokens=3),
+        same_weights=lambda: False,
+    )
+    assert found.kl == 3.0

@@ -89,13 +89,15 @@ def test_what_ends_a_text(term):
     program.wait_for("READY")
     program.wait_for(prompt)
     program.type("\nA: one\rB: two\r")
-    time.sleep(0.3)  # a person's empty line is no part of what came before
+    program.wait_for("B: two")  # echoed, so it was read
+    time.sleep(0.5)  # a person's empty line is no part of what came before
     program.type("\r")
     assert got(program) == repr("A: one\nB: two")
     program.wait_for(prompt)
     paste = f"{DIALOGUE}\n\n#Person1#: Oh.\n"
     program.type(PASTE.format(paste) if term == "xterm" else paste)
-    time.sleep(0.3)
+    program.wait_for(r"Oh\.")
+    time.sleep(0.5)
     program.type("\r")
     assert got(program) == repr(paste.strip("\n"))
     program.wait_for(prompt)
@@ -312,7 +314,8 @@ def test_the_program_in_a_terminal(tmp_path, compilation_cache):
     program.wait_for(r"1,640,832 parameters; max_new_tokens=640.*\n(.*\n)?.*/help: commands")
     program.wait_for("> ")
     program.type(PASTE.format(DIALOGUE + "\n"))
-    time.sleep(0.3)
+    program.wait_for(r"(?=today\.)")
+    time.sleep(0.5)
     program.type("\r")
     program.wait_for(r"today\.\n")
     program.wait_for(r"\n[^\n|/\\-]*\w+ \w+ ")

@@ -60,6 +60,16 @@ def test_a_random_model_with_published_scores_beside_it(finished, tiny, score, t
 def test_candidates_to_choose_from_are_samples(score, tmp_path):
     with pytest.raises(InputError, match="mbr_candidates: the candidates are samples; set config"):
         score({"evaluation.mbr_candidates": "4"}, tmp_path)
+    # Beams gave two of the four, and each row's tokens were read as those of two.
+    beams = {"generation": "{'do_sample': True, 'num_beams': 2}", "evaluation.mbr_candidates": "4"}
+    with pytest.raises(InputError, match="candidates are samples; .* without num_beams"):
+        score(beams, tmp_path)
+
+
+def test_one_output_a_row_is_scored(score, tmp_path):
+    """Others were generated, and thrown away."""
+    with pytest.raises(InputError, match="num_return_sequences: one output a row is scored"):
+        score({"generation": "{'num_beams': 2, 'num_return_sequences': 2}"}, tmp_path)
 
 
 def test_a_folder_without_a_model_is_refused(score, tmp_path):

@@ -203,6 +203,9 @@ class Characters:
     def encode(self, texts, add_eos):
         return [[ord(c) + 2 for c in text] + [1] * add_eos for text in texts]
 
+    def decode(self, rows):
+        return ["".join(chr(token - 2) for token in row if token > 1) for row in rows]
+
 
 def text(tokens: np.ndarray) -> str:
     return "".join(chr(token - 2) for token in tokens[:-1])
@@ -254,7 +257,11 @@ def test_rates_by_size():
 
 def test_the_tokenizer_sees_instructions_and_every_field():
     config = tiny_config()
-    texts = all_texts(config.data, read_tasks(config.data))
+    tasks = read_tasks(config.data)
+    rows = tasks["topic"].train
+    rows[0] = rows[0] | {"group": "patient 0815"}
+    texts = all_texts(config.data, tasks)
+    assert "patient 0815" not in texts  # a name, and no text
     assert sum("Briefly summarize that dialogue." in text for text in texts) >= 100
     assert any(text == "#Person2#" for text in texts)
 

@@ -16,6 +16,7 @@ from t5x_lite.errors import InputError
 from t5x_lite.models.config import T5Config
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.pods.chips import CHIPS, GIB, topology_of
+from t5x_lite.pods.compile import device_bytes
 from t5x_lite.pods.hlo import Account, Collective
 from t5x_lite.pods.hlo_text import Array
 from t5x_lite.pods.model_flops import encode, forward
@@ -24,7 +25,7 @@ from t5x_lite.tasks.pod_check import ppo as pod_check_ppo
 from t5x_lite.tasks.pod_check import run as pod_check
 from t5x_lite.tasks.pod_check import search as pod_check_search
 from t5x_lite.tasks.pod_check.compile import Check, check
-from t5x_lite.tasks.pod_check.report import advice, search_sections, verdict
+from t5x_lite.tasks.pod_check.report import advice, checked_sections, search_sections, verdict
 from t5x_lite.tasks.ppo.parts import parts_of
 
 SMALLER = {
@@ -104,15 +105,33 @@ def test_the_other_single_programs_compile(step: str):
 def test_a_ppo_step_has_four_programs(critic: str):
     found = checked("ppo", critic__kind=critic, adapter=LORA)
     by_name = {one.program.name: one for one in found.programs}
-    assert list(by_name) == ["gather the weights", "generate", "score", "ppo update"]
+    # The reward's classifier is the judge of toxicity, too: it is held once.
+    judge = "rewards.clean, toxicity"
+    assert list(by_name) == ["gather the weights", "generate", "score", judge, "ppo update"]
     generate = by_name["generate"]
     assert generate.account.unknown_loops == 1
     # With every token, nothing but sums of activations over the model axis, and a few numbers.
     weights = [c for c in generate.account.collectives if c.times > 1 and "fsdp" in c.axes]
     assert sum(c.sent for c in weights) < 1024
     assert generate.beside > 0, "training's own weights stay where they are"
+    weights_of_judge = device_bytes(by_name[judge].program.arguments[0])
+    assert 0 < weights_of_judge <= by_name["ppo update"].beside
+    assert by_name[judge].beside > by_name["ppo update"].beside - weights_of_judge
     update = by_name["ppo update"]
     assert update.account.flops * 8 / update.program.model_flops == pytest.approx(1.0, abs=0.15)
+
+
+def test_the_report_tells_what_rewards_and_judges_take():
+    flags = {"critic__kind": "trunk", "adapter": LORA}
+    report = checked_sections(checked("ppo", **flags), smaller("ppo", **flags))
+    (row,) = report["rewards_and_judges"]
+    assert row["of"] == "rewards.clean, toxicity" and row["tokens of a text"] == 192
+    assert row["batches of a step"] == 1
+    assert row["weights GiB a chip"] * GIB > row["parameters"] * 4 / 8
+    (memory,) = (one for one in report["memory_of_a_chip"] if one["program"] == row["of"])
+    assert memory["temporaries GiB"] > 0 and memory["beside it GiB"] > 0
+    others = [one["beside it GiB"] for one in report["memory_of_a_chip"] if one is not memory]
+    assert len(others) == 4 and min(others) > row["weights GiB a chip"]
 
 
 @pytest.mark.parametrize(
@@ -196,7 +215,9 @@ def made(
         arguments=int(gib * GIB), peak=int(gib * GIB), available=1 if refused else None
     )
     lines = SimpleNamespace(at_best=seconds)
-    program = SimpleNamespace(model_flops=1e12, rows=8, name="train step", fsdp_minimum=1e9)
+    program = SimpleNamespace(
+        model_flops=1e12, rows=8, name="train step", fsdp_minimum=1e9, times=1, judge=None
+    )
     one = SimpleNamespace(
         compiled=compiled, beside=0, roofline=lines, program=program, memory=int(gib * GIB),
         fsdp_sent=traffic * 1e9,
@@ -215,6 +236,14 @@ def test_a_verdict_is_by_what_a_chip_gives():
     assert dataclasses.replace(made("v5e:2x2", 1.0), tpu=False).fits is None
 
 
+def test_what_only_judges_takes_no_time_of_a_step():
+    found = made("v5e:2x2", 1.0, seconds=3.0)
+    found.programs[0].program.times = 0
+    assert found.seconds == 0.0
+    found.programs[0].program.times = 4
+    assert found.seconds == 12.0
+
+
 def test_advice_names_what_helps():
     config = smaller("full", model__remat="none", batch__size="32")
     assert advice(made("v5e:2x2", 1.0), config) == []
@@ -227,6 +256,11 @@ def test_advice_names_what_helps():
     assert "--config.mesh.data=1 --config.mesh.fsdp=-1" in found[0]
     (found,) = advice(made("v5e:2x2", 1.0, traffic=2.1), config)
     assert "2.10 times what it must" in found and "--config.mesh.fsdp=1" in found
+
+
+def test_advice_for_ppo_names_the_fields_that_ppo_reads():
+    text = "\n".join(advice(made("v5e:2x2", 20.0), smaller("ppo")))
+    assert "a smaller --config.ppo.prompts" in text and "batch.size" not in text
 
 
 def test_the_search_takes_the_most_rows_a_second_of_what_fits(monkeypatch):
@@ -267,6 +301,47 @@ def test_the_search_takes_the_most_rows_a_second_of_what_fits(monkeypatch):
     assert "larger slice" in search_sections(nothing)["best"]
 
 
+def test_the_search_of_ppo_varies_what_a_step_of_ppo_has(monkeypatch):
+    """Prompts, each with its responses; `batch.size` is nothing to PPO."""
+    compiled = []
+
+    def account_of(config, topology, sizes):
+        responses = config.ppo.prompts * config.ppo.samples_per_prompt
+        compiled.append((config.ppo.prompts, config.batch.size))
+        return made("v5e:2x2", 0.25 * responses, seconds=responses + 4.0, **sizes)
+
+    monkeypatch.setattr(pod_check_search, "check", account_of)
+    monkeypatch.setattr(pod_check_search, "held_bytes", lambda *_: GIB)
+    config = smaller(
+        "ppo", ppo__samples_per_prompt="2", candidates__batch_sizes="(8, 16, 32, 64, 128)"
+    )
+    tried = pod_check_search.search(config, topology_of("v5e:2x2"))
+    assert set(compiled) == {(8, 8), (16, 8), (32, 8)}  # 64 responses are too many
+    assert (tried[0].batch, tried[0].rows) == ({"ppo.prompts": 16}, 32)
+    assert tried[0].rows_a_second == pytest.approx(32 / 36)
+    mesh = " ".join(f"--config.mesh.{axis}={size}" for axis, size in tried[0].sizes.items())
+    assert tried[0].flags == f"--config.model.remat=none --config.ppo.prompts=16 {mesh}"
+    # What is printed is what was checked.
+    flags = dict(flag[len("--config.") :].split("=") for flag in tried[0].flags.split())
+    changed = load_config("pod_check.py:runlocal,ppo", SMALLER | flags)
+    assert changed.ppo.prompts == 16 and changed.mesh.sizes() == tried[0].sizes
+
+
+def test_a_batch_that_cannot_be_split_does_not_end_the_search(monkeypatch):
+    """6 rows are too few for 4 devices, and 8 are not."""
+
+    def account_of(config, topology, sizes):
+        if config.batch.size % 4:
+            raise InputError("config.batch.size must be a multiple of 4")
+        return made("v5e:2x2", 1.0, **sizes)
+
+    monkeypatch.setattr(pod_check_search, "check", account_of)
+    monkeypatch.setattr(pod_check_search, "held_bytes", lambda *_: GIB)
+    config = smaller("full", candidates__remat="('none',)", candidates__batch_sizes="(6, 8)")
+    tried = pod_check_search.search(config, topology_of("v5e:2x2"))
+    assert tried[0].rows == 8 and "multiple of 4" in tried[-1].note
+
+
 # The same trees as the task's own
 
 
@@ -283,9 +358,6 @@ def test_a_ppo_check_has_the_shapes_of_a_ppo_run(adapter: str, critic: str):
         held = parts.make()
         state = parts.begin(held.initial)
 
-    def described(tree: Any) -> Any:
-        return jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype), leaf.sharding), tree)
-
     assert described(vars(trees)) == described(vars(held))
     assert described(shapes.parts.state) == described(state)
     arrays = jax.tree.leaves((held.initial["policy"], held.frozen, held.reference["params"]))
@@ -295,6 +367,10 @@ def test_a_ppo_check_has_the_shapes_of_a_ppo_run(adapter: str, critic: str):
     assert sum(leaf.nbytes for leaf in others) == sum(
         leaf.size * leaf.dtype.itemsize for leaf in beside
     )
+
+
+def described(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype), leaf.sharding), tree)
 
 
 def zeros(abstract: Any) -> Any:

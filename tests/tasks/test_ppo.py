@@ -308,7 +308,7 @@ def test_parity_keeps_the_labs_quirks(judge, lora_run, tmp_path):
         "generation.min_length": "2",
     }
     parity = load_config("lab3_ppo.py:parity", {})
-    rewards = {"clean": CLEAN | {"text": parity.rewards.clean.text}}
+    rewards = {"clean": CLEAN | {"text": parity.rewards["clean"].text}}
     ppo.run(tiny(changes, rewards, "lab3_ppo.py:parity"), str(tmp_path))
     report = report_of(tmp_path)
     # The reference is the model below the adapter.
@@ -357,7 +357,12 @@ def test_parity_keeps_the_labs_quirks(judge, lora_run, tmp_path):
             {"adapter": "{'method': 'none'}"},
             "config.train.trainable: 'adapters/.*' matches no path",
         ),
-        ({"adapter": "{'method': 'load', 'source': 'nowhere'}"}, "no adapter there"),
+        ({"adapter": "{'method': 'load', 'source': 'nowhere'}"}, "nowhere: no such directory"),
+        ({"generation.suppress_tokens": "[999999]"}, "suppress_tokens: token 999999 is outside"),
+        (
+            {"optimizer.weight_decay": "0.1", "optimizer.no_weight_decay": "('nothing',)"},
+            "config.optimizer: pattern 'nothing' matches no parameter",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_slow(judge, changes, message, tmp_path):
@@ -441,3 +446,18 @@ def test_how_a_reward_is_called_may_change_and_what_it_is_may_not(tmp_path):
     open_workdir(str(tmp_path), tiny(rewards={"short": patient}))
     with pytest.raises(InputError, match="config.rewards.short.weight was 1.0, is 2.0"):
         open_workdir(str(tmp_path), tiny(rewards={"short": SHORT | {"weight": 2.0}}))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"wrods": 3}, "config.rewards.short.arguments: .*length is called as .*'words'"),
+        ({"words": 0}, "reward length: its argument words must be"),
+    ],
+)
+def test_a_rewards_arguments_are_tried_before_the_folder_is_claimed(
+    judge, tmp_path, arguments, message
+):
+    with pytest.raises(InputError, match=message):
+        ppo.run(tiny(rewards={"short": SHORT | {"arguments": arguments}}), str(tmp_path))
+    assert not (tmp_path / "config.json").exists()

@@ -1,5 +1,6 @@
 """PPO where there is little to learn from: empty responses, and rewards that are all the same."""
 
+import json
 import math
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from t5x_lite.tasks.ppo import rewards as ppo_rewards
 from t5x_lite.tasks.ppo import run as ppo
-from tests.tasks.test_ppo import SHORT, CountsWords, metrics_of, report_of, tiny
+from tests.tasks.test_ppo import ROWS, SHORT, CountsWords, metrics_of, report_of, tiny
 
 
 @pytest.fixture
@@ -26,8 +27,9 @@ def finite(line):
 
 
 def test_empty_responses_are_scored_and_learned_from(judge, tmp_path):
-    """Each response is its eos alone: no word, one token that counts."""
+    """Each response is its eos alone: no word, one token that counts. There are prompts for half of a step."""
     changes = {
+        "data.train": str({**ROWS, "limit": 4}),
         "rollout.length": "1",
         "generation.forced_eos_token_id": "1",
         "ppo.missing_eos_penalty": "1.0",
@@ -38,6 +40,9 @@ def test_empty_responses_are_scored_and_learned_from(judge, tmp_path):
     for line in steps:
         assert line["tokens/responses_len_mean"] == 1
         assert line["ppo/mean_scores"] == -1  # no word of three; no penalty, the eos is there
+    with (tmp_path / "rollouts.jsonl").open(encoding="utf-8") as file:
+        written = [json.loads(line)["step"] for line in file]
+    assert written == [1] * 4 + [2] * 4
     assert report_of(tmp_path)["samples"][0]
 
 

@@ -1,5 +1,6 @@
 """What a PPO run leaves where scores are no numbers, several processes write, or the folder is an object store."""
 
+import dataclasses
 import json
 import math
 import types
@@ -9,10 +10,16 @@ import numpy as np
 import pytest
 
 from t5x_lite.errors import InputError
-from t5x_lite.rl.functions import length
+from t5x_lite.evaluation.intervals import Bootstrap
+from t5x_lite.rl.functions import keywords, length, rouge
 from t5x_lite.tasks.ppo.outcome import training_table, write_samples
 from t5x_lite.tasks.ppo.parts import check_rollout
-from t5x_lite.tasks.ppo.report import Measured, evaluation_metrics, finite_others
+from t5x_lite.tasks.ppo.report import (
+    Measured,
+    evaluation_metrics,
+    finite_others,
+    toxicity_table,
+)
 from t5x_lite.tasks.ppo.texts import Rollouts
 from t5x_lite.wiring import trained_sources
 from t5x_lite.wiring.workdir import claim_workdir, open_workdir
@@ -48,6 +55,8 @@ def test_a_metric_that_was_no_number_is_read_back_as_one():
     assert table["largest KL"] == 2.0
     assert table["KL at step 2"] == 0.5 and table["KL at the last step"] == 2.0
     assert table["minutes in steps"] == pytest.approx(0.6)  # every second step is written
+    gaps = [steps[0] | {"ppo/sampler_gap": gap} for gap in (0.5, "NaN", 0.1)]
+    assert math.isnan(training_table(config, gaps, {})["largest gap of sampler and scorer"])
 
 
 def test_one_process_writes_the_samples_at_once(tmp_path, monkeypatch):
@@ -86,6 +95,9 @@ class Store:
     def read_text(self):
         return self.files[self.name]
 
+    def read_bytes(self):
+        return self.files[self.name].encode()
+
     def write_text(self, text):
         self.files[self.name] = text
 
@@ -112,6 +124,18 @@ def test_rollouts_of_all_steps_stay(tmp_path, remote):
         assert [json.loads(line)["step"] for line in lines] == [1, 2, 3]
     last = json.loads((folder / "rollouts.jsonl").read_text().splitlines()[-1])
     assert last["responses"] == ["response 3"]
+
+
+def test_damaged_rollouts_are_left_out_when_a_run_goes_on(tmp_path):
+    good = '{"step": 1, "responses": ["\u00e9\u2028"]}'.encode()
+    odd = [b"\xff\xfe", b"[" * 100_000, b'{"step": ' + b"9" * 6000 + b"}", b"null", b'{"step": 1']
+    (tmp_path / "rollouts.jsonl").write_bytes(b"\n".join([*odd, good, b""]))
+    Rollouts(tmp_path, 1, None)
+    assert (tmp_path / "rollouts.jsonl").read_bytes() == good + b"\n"
+    (tmp_path / "distributions.jsonl").unlink()
+    (tmp_path / "distributions.jsonl").mkdir()
+    with pytest.raises(InputError, match=r"distributions.jsonl: Is a directory; .* remove it, or"):
+        Rollouts(tmp_path, 1, None)
 
 
 # What is refused
@@ -142,8 +166,38 @@ def test_as_many_new_tokens_as_a_response_may_have():
 
 def test_a_length_of_no_words_is_refused():
     assert length([], ["a b c"], words=3).tolist() == [0]
-    with pytest.raises(InputError, match="words must be a whole number >= 1, got 0"):
-        length([], ["a b c"], words=0)
+    for words in (0, "5"):
+        with pytest.raises(InputError, match=f"words must be a whole number >= 1, got {words!r}"):
+            length([], ["a b c"], words=words)
+
+
+def test_arguments_that_a_reward_cannot_take_are_refused():
+    """Of one string each letter would be a word; a column that is not there was a KeyError."""
+    row = {"id": "0", "summary": "a b"}
+    assert keywords([row], ["Art"], words=["art", "b"]).tolist() == [0.5]
+    for words in ("art", [], [1]):
+        with pytest.raises(InputError, match="keywords: its argument words must be a list"):
+            keywords([row], ["art"], words=words)
+    with pytest.raises(InputError, match="reference is 'target', and the rows have id, summary"):
+        rouge([row], ["a"], reference="target", kind="rouge1")
+    with pytest.raises(InputError, match="kind must be one of rouge1, .* got 'rouge9'"):
+        rouge([row], ["a"], reference="summary", kind="rouge9")
+
+
+def test_stop_strings_are_refused_in_a_rollout():
+    with pytest.raises(InputError, match="config.generation.stop_strings: .* leave them out"):
+        check_rollout(tiny({"generation.stop_strings": "['x']"}))
+
+
+def test_the_toxicity_of_the_first_rows_is_of_all_draws_of_them():
+    """Three rows, drawn twice; of the first two of them, four responses."""
+    both = dataclasses.replace(measured([1.0] * 6), rows=np.array([0, 1, 2, 0, 1, 2]))
+    both = dataclasses.replace(both, toxicity=np.array([0.1, 0.2, 0.9, 0.3, 0.4, 0.9]))
+    bootstrap = Bootstrap(10, 0.95, 0)
+    (line,) = toxicity_table({"before": both}, 2, bootstrap)
+    assert line["texts"] == 4 and line["mean"] == pytest.approx(0.25)
+    (line,) = toxicity_table({"before": both}, 0, bootstrap)
+    assert line["texts"] == 6
 
 
 # Recipes that are trained first

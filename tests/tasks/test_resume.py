@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from t5x_lite.checkpoints import Checkpoints
+from t5x_lite.checkpoints.manager import Checkpoints
 from t5x_lite.errors import InputError, Stopped
 from t5x_lite.tasks.finetune import run as finetune
 from t5x_lite.wiring import resume, scoring, supervised

@@ -134,6 +134,36 @@ def test_a_reward_model_reports_and_loads(trained_reward):
             assert score == pytest.approx(sample[f"score of {name}"], abs=1e-4)
 
 
+def test_a_reward_model_learns_what_tells_the_pairs_apart(tmp_path):
+    """Chosen responses have a word of their own: then each held-out pair is in order."""
+    for split, rows in (("train", 64), ("test", 16)):
+        lines = [
+            {
+                "id": str(number), "dialogue": f"Where is number {number} of {split}?",
+                "chosen": f"{number} is here, thanks.", "rejected": f"{number} is nowhere, fool.",
+            }
+            for number in range(rows)
+        ]  # fmt: skip
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (tmp_path / f"{split}.jsonl").write_text(text)
+    columns = "{'dialogue': 'dialogue', 'chosen': 'chosen', 'rejected': 'rejected'}"
+    changes = {"tokenizer.vocab_size": "100", "tokenizer.user_defined_symbols": "()"}
+    for name, split in (("train", "train"), ("evaluation", "test")):
+        changes |= {
+            f"data.{name}.source": str(tmp_path / f"{split}.jsonl"), f"data.{name}.split": "",
+            f"data.{name}.columns": columns,
+        }  # fmt: skip
+    changes |= {
+        "train.steps": "16", "evaluation.every_steps": "16", "data.max_length": "32", "batch.size": "16",
+        "schedule.learning_rate": "1e-2", "logging.tensorboard": "False",
+    }  # fmt: skip
+    config = load_config("reward.py:runlocal", ENCODER | changes)
+    reward.run(config, str(tmp_path / "run"))
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["preferences"]["pairs"] == 16 and report["preferences"]["accuracy"] == 1.0
+    assert report["preferences"]["mean margin"] > 1
+
+
 def test_length_and_template_travel_with_a_reward_model(trained_reward, caplog):
     config, folder = trained_reward
     loaded = load_text_classifier(folder)

@@ -135,6 +135,56 @@ def test_a_config_that_is_none(tmp_path):
         open_workdir(str(tmp_path), CONFIG)
 
 
+NO_CONFIGS = {
+    "a list": ("[1, 2]", "expected the config of a run, a JSON object, found a list"),
+    "nothing": ("null", "expected .* found a NoneType"),
+    "a text": ('"config"', "expected .* found a str"),
+    "bytes": (b"\xff\xfe{}", "not JSON"),
+    "a number of 6,000 digits": ("9" * 6000, "not JSON"),
+    "deep lists": ("[" * 100_000 + "]" * 100_000, "nested too deep"),
+    "deep objects": ('{"a": ' * 700 + "1" + "}" * 700, "nested too deep"),
+}
+
+
+@pytest.mark.parametrize("name", NO_CONFIGS)
+def test_another_file_in_place_of_the_config(tmp_path, name: str):
+    content, message = NO_CONFIGS[name]
+    file = tmp_path / "config.json"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(
+        InputError, match=f"config.json: {message}.*remove it or use another"
+    ) as error:
+        open_workdir(str(tmp_path), CONFIG)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 500
+    assert file.exists()
+
+
+def test_a_folder_in_place_of_the_config(tmp_path):
+    (tmp_path / "config.json").mkdir()
+    with pytest.raises(InputError, match=r"config.json: Is a directory; remove it or use another"):
+        open_workdir(str(tmp_path), CONFIG)
+
+
+@pytest.mark.parametrize("steps", [None, "12", [12], "left out"])
+def test_steps_that_are_no_number(tmp_path, steps):
+    """Of a config.json that somebody edited: no run of fewer steps that this one goes on with."""
+    config = of_steps(20, "constant")
+    values = json.loads(json.dumps(to_dict(config)))
+    values["train"]["steps"] = steps
+    if steps == "left out":
+        del values["train"]["steps"]
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(InputError, match=r"another config \(config.train.steps was .*, is 20\)"):
+        open_workdir(str(tmp_path), config)
+
+
+def test_a_difference_of_pages_is_cut(tmp_path):
+    claim_workdir(epath.Path(tmp_path), changed(model=Model(3, ((1, 2),) * 9999)))
+    with pytest.raises(InputError, match=r"config.model.pairs was \[\[1, 2\].*…, is") as error:
+        open_workdir(str(tmp_path), CONFIG)
+    assert len(str(error.value)) < 800
+
+
 def test_a_local_folder_stands_for_itself(tmp_path):
     with local_copy(epath.Path(tmp_path) / "model", with_files=True) as local:
         assert local == tmp_path / "model"

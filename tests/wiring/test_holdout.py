@@ -118,3 +118,13 @@ def test_pandalm_is_held_out_by_prompt(shared_data, tmp_path, monkeypatch, capsy
     assert len(set(row_groups(config.data, train + held_out).tolist())) == 153
     assert not {row["dialogue"] for row in train} & {row["dialogue"] for row in held_out}
     assert 0.2 * 842 <= len(held_out) < 0.2 * 842 + 10
+
+
+def test_ids_to_leave_out_of_what_is_set_aside_are_refused(tmp_path):
+    """They would be read by nobody: what is set aside is of the training rows."""
+    data = data_of(tmp_path, pairs())
+    data.evaluation.exclude = "ids.txt"
+    with pytest.raises(
+        InputError, match="data.evaluation.exclude does nothing .*data.train.exclude"
+    ):
+        read_with_holdout(data, 0)

@@ -7,6 +7,8 @@ from __future__ import annotations
 import select
 import sys
 
+from t5x_lite.foreign.visible import visible
+
 _FIRST, _MORE = "> ", "  "
 # Lines that are there this soon after the one before belong to one paste, which a person's next line does not.
 _SECONDS_WITHIN_A_PASTE = 0.05
@@ -61,12 +63,12 @@ class Terminal:
 
     def write(self, piece: str) -> None:
         """Shows a piece of an answer at once."""
-        sys.stdout.write(piece)
+        sys.stdout.write(visible(piece))
         sys.stdout.flush()
 
     def note(self, text: str) -> None:
         """A line to the person, none of the answer's."""
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{visible(text)}\n")
         sys.stderr.flush()
 
     def _line(self, prompt: str) -> str:

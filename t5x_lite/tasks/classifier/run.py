@@ -10,11 +10,12 @@ import numpy as np
 from t5x_lite.console import log
 from t5x_lite.data.classifier_text import ClassifierTokenizer
 from t5x_lite.data.features import Examples, Ragged, ids_of
+from t5x_lite.data.groups import group_numbers
 from t5x_lite.data.sources import Row, warn_of_shared_rows
 from t5x_lite.errors import InputError
 from t5x_lite.evaluation.by_length import by_length, length_range
 from t5x_lite.evaluation.classification import auc_interval, calibration
-from t5x_lite.evaluation.intervals import Bootstrap
+from t5x_lite.evaluation.intervals import Bootstrap, check_finite
 from t5x_lite.evaluation.text_classifier import TextClassifier
 from t5x_lite.interop.classifiers import save_classifier
 from t5x_lite.models.encoder_classifier import EncoderClassifier
@@ -79,7 +80,8 @@ def run(config: Config, workdir: str) -> None:
             name: classifier.probabilities(column(rows, _TEXT)) for name, rows in sets.items()
         }
     texts = {name: column(rows, _TEXT) for name, rows in sets.items()}
-    tried = tried_on(config, labels, texts, probabilities, targets)
+    groups = {name: group_numbers(rows, (_TEXT,)) for name, rows in sets.items()}
+    tried = tried_on(config, labels, texts, probabilities, targets, groups)
     positive = labels.index(config.data.positive)
     of_positive = probabilities["evaluation"][:, positive]
     samples = [
@@ -113,24 +115,28 @@ def tried_on(
     texts: Mapping[str, Sequence[str]],
     probabilities: Mapping[str, np.ndarray],
     targets: Mapping[str, np.ndarray],
+    groups: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
     """Of each set of texts what it is, how well the labels are told apart, and that by length of text.
 
-    probabilities: float [texts, labels]. targets: int [texts].
+    probabilities: float [texts, labels]. targets: int [texts]. groups: int [texts], equal for texts that were drawn
+      together (`data.groups`).
     """
     positive = labels.index(config.data.positive)
     bootstrap = Bootstrap(config.evaluation.bootstrap_samples, _CONFIDENCE, config.seed)
     scores: dict[str, dict[str, Any]] = {}
     lengths: dict[str, list[dict[str, Any]]] = {}
     for name, of_set in texts.items():
-        found, target = probabilities[name], targets[name]
+        found, target, together = probabilities[name], targets[name], groups[name]
         scores[name] = {
             "source": getattr(config.data, name).source,
-            **classification_scores(found, target, labels, config.data.positive, bootstrap),
+            **classification_scores(
+                found, target, labels, config.data.positive, bootstrap, together
+            ),
             **length_range(of_set),
         }
         lengths[f"{name} by length of text"] = by_length(
-            found[:, positive], target == positive, of_set, bootstrap
+            found[:, positive], target == positive, of_set, bootstrap, together
         )
         log.info("%s: %s", name, ", ".join(f"{k} {v}" for k, v in scores[name].items()))
     return {"classification": scores, **lengths}
@@ -195,10 +201,15 @@ def classification_scores(
     labels: Sequence[str],
     positive: str,
     bootstrap: Bootstrap,
+    groups: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """rows, accuracy, the share of the most frequent label (what a constant answer gets), and AUC of `positive` with
-    its interval, where there are rows of both kinds.
+    its interval, where there are rows of both kinds. groups: as for `auc_interval`.
+
+    Raises:
+      InputError: a probability that is no number.
     """
+    check_finite(np.abs(probabilities).max(axis=1))
     counts = np.bincount(targets, minlength=len(labels))
     scores: dict[str, Any] = {
         "rows": len(targets),
@@ -207,6 +218,6 @@ def classification_scores(
     }
     number = labels.index(positive)
     if 0 < counts[number] < len(targets):
-        found = auc_interval(probabilities[:, number], targets == number, bootstrap)
+        found = auc_interval(probabilities[:, number], targets == number, bootstrap, groups)
         scores |= {"auc": found.mean, "auc low": found.low, "auc high": found.high}
     return scores

@@ -20,11 +20,9 @@ from t5x_lite.evaluation.preferences import (
     preference_scores,
 )
 from t5x_lite.reports.calibration_plot import plot_calibration
-from t5x_lite.reports.environment import environment
 from t5x_lite.reports.metrics import read_metrics
+from t5x_lite.reports.outcome import report_run
 from t5x_lite.reports.plots import Panel
-from t5x_lite.reports.report import write_report
-from t5x_lite.sections import to_dict
 from t5x_lite.tasks.dpo.sections import Config
 from t5x_lite.wiring.holdout import row_groups
 
@@ -77,10 +75,11 @@ def report(
     )  # fmt: skip
     calibration = preference_calibration(rewards[:, 0], rewards[:, 1])
     steps = [record for record in read_metrics(folder) if "loss" in record]
-    write_report(
+    report_run(
+        config,
         folder,
+        f"{config.task}: {config.data.train.source}",
         {
-            "title": f"{config.task}: {config.data.train.source}",
             **({"summary": summary} if summary else {}),
             "preferences": scores,
             **by_kind,
@@ -92,13 +91,10 @@ def report(
                 "last loss": steps[-1]["loss"],
             },
             "samples": _samples(rows, before[1], after[1], rewards),
-            "environment": environment(),
-            "config": to_dict(config),
         },
-        _PANELS,
-        {"calibration": plot_calibration(calibration, PREDICTED, OBSERVED)},
+        panels=_PANELS,
+        pictures={"calibration": plot_calibration(calibration, PREDICTED, OBSERVED)},
     )
-    log.info("report: %s", folder / "report.md")
 
 
 def _samples(

@@ -184,7 +184,7 @@ def evaluation_metrics(rewards: np.ndarray, settings: DPOSettings) -> dict[str, 
     losses = dpo_losses(jax.numpy.asarray(margin / settings.beta, jax.numpy.float32), settings)
     return {
         "evaluation/loss": float(np.mean(np.asarray(losses, np.float64))),
-        "evaluation/accuracy": float(np.mean(margin > 0)),
+        "evaluation/accuracy": float(np.mean(np.where(margin == 0, 0.5, margin > 0))),
         "evaluation/margin": float(np.mean(margin)),
         "evaluation/rewards/chosen": float(np.mean(rewards[:, 0])),
         "evaluation/rewards/rejected": float(np.mean(rewards[:, 1])),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from t5x_lite.data.features import ExampleSource, make_examples
+from t5x_lite.data.groups import GROUP
 from t5x_lite.data.mixture import Mixture, temperature_rates
 from t5x_lite.data.sections import MixedTaskSettings
 from t5x_lite.data.shots import SHOTS_FIELD, with_shots
@@ -144,11 +145,11 @@ def evaluation_splits(
 
 
 def all_texts(data: DataSettings, tasks: dict[str, TaskRows]) -> list[str]:
-    """What a tokenizer of the run's own is trained on: the templates' words and every field of the training rows."""
+    """What a tokenizer of the run's own is trained on: the templates' words and every text of the training rows."""
     texts: dict[str, None] = {}
     for task in tasks.values():
         for row in task.train:
-            texts.update(dict.fromkeys(value for key, value in row.items() if key != "id"))
+            texts.update(dict.fromkeys(v for key, v in row.items() if key not in ("id", GROUP)))
     # Instructions are as frequent as rows when the model reads them; a hundred times is enough to be whole pieces.
     instructions = [
         find_template(text).text.replace("{", " ").replace("}", " ")

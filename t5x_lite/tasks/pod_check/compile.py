@@ -26,10 +26,7 @@ _PROGRAMS: Mapping[str, Callable[[Config, Mesh], list[Program]]] = {
     pod_check_steps.GENERATE: pod_check_steps.generate_programs,
     pod_check_steps.PPO_ROLLOUT: pod_check_ppo.rollout_programs,
     pod_check_steps.PPO_UPDATE: pod_check_ppo.update_programs,
-    pod_check_steps.PPO: lambda config, mesh: [
-        *pod_check_ppo.rollout_programs(config, mesh),
-        *pod_check_ppo.update_programs(config, mesh),
-    ],
+    pod_check_steps.PPO: pod_check_ppo.step_programs,
 }
 
 
@@ -85,7 +82,7 @@ class Check:
     @property
     def seconds(self) -> float | None:
         """The estimate of a step's time, at best."""
-        parts = [one.roofline.at_best for one in self.programs if one.roofline]
+        parts = [one.program.times * one.roofline.at_best for one in self.programs if one.roofline]
         return sum(parts) if parts else None
 
     @property
@@ -94,7 +91,8 @@ class Check:
         if self.chip is None or not self.seconds:
             return None
         peak = self.chip.flops * self.topology.chips
-        return sum(one.program.model_flops for one in self.programs) / (peak * self.seconds)
+        model_flops = sum(one.program.times * one.program.model_flops for one in self.programs)
+        return model_flops / (peak * self.seconds)
 
 
 def check(config: Config, topology: Topology, sizes: Mapping[str, int]) -> Check:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -11,13 +12,14 @@ from jax.sharding import Mesh
 
 from t5x_lite.decoding.generate import Generator
 from t5x_lite.errors import InputError
-from t5x_lite.parallel.shardings import (
-    batch_sharding,
-)
+from t5x_lite.evaluation.text_classifier import batch_rows, logits_of
+from t5x_lite.models.classifier_init import text_examples
+from t5x_lite.parallel.shardings import batch_sharding, row_multiple
 from t5x_lite.pods.model_flops import forward
 from t5x_lite.rl.policy import make_resharding
 from t5x_lite.rl.rollout import make_scorer
 from t5x_lite.rl.step import Experience
+from t5x_lite.tasks.pod_check.judges import Judge, judges_of
 from t5x_lite.tasks.pod_check.sections import Config
 from t5x_lite.tasks.pod_check.steps import (
     Program,
@@ -36,11 +38,12 @@ Tree = Any
 
 @dataclasses.dataclass(frozen=True)
 class Shapes:
-    """All that a run of `ppo` holds."""
+    """All that a run of `ppo` holds. judges: the models of its rewards and judges."""
 
     loaded: Loaded
     algorithm: Algorithm
     parts: Parts
+    judges: list[Judge]
     prompts: int
 
     @property
@@ -50,13 +53,25 @@ class Shapes:
         return self.parts.shapes.initial["policy"]
 
     @property
+    def judging(self) -> Tree:
+        """The weights of rewards and judges."""
+        return [judge.params for judge in self.judges]
+
+    @property
     def rows(self) -> int:
         """Responses of a step."""
         return self.prompts * self.algorithm.settings.samples_per_prompt
 
 
+def step_programs(config: Config, mesh: Mesh) -> list[Program]:
+    """Rollout and update."""
+    return [*rollout_programs(config, mesh), *update_programs(config, mesh)]
+
+
 def rollout_programs(config: Config, mesh: Mesh) -> list[Program]:
-    """The weights gathered for generation, the responses, and their scores by policy, critic and reference."""
+    """The weights gathered for generation, the responses, their scores by policy, critic and reference, and what each
+    reward and judge says of them.
+    """
     shapes = shapes_of(config, mesh)
     parts, loaded, rows = shapes.parts, shapes.loaded, shapes.rows
     state, trees, length = parts.state, parts.shapes, config.batch.decoder_length
@@ -76,7 +91,8 @@ def rollout_programs(config: Config, mesh: Mesh) -> list[Program]:
     score = make_scorer(parts.policy)
     scored = (*trained, trees.reference, _inputs(config, mesh, rows))
     once = forward(model, rows, config.batch.encoder_length, length)
-    rest = (state.opt_state, shapes.beside)
+    rest = (state.opt_state, shapes.beside, shapes.judging)
+    scored_beside = rest if parts.adaptation.labels is not None else (rest[0], rest[2])
     critics = 2 if config.critic.kind == "separate" and parts.policy.head else 1
     return [
         Program(
@@ -103,12 +119,39 @@ def rollout_programs(config: Config, mesh: Mesh) -> list[Program]:
             name="score",
             lower=lambda: score.lower(*scored),  # type: ignore[attr-defined]
             arguments=scored,
-            beside=rest if parts.adaptation.labels is not None else (state.opt_state,),
+            beside=scored_beside,
             trips=1,
             model_flops=(1 + critics) * (once.weights + once.attention),
             rows=rows,
         ),
+        *_judge_programs(shapes, mesh),
     ]
+
+
+def _judge_programs(shapes: Shapes, mesh: Mesh) -> list[Program]:
+    """A batch of texts, as long as they may be, read by each reward and judge."""
+    held = (shapes.parts.state, shapes.parts.shapes.frozen, shapes.beside)
+    programs = []
+    for judge in shapes.judges:
+        rows = batch_rows(row_multiple(mesh))
+        texts = [tokens(mesh, rows, judge.longest) for _ in text_examples(judge.module)]
+        logits = logits_of(judge.module)
+        arguments = (judge.params, *texts)
+        others = [other.params for other in shapes.judges if other is not judge]
+        programs.append(
+            Program(
+                name=judge.name,
+                lower=functools.partial(logits.lower, *arguments),
+                arguments=arguments,
+                beside=(held, others),
+                trips=1,
+                model_flops=0,  # its own, which the utilization does not count
+                rows=shapes.rows,
+                times=-(-shapes.rows // rows) if judge.is_reward else 0,
+                judge=judge,
+            )
+        )
+    return programs
 
 
 def update_programs(config: Config, mesh: Mesh) -> list[Program]:
@@ -137,7 +180,7 @@ def update_programs(config: Config, mesh: Mesh) -> list[Program]:
             name="ppo update",
             lower=lambda: step.lower(*arguments),  # type: ignore[attr-defined]
             arguments=arguments,
-            beside=shapes.beside,
+            beside=(shapes.beside, shapes.judging),
             trips=1,
             model_flops=settings.epochs * flops,
             rows=rows,
@@ -150,7 +193,7 @@ def shapes_of(config: Config, mesh: Mesh) -> Shapes:
     algorithm = read_algorithm(config, mesh)
     loaded = loaded_of(config, execution_of(config, scan_and_remat=False), mesh)
     parts = parts_of(config, loaded, algorithm, mesh)
-    return Shapes(loaded, algorithm, parts, config.ppo.prompts)
+    return Shapes(loaded, algorithm, parts, judges_of(config, mesh), config.ppo.prompts)
 
 
 def _inputs(config: Config, mesh: Mesh, rows: int) -> dict[str, Any]:

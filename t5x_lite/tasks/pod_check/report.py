@@ -9,10 +9,12 @@ from typing import Any
 
 from t5x_lite.params.sections import NoAdapter
 from t5x_lite.pods.chips import GIB
+from t5x_lite.pods.compile import device_bytes
 from t5x_lite.pods.hlo_text import parse_arrays
 from t5x_lite.tasks.pod_check.compile import Check, CheckedProgram
 from t5x_lite.tasks.pod_check.search import Candidate, best
 from t5x_lite.tasks.pod_check.sections import Config
+from t5x_lite.tasks.pod_check.steps import PPO_STEPS
 
 _LARGEST = 8
 _ARRAYS_SHOWN = 3
@@ -35,13 +37,15 @@ def checked_sections(found: Check, config: Config) -> dict[str, Any]:
     """Everything about one checked step."""
     sections: dict[str, Any] = {
         "memory_of_a_chip": [_memory(one) for one in found.programs],
+        "rewards_and_judges": [_judge(one) for one in found.programs if one.program.judge],
         "compute": [_compute(one, found.topology.chips) for one in found.programs],
         "links": [row for one in found.programs for row in _links(one)],
         "traffic_of_fsdp": [_fsdp(one) for one in found.programs if one.program.fsdp_minimum],
         "largest_buffers": [row for one in found.programs for row in _largest(one)],
     }
-    if not sections["traffic_of_fsdp"]:
-        del sections["traffic_of_fsdp"]
+    for name in ("rewards_and_judges", "traffic_of_fsdp"):
+        if not sections[name]:
+            del sections[name]
     if changes := advice(found, config):
         sections["what_to_change"] = [{"what": change} for change in changes]
     if found.tpu:
@@ -58,6 +62,7 @@ def search_sections(candidates: Sequence[Candidate]) -> dict[str, Any]:
         "search": [
             {
                 "remat": one.remat,
+                **one.batch,
                 "rows": one.rows,
                 **one.sizes,
                 "rows/s (estimate)": one.rows_a_second or None,
@@ -134,7 +139,8 @@ def advice(found: Check, config: Config) -> list[str]:
         result.append(
             "fewer rows at a time: --config.ppo.minibatch_size; --config.ppo.logprob_chunk=16"
         )
-    result.append("a smaller --config.batch.size, or shorter --config.batch.encoder_length")
+    rows = "ppo.prompts" if config.step in PPO_STEPS else "batch.size"
+    result.append(f"a smaller --config.{rows}, or shorter --config.batch.encoder_length")
     return result
 
 
@@ -149,6 +155,20 @@ def _memory(one: CheckedProgram) -> dict[str, Any]:
         "beside it GiB": one.beside / GIB,
         "total GiB": one.memory / GIB,
         "compiled in s": compiled.seconds,
+    }
+
+
+def _judge(one: CheckedProgram) -> dict[str, Any]:
+    """A model of a reward or judge: what its weights take, which lie beside every program of the step."""
+    judge = one.program.judge
+    assert judge is not None
+    return {
+        "of": judge.name,
+        "source": judge.source,
+        "parameters": judge.parameters,
+        "weights GiB a chip": device_bytes(judge.params) / GIB,
+        "tokens of a text": judge.longest,
+        "batches of a step": one.program.times,
     }
 
 
@@ -199,6 +219,7 @@ def _estimate(found: Check) -> dict[str, Any]:
             continue
         lines = one.roofline
         parts[one.program.name] = {
+            "times a step": one.program.times,
             "seconds at best": lines.at_best,
             "seconds at worst": lines.at_worst,
             "bound by": lines.bound_by,

@@ -11,12 +11,13 @@ from t5x_lite.sections import Name
 from t5x_lite.wiring.sections import (
     AlgorithmConfig,
     Generation,
+    JudgedConfig,
     OptimizedConfig,
     TrainSettings,
 )
 
 
-class Config(AlgorithmConfig, OptimizedConfig):
+class Config(AlgorithmConfig, JudgedConfig, OptimizedConfig):
     """A step, compiled for a slice. The sections of steps that are not compiled are there, and not read."""
 
     topology: Annotated[Name, "The slice, e.g. 'v5e:4x4', or 'cpu:8'."]

@@ -29,6 +29,7 @@ from t5x_lite.parallel.shardings import (
 )
 from t5x_lite.params.partition import join
 from t5x_lite.pods.model_flops import Forward, encode, forward
+from t5x_lite.tasks.pod_check.judges import Judge
 from t5x_lite.tasks.pod_check.sections import Config
 from t5x_lite.train.classifier_step import Judgement
 from t5x_lite.wiring import classifier_training
@@ -40,7 +41,7 @@ from t5x_lite.wiring.training import state_of, step_of
 Tree = Any
 FSDP = "fsdp"
 TRAIN, REWARD, GENERATE = "train", "reward", "generate"
-PPO_ROLLOUT, PPO_UPDATE, PPO = "ppo_rollout", "ppo_update", "ppo"
+PPO_ROLLOUT, PPO_UPDATE, PPO = PPO_STEPS = "ppo_rollout", "ppo_update", "ppo"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Program:
     rows: of the global batch.
     fsdp_minimum: bytes that a device must at least send over the fsdp axis, by `fsdp_minimum`; None where it says
       nothing of the program.
+    times: how often a step runs it.
+    judge: the model that it asks, where that is a reward or judge of PPO.
     """
 
     name: str
@@ -64,6 +67,8 @@ class Program:
     model_flops: int
     rows: int
     fsdp_minimum: float | None = None
+    times: int = 1
+    judge: Judge | None = None
 
 
 def architecture(config: Config) -> T5Config:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from etils import epath
 
 from t5x_lite.console import log
@@ -18,11 +19,9 @@ from t5x_lite.interop.hf import save_hf
 from t5x_lite.interop.peft import save_adapter
 from t5x_lite.models.config import T5Config
 from t5x_lite.params.partition import TRAINABLE, separate
-from t5x_lite.reports.environment import environment
 from t5x_lite.reports.metrics import read_metrics
-from t5x_lite.reports.report import write_report
+from t5x_lite.reports.outcome import report_run
 from t5x_lite.rl.policy import parts_of
-from t5x_lite.sections import to_dict
 from t5x_lite.tasks.ppo import report as ppo_report
 from t5x_lite.tasks.ppo.parts import Trees
 from t5x_lite.tasks.ppo.rewards import places_of
@@ -99,7 +98,6 @@ def report(
     steps = [record for record in read_metrics(folder) if "objective/kl" in record]
     toxicity = ppo_report.toxicity_table(systems, config.toxicity.rows, bootstrap)
     content = {
-        "title": f"{config.task} ({config.mode}): {config.data.train.source}",
         "summary": " ".join(found) or "Nothing to warn of.",
         "before and after": table,
         "toxicity of responses": toxicity,
@@ -119,13 +117,11 @@ def report(
             }
             for i, number in enumerate(before.rows[: config.evaluation.samples].tolist())
         ],
-        "environment": environment(),
-        "config": to_dict(config),
     }
     if config.published:
         content["published"] = ppo_report.beside_published(toxicity, config.published)
-    write_report(folder, content, ppo_report.PANELS)
-    log.info("report: %s", folder / "report.md")
+    title = f"{config.task} ({config.mode}): {config.data.train.source}"
+    report_run(config, folder, title, content, panels=ppo_report.PANELS)
 
 
 def training_table(
@@ -145,7 +141,9 @@ def training_table(
         f"mean score at step {first['step']}": float(first["ppo/mean_scores"]),
         "mean score at the last step": float(last["ppo/mean_scores"]),
         "responses without an end": float(last["ppo/missing_eos"]),
-        "largest gap of sampler and scorer": max(float(one["ppo/sampler_gap"]) for one in steps),
+        "largest gap of sampler and scorer": float(
+            np.max([float(one["ppo/sampler_gap"]) for one in steps])  # NaN, if one is
+        ),
         # Not every step is written.
         "minutes in steps": sum(seconds) / len(seconds) * config.ppo.steps / 60,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from t5x_lite.data.features import Examples
 from t5x_lite.data.plan import Plan
 from t5x_lite.decoding.generate import Generator
 from t5x_lite.decoding.settings import GenerationSettings
+from t5x_lite.decoding.structure import structure_of
 from t5x_lite.errors import InputError
 from t5x_lite.models.classifier_init import hidden_example, init_module
 from t5x_lite.models.config import T5Config
@@ -144,6 +146,11 @@ def check_rollout(config: Config) -> GenerationSettings:
             raise InputError(
                 f"config.generation.{name}: config.rollout.length says how long a response may be; leave it out"
             )
+    if settings.stop_texts():
+        raise InputError(
+            "config.generation.stop_strings: a response of a rollout ends with eos or at its length, and a text that"
+            " ends it would be learned as one without an end; leave them out"
+        )
     longest = bounds[1] - 1 if bounds else 0
     if longest > length:
         raise InputError(
@@ -264,23 +271,35 @@ def _frozen_part(policy: Tree, labels: Tree) -> Tree:
 def _first_state(
     trainable: Tree, algorithm: Algorithm, mesh: Mesh
 ) -> tuple[PPOState, Callable[[Tree], PPOState]]:
-    """The state before the first step by its shapes, and how it is made of the arrays of `trainable`."""
+    """The state before the first step by its shapes, and how it is made of the arrays of `trainable`.
+
+    Raises:
+      InputError: a pattern of the `optimizer` section that fits no trained parameter or is no regular expression.
+    """
     everywhere: Any = replicated(mesh)
     places = shardings_of(trainable)
-    shardings = PPOState(
-        step=everywhere,
-        trainable=places,
-        opt_state=optimizer_shardings(algorithm.optimizer, trainable, places, mesh),
-        kl_coef=everywhere,
-    )
 
     def make(trainable: Tree) -> PPOState:
         # The state's buffers are donated; the policy as it was and the reference keep their own.
         copied = jax.tree.map(jnp.copy, trainable)
         return init_ppo_state(copied, algorithm.optimizer, algorithm.init_kl_coef)
 
-    shapes = with_shardings(jax.eval_shape(make, trainable), shardings)
-    return shapes, jax.jit(make, out_shardings=shardings)
+    def make_and_update(trainable: Tree) -> PPOState:
+        state = make(trainable)
+        algorithm.optimizer.update(trainable, state.opt_state, trainable)  # patterns are looked up
+        return state
+
+    try:
+        shapes = jax.eval_shape(make_and_update, trainable)
+    except (ValueError, re.error) as error:
+        raise InputError(f"config.optimizer: {error}") from error
+    shardings = PPOState(
+        step=everywhere,
+        trainable=places,
+        opt_state=optimizer_shardings(algorithm.optimizer, trainable, places, mesh),
+        kl_coef=everywhere,
+    )
+    return with_shardings(shapes, shardings), jax.jit(make, out_shardings=shardings)
 
 
 def make_roller(
@@ -296,9 +315,9 @@ def make_roller(
     rollout: length, length_range, mask_first_token. params: of the model, by shape and sharding.
     """
     model = parts.policy.model
-    ids = model.config
+    ids = structure_of(settings, model.config)
     return Roller(
-        Generator(model.config, model.execution),
+        Generator(model.config, model.execution, room=rollout.length),
         make_resharding(shardings_of(params)),
         make_scorer(parts.policy),
         settings,
@@ -306,8 +325,8 @@ def make_roller(
             rollout.length,
             rollout.mask_first_token,
             ids.decoder_start_token_id,
-            ids.eos_token_id,
-            ids.pad_token_id,
+            ids.eos_token_ids,
+            model.config.pad_token_id,
         ),
         tuple(rollout.length_range) or None,
         put,

@@ -164,7 +164,6 @@ def comparison(
     for name, column in before.numbers().items():
         changed = after.numbers()[name]
         interval = paired_difference(changed, column, bootstrap, before.drawn)
-        drawn = [_by_group(values, before.drawn) for values in (column, changed)]
         mean = float(column.mean())
         table.append(
             {
@@ -175,7 +174,7 @@ def comparison(
                 "difference": interval.mean,
                 "low": interval.low,
                 "high": interval.high,
-                "p": paired_p_value(drawn[0], drawn[1], bootstrap.seed),
+                "p": paired_p_value(column, changed, bootstrap.seed, before.drawn),
                 "percent": 100 * interval.mean / abs(mean) if mean else None,
                 **{other: float(numbers[name].mean()) for other, numbers in theirs.items()},
             }
@@ -235,11 +234,11 @@ def toxicity_table(
     """mean with its interval, std, max and ratio over 0.5 of p(toxic), and by how many percent the mean fell from the
     first system's (the labs' improvement); a row a system.
 
-    rows: only the first so many responses (the labs take 11); 0: all.
+    rows: only the responses to the first so many rows, every draw of them (the labs take 11); 0: all.
     """
     table: list[dict[str, Any]] = []
     for name, measured in systems.items():
-        some = slice(rows or None)
+        some = measured.rows < rows if rows else slice(None)
         summary = toxicity_summary(measured.toxicity[some], bootstrap, measured.drawn[some])
         first = table[0]["mean"] if table else summary["mean"]
         percent = 100 * (first - summary["mean"]) / max(first, 1e-9)
@@ -319,12 +318,6 @@ def _toxicities(before: Measured, after: Measured) -> dict[str, tuple[np.ndarray
         for name, column in before.numbers().items()
         if name.startswith("toxicity")
     }
-
-
-def _by_group(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """The mean of each group's responses, in the order of the groups."""
-    _, places = np.unique(groups, return_inverse=True)
-    return np.bincount(places, values) / np.bincount(places)
 
 
 def evaluation_metrics(measured: Measured) -> dict[str, float]:

@@ -14,22 +14,21 @@ from t5x_lite.data.sources import Row
 from t5x_lite.evaluation.text_classifier import TextClassifier, load_text_classifier
 from t5x_lite.rl.rewards import ClassifierReward, Reward, WeightedSum, template_for
 from t5x_lite.rl.sections import ClassifierRewardSettings, JudgeSettings
-from t5x_lite.tasks.ppo.sections import Config
 from t5x_lite.wiring.classifier_training import put_rows
+from t5x_lite.wiring.sections import JudgedConfig
 from t5x_lite.wiring.trained_sources import is_recipe, trained
 
 Judge = Callable[[Sequence[Row], Sequence[str]], np.ndarray]
 
 
-def sources_of(config: Config) -> dict[str, str]:
-    """Every model source by the name of its field."""
+def sources_of(config: JudgedConfig) -> dict[str, str]:
+    """The source of each model that judges, by the name of its field; those of the rewards come first."""
     found = {
-        "config.model.source": config.model.source,
-        "config.toxicity.source": config.toxicity.source,
+        f"config.rewards.{name}.source": section.source
+        for name, section in config.rewards.items()
+        if isinstance(section, ClassifierRewardSettings)
     }
-    for name, section in config.rewards.items():
-        if isinstance(section, ClassifierRewardSettings):
-            found[f"config.rewards.{name}.source"] = section.source
+    found["config.toxicity.source"] = config.toxicity.source
     return found | {f"config.judges.{name}.source": s.source for name, s in config.judges.items()}
 
 
@@ -40,7 +39,6 @@ def places_of(config: Any, folder: epath.Path) -> dict[str, str]:
             str(_folder_of(source, folder)) if is_recipe(source) else source
         )
         for field, source in sources_of(config).items()
-        if field != "config.model.source"
     }
 
 

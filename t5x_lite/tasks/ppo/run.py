@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from t5x_lite import streams
 from t5x_lite.data.features import fingerprint
 from t5x_lite.data.plan import Plan
+from t5x_lite.decoding.structure import prepare
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.parallel.processes import wait_for_all
 from t5x_lite.parallel.shardings import row_multiple
@@ -83,13 +84,15 @@ def run(config: Config, workdir: str) -> None:
         held_out = make_split(config.data, evaluation_rows, vocabulary, "evaluation")
         execution = config.model.execution
         loaded = load_model(built.model, execution, vocabulary, mesh, config.seed)
+        prepare(settings, loaded.model.config, config.ppo.prompts)
         reward, toxicity, judges = _judges(config, folder, mesh)
         parts = parts_of(config, loaded, algorithm, mesh)
         held = parts.make()
-        claim_workdir(folder, config)
+        # The first call of the rewards: what is wrong with their arguments must not spoil the folder.
         probes, found = probe(
             dataclasses.asdict(config.toxicity.probes), train_rows[0], reward, toxicity
         )
+        claim_workdir(folder, config)
         roller = make_roller(
             parts, settings, config.rollout, loaded.abstract, put_rows(mesh), config.seed
         )
@@ -126,7 +129,7 @@ def _check(config: Config) -> None:
     check_policy(config)
     check_texts(config.data, ("train",))
     check_rewards(config.rewards, "config.rewards")
-    for where, source in sources_of(config).items():
+    for where, source in {"config.model.source": config.model.source, **sources_of(config)}.items():
         check_source(source, where)
 
 

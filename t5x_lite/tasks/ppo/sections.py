@@ -11,12 +11,7 @@ from t5x_lite.evaluation.sections import ComparedSettings, OftenSettings
 from t5x_lite.models.sections import ModelSettings
 from t5x_lite.parallel.sections import MeshSettings
 from t5x_lite.params.sections import TrainedSettings
-from t5x_lite.rl.sections import (
-    JudgeSettings,
-    Rewards,
-    RolloutSettings,
-    ToxicitySettings,
-)
+from t5x_lite.rl.sections import RolloutSettings
 from t5x_lite.sections import Count, CountOrNone, Expected, Range
 from t5x_lite.train.sections import (
     CheckpointSettings,
@@ -24,7 +19,7 @@ from t5x_lite.train.sections import (
     LoggingSettings,
     StopAfter,
 )
-from t5x_lite.wiring.sections import AlgorithmConfig, Generation, TokenizedConfig
+from t5x_lite.wiring.sections import AlgorithmConfig, Generation, JudgedConfig, TokenizedConfig
 
 
 class DataSettings(TextsSettings, HeldOutSettings):
@@ -46,21 +41,18 @@ class EvaluationSettings(ComparedSettings, OftenSettings):
     ]
 
 
-class Config(AlgorithmConfig, TokenizedConfig):
+class Config(AlgorithmConfig, JudgedConfig, TokenizedConfig):
     """PPO against a reward."""
 
     mode: Annotated[Literal["fixed", "parity"], "As it should be, or with the quirks of lab 3."]
     model: ModelSettings
     train: TrainedSettings
-    rewards: Rewards
     data: DataSettings
     rollout: RolloutSettings
     mesh: MeshSettings
     checkpoint: CheckpointSettings
     divergence: DivergenceSettings
     stop_after: StopAfter
-    toxicity: ToxicitySettings
-    judges: Mapping[str, JudgeSettings]
     evaluation: EvaluationSettings
     generation: Generation
     logging: LoggingSettings

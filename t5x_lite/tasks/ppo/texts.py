@@ -14,6 +14,7 @@ from etils import epath
 from t5x_lite.data.sources import Row
 from t5x_lite.data.templates import find_template
 from t5x_lite.data.vocabulary import Vocabulary
+from t5x_lite.errors import InputError
 from t5x_lite.parallel.sharing import share_out
 from t5x_lite.reports.metrics import json_value
 from t5x_lite.tasks.ppo.sections import Config
@@ -63,9 +64,16 @@ class Rollouts:
         if not self._writes:
             return
         for name, file in self._files.items():
-            # Not splitlines: a text may hold other line breaks than "\n".
-            lines = file.read_text().split("\n")[:-1] if start and file.exists() else []
-            self._lines[name] = [f"{line}\n" for line in lines if _step_of(line) <= start]
+            try:
+                # Not splitlines: a text may hold other line breaks than "\n".
+                lines = file.read_bytes().split(b"\n")[:-1] if start and file.exists() else []
+            except OSError as error:
+                raise InputError(
+                    f"{file}: {error.strerror or error}; a run keeps its responses there: remove it, or take another"
+                    " --workdir"
+                ) from error
+            kept = [line for line in lines if _step_of(line) <= start]
+            self._lines[name] = [f"{line.decode()}\n" for line in kept]
             fresh = file.with_name(file.name + ".new")
             fresh.write_text("".join(self._lines[name]))
             fresh.replace(file)
@@ -87,9 +95,9 @@ class Rollouts:
                 stream.write(line)
 
 
-def _step_of(line: str) -> float:
-    """The step of a line; of one that a kill cut off, infinity."""
+def _step_of(line: bytes) -> float:
+    """The step of a line; of one that a kill cut off, or that is damaged, infinity."""
     try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
+        return float(json.loads(line.decode())["step"])
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return float("inf")

@@ -12,39 +12,23 @@ certain step never falls back.
 
 from __future__ import annotations
 
-import concurrent.futures
-import hashlib
-import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint import checkpoint_managers
 
+from t5x_lite.checkpoints.folder import Alias, put_aside, put_aside_what_is_none
+from t5x_lite.checkpoints.manifest import damage_of, describe, write_manifest
+from t5x_lite.checkpoints.trouble import storage_trouble_is_named
 from t5x_lite.console import log
 from t5x_lite.errors import InputError
 from t5x_lite.parallel.processes import from_process_zero
 
 PyTree = Any
-_MANIFEST = "manifest.json"
-# Written by orbax after the manifest, while committing: they mark completeness and hold nothing of the state.
-_COMMIT_FILES = ("_CHECKPOINT_METADATA", "commit_success.txt")
-_CHUNK_BYTES = 1 << 22
-_HASHING_THREADS = 8
-_NAMES_SHOWN = 8
-_STORAGE_TROUBLE = (
-    "no space left",
-    "enospc",
-    "quota",
-    "permission denied",
-    "read-only file system",
-    "file too large",
-    "efbig",
-)
 
 
 class Checkpoints:
@@ -70,7 +54,7 @@ class Checkpoints:
           best_mode: "max" or "min": which value of `best_metric` is best.
 
         Raises:
-          InputError: a bad setting, or the directory cannot be made.
+          InputError: a bad setting, the directory cannot be made, or a checkpoint there is a link.
         """
         if keep < 1:
             raise InputError(f"checkpoint.keep must be at least 1, got {keep}")
@@ -96,12 +80,15 @@ class Checkpoints:
             cleanup_tmp_directories=True,
             async_options=ocp.AsyncOptions(post_finalization_callback=self._write_manifest),
         )
+        self._alias = Alias(self.directory)
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
+            from_process_zero(lambda: put_aside_what_is_none(self.directory))
             self._manager = ocp.CheckpointManager(
-                self.directory, options=options, item_names=("state", "metadata")
+                self._alias.path, options=options, item_names=("state", "metadata")
             )
         except OSError as error:
+            self._alias.remove()
             raise InputError(
                 f"{self.directory}: cannot keep checkpoints there ({error.strerror or error})"
             ) from error
@@ -134,9 +121,9 @@ class Checkpoints:
                 " resume from that one, or use another directory"
             )
         flat = _flat(state)
-        self._saving = (step, _describe(flat))
+        self._saving = (step, describe(flat))
         metrics = metadata.get("metrics", {})
-        with _storage_trouble_is_named(self.directory, step):
+        with storage_trouble_is_named(self.directory, step):
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -163,7 +150,7 @@ class Checkpoints:
         """
         self.wait()
         flat = _flat(abstract_state)
-        chosen = from_process_zero(lambda: self._choose(step, _describe(flat)))
+        chosen = from_process_zero(lambda: self._choose(step, describe(flat)))
         self._manager.reload()  # a damaged checkpoint may have been renamed
         first = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         targets = {
@@ -189,7 +176,7 @@ class Checkpoints:
         Raises:
           InputError: it could not be written. Earlier checkpoints are untouched.
         """
-        with _storage_trouble_is_named(self.directory, self._saving and self._saving[0]):
+        with storage_trouble_is_named(self.directory, self._saving and self._saving[0]):
             self._manager.wait_until_finished()
 
     def close(self) -> None:
@@ -198,18 +185,20 @@ class Checkpoints:
         Raises:
           InputError: the last save could not be written. Earlier checkpoints are untouched.
         """
-        with _storage_trouble_is_named(self.directory, self._saving and self._saving[0]):
-            self._manager.close()
+        try:
+            with storage_trouble_is_named(self.directory, self._saving and self._saving[0]):
+                self._manager.close()
+        finally:
+            self._alias.remove()
 
     def _write_manifest(self) -> None:
         # Called in orbax's thread on process 0, when all files are there and the directory has yet to be committed.
         assert self._saving is not None
         step, tree = self._saving
-        places = list(self.directory.glob(f"{step}.orbax-checkpoint-tmp*"))
+        prefix = f"{step}.orbax-checkpoint-tmp"
+        places = [path for path in self.directory.iterdir() if path.name.startswith(prefix)]
         # Object stores know no renaming; there the directory has its final name from the start.
-        place = places[0] if places else self.directory / str(step)
-        content = {"files": _hashes(place), "tree": tree}
-        (place / _MANIFEST).write_text(json.dumps(content | {"sha256": _content_hash(content)}))
+        write_manifest(places[0] if places else self.directory / str(step), tree)
 
     def _choose(self, step: int | None, wanted: Mapping[str, Any]) -> int:
         """The step to restore. Compares the trees before it hashes, so that a wrong config is told at once."""
@@ -220,16 +209,13 @@ class Checkpoints:
             raise InputError(f"{self.directory}: {asked}; the directory {have}")
         for candidate in steps if step is None else [step]:
             place = self.directory / str(candidate)
-            damage = _damage(place, wanted)
+            damage = damage_of(place, wanted)
             if not damage:
                 return candidate
             if step is not None:
                 raise InputError(f"{place}: {damage}; use another step ({sorted(steps)})")
-            aside = self.directory / f"damaged-{candidate}"
-            if aside.exists():
-                aside.rmtree()
-            place.rename(aside)
-            log.warning("%s: %s; moved to %s, trying an earlier one", place, damage, aside.name)
+            aside = put_aside(place)
+            log.warning("%s: %s; moved to %s, trying an earlier one", place, damage, aside)
         raise InputError(f"{self.directory}: every checkpoint is damaged (now named damaged-STEP)")
 
 
@@ -240,110 +226,3 @@ def _flat(tree: PyTree) -> dict[str, Any]:
     if len(flat) != len(leaves):
         raise ValueError("two leaves of the state have the same path")
     return flat
-
-
-def _describe(flat: Mapping[str, Any]) -> dict[str, Any]:
-    return {path: [list(leaf.shape), np.dtype(leaf.dtype).name] for path, leaf in flat.items()}
-
-
-def _hashes(place: epath.Path) -> dict[str, str]:
-    """sha256 of every file under `place` that holds something of the checkpoint, by relative path."""
-    files = {
-        str(path.relative_to(place)): path
-        for path in _files(place)
-        if path.name not in (_MANIFEST, *_COMMIT_FILES)
-    }
-    with concurrent.futures.ThreadPoolExecutor(_HASHING_THREADS) as pool:
-        return dict(sorted(zip(files, pool.map(_sha256, files.values()), strict=True)))
-
-
-def _content_hash(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _files(place: epath.Path) -> Iterator[epath.Path]:
-    for path in place.iterdir():  # epath has no recursive glob
-        if path.is_dir():
-            yield from _files(path)
-        else:
-            yield path
-
-
-def _sha256(path: epath.Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _damage(place: epath.Path, wanted: Mapping[str, Any]) -> str:
-    """What is wrong with the files under `place`, in words; "" for nothing.
-
-    Raises:
-      InputError: the checkpoint is of another state than `wanted`.
-    """
-    try:
-        content = json.loads((place / _MANIFEST).read_text())
-        if content.pop("sha256") != _content_hash(content):
-            return f"damaged: {_MANIFEST} has changed"
-        expected, tree = content["files"], content["tree"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return f"damaged: {_MANIFEST} is missing or unreadable ({type(error).__name__})"
-    if tree != wanted:
-        raise InputError(f"{place}: a checkpoint of another state: {_differences(wanted, tree)}")
-    found = _hashes(place)
-    parts = []
-    for title, names in (
-        ("changed", [name for name in expected if name in found and found[name] != expected[name]]),
-        ("missing", [name for name in expected if name not in found]),
-        ("not part of it", [name for name in found if name not in expected]),
-    ):
-        if names:
-            parts.append(f"{title}: {_some(names)}")
-    return f"damaged: {'; '.join(parts)}" if parts else ""
-
-
-def _differences(wanted: Mapping[str, Any], tree: Mapping[str, Any]) -> str:
-    parts = []
-    for title, names in (
-        ("only in the state", [path for path in wanted if path not in tree]),
-        ("only in the checkpoint", [path for path in tree if path not in wanted]),
-        (
-            "other shapes or types (the state's against the checkpoint's)",
-            [
-                f"{path} {wanted[path]} against {tree[path]}"
-                for path in wanted
-                if path in tree and wanted[path] != tree[path]
-            ],
-        ),
-    ):
-        if names:
-            parts.append(f"{title}: {_some(names)}")
-    return "; ".join(parts)
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    return ", ".join(names[:_NAMES_SHOWN]) + more
-
-
-class _storage_trouble_is_named:
-    """Turns a full disk or a directory without permission, however orbax reports it, into an InputError."""
-
-    def __init__(self, directory: epath.Path, step: int | None):
-        self._directory, self._step = directory, step
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        cause = error
-        while cause is not None:
-            text = str(cause).lower()
-            if isinstance(cause, OSError) or any(sign in text for sign in _STORAGE_TROUBLE):
-                reason = getattr(cause, "strerror", None) or str(cause).splitlines()[0]
-                raise InputError(
-                    f"{self._directory}: the checkpoint of step {self._step} could not be written"
-                    f" ({reason}); earlier checkpoints are kept, free some space and resume"
-                ) from error
-            cause = cause.__cause__ or cause.__context__

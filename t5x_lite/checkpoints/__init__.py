@@ -1,0 +1,1 @@
+"""Training checkpoints: written by orbax in the background, atomically, with our own hashes of every file."""
