@@ -286,7 +286,15 @@ run_on_hosts() {
 # shellcheck disable=SC2016
 status_script='cd ~/t5x_lite_run 2>/dev/null || { echo "$(hostname): no run yet"; exit; }
 if [ -e status ]; then
-  echo "$(hostname): ended with status $(cat status): $(tail -n 1 log)"
+  case "$(cat status)" in  # docs/stops.md
+    0) what=done ;;
+    2) what="bad input" ;;
+    3) what=diverged ;;
+    4) what="a reward failed" ;;
+    75 | 130 | 143) what="stopped: resume goes on" ;;
+    *) what="a fault" ;;
+  esac
+  echo "$(hostname): ended with status $(cat status) ($what): $(tail -n 1 log)"
 elif kill -0 "$(cat pid)" 2>/dev/null; then
   echo "$(hostname): running: $(tail -n 1 log)"
 else

@@ -14,10 +14,11 @@ from collections.abc import Sequence
 
 from t5x_lite import console
 from t5x_lite.config import explain_config, load_config, shipped_configs
-from t5x_lite.errors import InputError, Stopped
+from t5x_lite.errors import Diverged, InputError, RewardFailed, Stopped
 from t5x_lite.foreign.visible import one_line
 from t5x_lite.parallel.processes import Launch, joined, process_count
-from t5x_lite.sections import to_dict
+from t5x_lite.sections import seconds_of, to_dict
+from t5x_lite.train.signals import deadline, leave_at_once
 
 USAGE = """\
 t5x-lite --config FILE.py[:ARGUMENT] --workdir DIRECTORY [--config.FIELD=VALUE ...]
@@ -46,6 +47,9 @@ Configs that ship (each says at its top what it does, on which hardware, and for
 
 _START_SECONDS, _LOST_SECONDS = 300.0, 30.0
 
+# Exit statuses, beside 0, and 1 for a fault of the program (docs/stops.md).
+_BAD_INPUT, _DIVERGED, _REWARD_FAILED, _STOPPED_IN_TIME = 2, 3, 4, 75
+
 # What a full disk or a missing permission is, in the middle of a run.
 _STORAGE_TROUBLE = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM,
@@ -53,7 +57,7 @@ _STORAGE_TROUBLE = (
 
 
 def run() -> None:
-    """The program `t5x-lite`: exit status 0; 2 for bad input (one line says what to do); 130 and 143 when stopped."""
+    """The program `t5x-lite`: its exit statuses are those of docs/stops.md, and one line says what to do."""
     arguments = sys.argv[1:]
     if not arguments or {"--help", "-h", "-help"} & set(arguments):
         sys.stdout.write(USAGE + _list_configs())
@@ -68,18 +72,30 @@ def run() -> None:
         launch, arguments = parse_launch(arguments)
         spec, workdir, overrides = parse(arguments)
         config = load_config(spec, overrides)
-        with joined(launch, json.dumps(to_dict(config), sort_keys=True)):
+        time_left = seconds_of(getattr(config, "stop_after", ""))
+        with (
+            deadline(time_left),
+            leave_at_once(),
+            joined(launch, json.dumps(to_dict(config), sort_keys=True)),
+        ):
             task = importlib.import_module(f"t5x_lite.tasks.{config.task}.run")
-            task.run(config, os.path.expanduser(workdir))
+            folder = os.path.expanduser(workdir)
+            with importlib.import_module("t5x_lite.wiring.lock").locked(folder):
+                task.run(config, folder)
     except InputError as error:
-        _exit(str(error), 2)
+        _exit(str(error), _BAD_INPUT)
     except OSError as error:
         if error.errno not in _STORAGE_TROUBLE:
             raise
         place = f"{error.filename}: " if error.filename else ""
-        _exit(f"{place}{error.strerror}; put that right, and the same command goes on", 2)
+        _exit(f"{place}{error.strerror}; put that right, and the same command goes on", _BAD_INPUT)
+    except Diverged as error:
+        _exit(str(error), _DIVERGED)
+    except RewardFailed as error:
+        _exit(str(error), _REWARD_FAILED)
     except Stopped as stopped:
-        _exit(str(stopped), 128 + stopped.signal_number)
+        number = stopped.signal_number
+        _exit(str(stopped), 128 + number if number else _STOPPED_IN_TIME)
     except KeyboardInterrupt:
         _exit("stopped; the same command goes on from the last checkpoint, if there is one", 130)
     except Exception:

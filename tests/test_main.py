@@ -14,7 +14,8 @@ from types import SimpleNamespace
 import pytest
 
 from t5x_lite import console, main
-from t5x_lite.errors import InputError, Stopped
+from t5x_lite.errors import Diverged, InputError, RewardFailed, Stopped
+from t5x_lite.tasks.finetune import run as finetune
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 QUICKSTART = "quickstart.py:runlocal"
@@ -398,3 +399,53 @@ def test_contradicting_generation_flags_are_refused_before_compilation(
     assert (status, output) == (2, "") and is_one_line(errors), errors
     assert re.search(message, errors.splitlines()[-1]), errors
     assert not (tmp_path / "run" / "config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (Stopped(signal.SIGTERM, 3), 143, "stopped at step 3"),
+        (Stopped(signal.SIGINT, 3), 130, "stopped at step 3"),
+        (Stopped(0, 3), 75, "stopped at step 3"),
+        (KeyboardInterrupt(), 130, "stopped"),
+        (Diverged(2, 7, "6 updates in a row were skipped", "a/kernel"), 3, "diverged at step 2"),
+        (RewardFailed("config.rewards.mine failed: down"), 4, "config.rewards.mine failed"),
+        (InputError("config.seed: too high"), 2, "config.seed"),
+    ],
+)
+def test_what_ends_a_run_decides_its_status(program, monkeypatch, tmp_path, error, status, message):
+    """And no lock is left of it."""
+    locks = []
+
+    def run(config, workdir):
+        locks.extend(file.name for file in pathlib.Path(workdir).iterdir())
+        raise error
+
+    monkeypatch.setattr(finetune, "run", run)
+    found, output, errors = program("--config", QUICKSTART, "--workdir", tmp_path / "run")
+    assert (found, output, locks) == (status, "", ["run.lock"])
+    assert is_one_line(errors) and f"t5x-lite: {message}" in errors
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_in_a_workdir_where_one_lives_is_refused(program, monkeypatch, tmp_path):
+    """Before anything is read; the first one's lock stays."""
+    second = []
+
+    def run(config, workdir):
+        monkeypatch.setattr(finetune, "run", lambda *_: second.append("ran"))
+        found, _, errors = program("--config", QUICKSTART, "--workdir", workdir)
+        assert found == 2 and "another run is there (host" in errors and is_one_line(errors)
+        assert (pathlib.Path(workdir) / "run.lock").exists()
+
+    monkeypatch.setattr(finetune, "run", run)
+    assert program("--config", QUICKSTART, "--workdir", tmp_path)[0] == 0
+    assert not second and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("text", ["soon", "1h30", "-5", "1d"])
+def test_a_deadline_that_is_no_duration(program, tmp_path, text):
+    flags = ["--config", QUICKSTART, "--workdir", tmp_path, f"--config.stop_after={text}"]
+    status, _, errors = program(*flags)
+    assert status == 2 and is_one_line(errors)
+    assert "--config.stop_after must be '' or a duration" in errors

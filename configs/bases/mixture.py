@@ -25,7 +25,8 @@ BASE = {
     "train": {"steps": 400, "trainable": "full", "frozen_dtype": "float32"}, "loss": shared.LOSS,
     "optimizer": shared.ADAMW,
     "schedule": {"name": "linear", "learning_rate": 5e-4, "warmup_steps": 20, "final_fraction": 0.0},
-    "mesh": shared.MESH, "checkpoint": {"every_steps": 100, "keep": 1},
+    "mesh": shared.MESH,
+    "checkpoint": {"every_steps": 100, "keep": 1}, "divergence": shared.DIVERGENCE, "stop_after": "",
     "evaluation": {**shared.EVALUATION, "every_steps": 100, "task": "", "samples": 1},
     "generation": {"max_new_tokens": 128}, "logging": shared.LOGGING,
 }  # fmt: skip

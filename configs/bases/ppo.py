@@ -25,7 +25,7 @@ BASE = {
         # Toxicity alone is least where little is said: a mean length of clean summaries holds them.
         "length": {
             "kind": "function", "weight": 8.0, "function": "t5x_lite.rl.functions:length",
-            "arguments": {"words": 54},
+            "arguments": {"words": 54}, "retries": 2, "wait_seconds": 1.0, "timeout_seconds": 600.0,
         },
     },
     # p(toxic), as the labs measure it: by the reward's own classifier.
@@ -49,7 +49,8 @@ BASE = {
     "rollout": {"length": 112, "length_range": (), "mask_first_token": False}, "ppo": shared.PPO,
     "optimizer": shared.ADAMW,
     "schedule": {"name": "constant", "learning_rate": 1e-3, "warmup_steps": 0, "final_fraction": 1.0},
-    "mesh": shared.MESH, "checkpoint": {"every_steps": 10, "keep": 1},
+    "mesh": shared.MESH,
+    "checkpoint": {"every_steps": 10, "keep": 1}, "divergence": shared.DIVERGENCE, "stop_after": "",
     "evaluation": {
         "every_steps": 10, "rows_while_training": 32, "batch_size": 32,
         "draws": 2,  # responses to a row, before and after

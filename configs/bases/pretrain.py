@@ -29,7 +29,8 @@ BASE = {
     "batch": {"size": 16, "tokens": 0, "buckets": 1, "multiple": 16, "pack": True, "accumulation": 1},
     "train": {"steps": 500}, "loss": shared.LOSS, "optimizer": shared.MUON,
     "schedule": {"name": "cosine", "learning_rate": 7e-3, "warmup_steps": 30, "final_fraction": 0.0},
-    "mesh": shared.MESH, "checkpoint": {"every_steps": 100, "keep": 1},
+    "mesh": shared.MESH,
+    "checkpoint": {"every_steps": 100, "keep": 1}, "divergence": shared.DIVERGENCE, "stop_after": "",
     "evaluation": {"every_steps": 100, "batch_tokens": 4096, "samples": 2}, "logging": shared.LOGGING,
 }  # fmt: skip
 WORDS = shared.runlocal(BASE, {"tokenizer.vocab_size": 512, "data.decoder_length": 64})

@@ -3,6 +3,11 @@
 # How a mesh is laid out: as many devices as there are share each batch.
 MESH = {"slice": 1, "data": -1, "fsdp": 1, "model": 1}
 LOGGING = {"every_steps": 1, "tensorboard": True}
+# As long as fewer updates than that are skipped, the run goes on.
+DIVERGENCE = {
+    "in_a_row": 5, "window": 100, "in_window": 30, "spike": 7.0, "spikes_count": False, "action": "stop",
+    "rollbacks": 2,
+}  # fmt: skip
 LOSS = {"label_smoothing": 0.0, "z_loss": 0.0, "chunk": 0}
 EVALUATION = {
     "every_steps": 200, "batch_tokens": 4096, "mbr_candidates": 0, "bootstrap_samples": 2000, "samples": 3,

@@ -27,3 +27,9 @@ class Curriculum:
         if step < self.steps:
             return self.first.batch(step, keep)
         return self.then.batch(step - self.steps, keep)
+
+    def names(self, step: int) -> list[str]:
+        """What a message calls the examples in that step's batch."""
+        if step < self.steps:
+            return self.first.names(step)
+        return self.then.names(step - self.steps)

@@ -78,6 +78,7 @@ class Examples:
 
     encoder_input_tokens: Ragged
     decoder_target_tokens: Ragged
+    ids: tuple[str, ...] = ()  # of the rows, in order; () where nobody asks
 
     @property
     def encoder_lengths(self) -> np.ndarray:
@@ -92,6 +93,11 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.encoder_input_tokens)
+
+
+def ids_of(rows: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
+    """The ids of rows; of one without, its number from 0."""
+    return tuple(str(row.get("id", number)) for number, row in enumerate(rows))
 
 
 def fingerprint(source: ExampleSource) -> str:
@@ -160,7 +166,7 @@ def make_examples(
             ids = ids[: decoder_length - 1] + [vocabulary.eos_id]
         targets.append(ids)
     target_cuts.report()
-    examples = Examples(Ragged.from_lists(inputs), Ragged.from_lists(targets))
+    examples = Examples(Ragged.from_lists(inputs), Ragged.from_lists(targets), ids_of(rows))
     totals = examples.encoder_lengths.sum(), examples.decoder_lengths.sum()
     log.info("%s: %d examples, %d encoder and %d decoder tokens", name, len(examples), *totals)
     return examples

@@ -23,6 +23,9 @@ class Batches(Protocol):
     def batch(self, step: int, keep: Keep | None = None) -> Batch:
         """The global batch of that step, or the rows of it that `keep` says; a pure function."""
 
+    def names(self, step: int) -> list[str]:
+        """What a message calls the examples in that step's batch."""
+
 
 @dataclasses.dataclass(frozen=True)
 class CountedPads:
@@ -56,3 +59,7 @@ class CountedPads:
         if self.in_attention:
             batch["encoder_segment_ids"] = np.ones_like(batch["encoder_input_tokens"])
         return batch
+
+    def names(self, step: int) -> list[str]:
+        """What a message calls the examples in that step's batch."""
+        return self.batches.names(step)

@@ -127,6 +127,10 @@ class Plan:
             raise ValueError("packed rows hold several examples; use rows(step)")
         return np.array([int(pack[0]) if len(pack) else -1 for pack in self.rows(step)[2]])
 
+    def names(self, step: int) -> list[str]:
+        """What a message calls the examples in that step's batch (`name_of`)."""
+        return [name_of(self.source, int(index)) for pack in self.rows(step)[2] for index in pack]
+
     def padding(self) -> dict[str, float]:
         """Fractions of an epoch's token slots that are padding, by "encoder" and "decoder"."""
         slots = np.zeros(2)
@@ -180,3 +184,9 @@ class Plan:
                 room[at] = self.shapes[0][:2]
             room[at] -= need
         return [np.array(pack) for pack in packs]
+
+
+def name_of(source: object, index: int) -> str:
+    """What a message calls an example: the id of its row, or where its source knows none, its number from 0."""
+    ids = getattr(source, "ids", ())
+    return str(ids[index]) if ids else f"number {index}"

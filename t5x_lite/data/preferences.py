@@ -8,9 +8,9 @@ import numpy as np
 
 from t5x_lite.console import log
 from t5x_lite.data.classifier_text import ClassifierTokenizer
-from t5x_lite.data.features import Batch, Examples, Ragged
+from t5x_lite.data.features import Batch, Examples, Ragged, ids_of
 from t5x_lite.data.kept_responses import render_kept
-from t5x_lite.data.plan import Keep, Plan
+from t5x_lite.data.plan import Keep, Plan, name_of
 from t5x_lite.data.sources import Row
 from t5x_lite.data.templates import Template, find_template
 from t5x_lite.errors import InputError
@@ -75,7 +75,9 @@ def pair_sides(
     check_pairs(rows)
     prompts = Ragged.from_lists(tokenizer.encode([prompt.render(row) for row in rows]))
     chosen, rejected = (
-        Examples(prompts, Ragged.from_lists(tokenizer.encode([row[name] for row in rows])))
+        Examples(
+            prompts, Ragged.from_lists(tokenizer.encode([row[name] for row in rows])), ids_of(rows)
+        )
         for name in (CHOSEN, REJECTED)
     )
     warn_of_equal_pairs(rows, chosen.decoder_target_tokens, rejected.decoder_target_tokens)
@@ -99,7 +101,7 @@ def pair_examples(rows: Sequence[Row], template: str, tokenizer: ClassifierToken
         for name in (CHOSEN, REJECTED)
     )
     warn_of_equal_pairs(rows, chosen, rejected)
-    return Examples(chosen, rejected)
+    return Examples(chosen, rejected, ids_of(rows))
 
 
 def warn_of_equal_pairs(rows: Sequence[Row], chosen: Ragged, rejected: Ragged) -> int:
@@ -173,6 +175,10 @@ class PairPlan:
     def indices(self, step: int) -> np.ndarray:
         """int [rows]: the pair in each row, -1 in one that only fills the batch."""
         return self._plan.indices(step)
+
+    def names(self, step: int) -> list[str]:
+        """What a message calls the pairs in that step's batch."""
+        return [name_of(self.source, int(pair)) for pair in self.indices(step) if pair >= 0]
 
     def padding(self) -> dict[str, float]:
         """As `Plan.padding`, the longer response counting as used."""

@@ -27,6 +27,7 @@ from t5x_lite.foreign.json_files import read_json
 from t5x_lite.interop import classifier_config, hf_config
 from t5x_lite.interop.classifier_names import classifier_name_table
 from t5x_lite.interop.encoder_files import encoder_tensors, is_of_another_task
+from t5x_lite.interop.finite import READ, WRITTEN, checked
 from t5x_lite.interop.hf import open_encoder
 from t5x_lite.interop.hf_config import architectures
 from t5x_lite.interop.hub import model_directory
@@ -63,13 +64,18 @@ class OpenedClassifier:
         """The parameter tree, tensor by tensor into its shards (None: the default device).
 
         seed: of a new head.
+
+        Raises:
+          InputError: a tensor that is not finite.
         """
         placed = traverse_util.flatten_dict(shardings, sep="/") if shardings else {}
         drawn = self._drawn(seed) if self.new_head else {}
         params = {}
         for entry in self._table:
             if entry.hf_name in self._tensors:
-                array = entry.to_canonical(self._tensors[entry.hf_name].read())
+                where = f"{self.directory}: {entry.hf_name}"
+                array = checked(self._tensors[entry.hf_name].read(), where, READ)
+                array = entry.to_canonical(array)
             else:
                 array = np.asarray(drawn[entry.path])
             array = array.astype(DTYPES[param_dtype])
@@ -225,7 +231,7 @@ def save_classifier(
       tokenizer: saved along when given (its `save` is handed the directory).
 
     Raises:
-      InputError: the parameters are not the module's, or the directory cannot be written.
+      InputError: the parameters are not the module's, or not finite, or the directory cannot be written.
     """
     flat = traverse_util.flatten_dict(params, sep="/")
     table = name_table_of(module)
@@ -236,6 +242,7 @@ def save_classifier(
     tensors = {}
     for entry in table:
         array = entry.to_hf(whole(flat[entry.path]))
+        checked(array, f"save_classifier: {entry.path}", WRITTEN)
         tensors[entry.hf_name] = Tensor(
             array.shape, array.dtype, functools.partial(np.asarray, array)
         )

@@ -18,6 +18,7 @@ from t5x_lite.errors import InputError
 from t5x_lite.foreign.hashes import FILE as HASHES
 from t5x_lite.foreign.hashes import check_hashes, write_hashes
 from t5x_lite.interop import hf_config
+from t5x_lite.interop.finite import WRITTEN, checked
 from t5x_lite.interop.hub import model_directory
 from t5x_lite.interop.names import EMBEDDING_COPIES, HEAD, SHARED, UNUSED, Entry, name_table
 from t5x_lite.interop.opened import OpenedModel, Params, Stored, converted, differences
@@ -163,7 +164,7 @@ def save_hf(
       generation: the fields of the generation_config.json that the model came with; kept, the special tokens filled in.
 
     Raises:
-      InputError: the parameters are not those of the config, or the directory cannot be written.
+      InputError: the parameters are not those of the config, or not finite, or the directory cannot be written.
     """
     target = pathlib.Path(directory).expanduser()
     if "://" in os.fspath(directory):
@@ -182,6 +183,9 @@ def save_hf(
     try:
         fields = hf_config.generation_config_to_hf(config) | dict(generation or {})
         _write(target, config, fields, tensors, vocabulary, max_shard_size)
+    except InputError:
+        shutil.rmtree(target / _STAGING, ignore_errors=True)
+        raise
     except OSError as error:
         shutil.rmtree(target / _STAGING, ignore_errors=True)
         raise InputError(
@@ -231,7 +235,8 @@ def _equal(one: Tensor, other: Tensor) -> bool:
 
 def _to_tensor(entry: Entry, parameter: Any, dtype: str | None) -> Tensor:
     def read() -> np.ndarray:
-        return converted(entry.to_hf(whole(parameter)), dtype, entry.path)
+        array = converted(entry.to_hf(whole(parameter)), dtype, entry.path)
+        return checked(array, f"save_hf: {entry.path}", WRITTEN)
 
     return Tensor(entry.hf_shape, DTYPES[dtype or parameter.dtype.name], read)
 

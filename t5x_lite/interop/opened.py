@@ -13,6 +13,7 @@ from flax import traverse_util
 
 from t5x_lite.console import progress
 from t5x_lite.errors import InputError
+from t5x_lite.interop.finite import READ, checked
 from t5x_lite.interop.tensors import DTYPES, Tensor
 from t5x_lite.models.config import T5Config
 from t5x_lite.params.fingerprint import fingerprint_of
@@ -51,7 +52,7 @@ class OpenedModel:
             device.
 
         Raises:
-          InputError: a file that cannot be read, or values that the type cannot hold.
+          InputError: a file that cannot be read, values that the type cannot hold, or that are not finite.
         """
         placed = traverse_util.flatten_dict(shardings, sep="/") if shardings else {}
         params = {}
@@ -59,7 +60,8 @@ class OpenedModel:
             len(self.stored), f"loading {os.path.basename(self.source)}", "tensor"
         ) as bar:
             for path, (name, tensor) in self.stored.items():
-                array = converted(tensor.read(), param_dtype, f"{self.source}: {name}")
+                where = f"{self.source}: {name}"
+                array = checked(converted(tensor.read(), param_dtype, where), where, READ)
                 # Waiting for the transfer keeps the host at one tensor.
                 params[path] = _place(array, placed.get(path)).block_until_ready()
                 bar.update()

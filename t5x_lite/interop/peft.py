@@ -23,6 +23,7 @@ from t5x_lite.foreign.hashes import FILE as HASHES
 from t5x_lite.foreign.hashes import check_hashes, write_hashes
 from t5x_lite.foreign.json_files import read_json
 from t5x_lite.interop import peft_config
+from t5x_lite.interop.finite import WRITTEN, checked
 from t5x_lite.interop.hub import ADAPTER_CONFIG as CONFIG_FILE
 from t5x_lite.interop.hub import adapter_directory
 from t5x_lite.interop.names import EMBEDDING_COPIES, HEAD, SHARED, Entry, name_table
@@ -79,7 +80,7 @@ def save_adapter(
       base_name: where the base is to be had (a hub id or a directory); "" if nowhere.
 
     Raises:
-      InputError: the directory cannot be written.
+      InputError: an adapter that is not finite, or the directory cannot be written.
     """
     target = pathlib.Path(directory).expanduser()
     if "://" in os.fspath(directory):
@@ -91,6 +92,8 @@ def save_adapter(
     else:
         tensors = {_PROMPT: tree[SOFT_PROMPT]}
         fields = peft_config.prompt_to_peft(adapter.settings, config)
+    for name, array in tensors.items():
+        checked(array, f"save_adapter: {name}", WRITTEN)
     # peft takes the revision of a hub id in a field of its own.
     name, _, revision = (
         (base_name, "", "") if os.path.isdir(base_name) else base_name.partition("@")

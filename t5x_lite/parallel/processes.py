@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from t5x_lite.console import log
-from t5x_lite.errors import InputError, Stopped
+from t5x_lite.errors import Diverged, InputError, RewardFailed, Stopped
 from t5x_lite.parallel import watch
 from t5x_lite.parallel.rendezvous import meet
 
@@ -92,7 +92,7 @@ def joined(launch: Launch, command: str) -> Iterator[None]:
         log.info("%d processes, on %s", count, ", ".join(hosts))
         _connect()
         yield
-    except Stopped:  # which all did at the same step
+    except (Stopped, Diverged, RewardFailed):  # which all did at the same step
         jax.distributed.shutdown()
         watched.say_done()
         raise
@@ -170,6 +170,11 @@ class _Watched:
 def process_count() -> int:
     """How many processes there are, without starting jax's backend."""
     return _state().num_processes or 1
+
+
+def is_process_zero() -> bool:
+    """Whether this is process 0, without starting jax's backend."""
+    return not _state().process_id
 
 
 def from_process_zero(decide: Callable[[], Any]) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,11 +11,12 @@ from etils import epath
 
 from t5x_lite.console import log
 from t5x_lite.data.plan import Plan
+from t5x_lite.errors import Diverged, InputError
 from t5x_lite.params.overview import count, overview
 from t5x_lite.reports.environment import environment
 from t5x_lite.reports.metrics import read_metrics
 from t5x_lite.reports.plots import PANELS, Panel
-from t5x_lite.reports.report import DIFFERS, write_report
+from t5x_lite.reports.report import DIFFERS, DIVERGED, write_report
 from t5x_lite.reports.scores import scores_blocks
 from t5x_lite.reports.tables import Table, markdown_table
 from t5x_lite.sections import Config, to_dict
@@ -112,6 +115,43 @@ def report_run(
         text = markdown_table(header, [[row[key] for key in header] for row in table])
         log.info("%s:\n\n%s\n", words, text.rstrip())
     log.info("report: %s", workdir / "report.md")
+
+
+def report_divergence(config: Config, workdir: epath.Path, error: Diverged) -> None:
+    """Writes the report of a run that diverged, which says so at its top; it has no scores."""
+    records = [record for record in read_metrics(workdir) if "time/step_seconds" in record]
+    losses = [
+        float(record.get("loss", record.get("ppo/loss/total", math.nan))) for record in records
+    ]
+    finite = [loss for loss in losses if math.isfinite(loss)]
+    known = {"first": losses[:1], "last finite": finite[-1:]}
+    sections = {
+        DIVERGED: {
+            "what": f"This run diverged, and its model was not exported: {error.reason}.",
+            "began at step": error.first,
+            "ended after step": error.step,
+            "first tensor that is not finite": error.tensor or "not known",
+            "rows of the batch where it began": ", ".join(error.examples) or "not known",
+            "what is left": error.kept,
+        },
+        "training": {f"{name} loss": values[0] for name, values in known.items() if values},
+    }
+    report_run(config, workdir, f"{config.task}: diverged at step {error.first}", sections)
+
+
+def is_finished(workdir: epath.Path) -> bool:
+    """Whether a run ended there with a report, other than that it diverged.
+
+    Raises:
+      InputError: the report cannot be read.
+    """
+    file = workdir / "report.json"
+    if not file.exists():
+        return False
+    try:
+        return DIVERGED not in json.loads(file.read_text())
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{file}: not JSON ({error}); remove it") from error
 
 
 def run_sections(config: Config) -> dict[str, Any]:

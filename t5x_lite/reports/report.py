@@ -16,17 +16,21 @@ from t5x_lite.reports import tables
 from t5x_lite.reports.metrics import json_value, read_metrics
 from t5x_lite.reports.plots import PANELS, Panel, plot_metrics
 from t5x_lite.reports.scores import scores_blocks
+from t5x_lite.train.divergence import SPIKE
 
 CURVES_FILE = "curves.png"
 DIFFERS = "differs from the base"
+DIVERGED = "diverged"
+HEALTH = "went wrong"
 
 # Sections come in this order, others in between by name: a reader wants results first, settings last.
 _FIRST = (
-    "summary", DIFFERS, "differences", "scores", "before and after", "toxicity of responses", "judges",
-    "training", "data", "parameters",
+    DIVERGED, HEALTH, "summary", DIFFERS, "differences", "scores", "before and after",
+    "toxicity of responses", "judges", "training", "data", "parameters",
 )  # fmt: skip
 _LAST = ("samples", "environment", "config")
 
+_WORSE = 0.1  # nats by which a loss at least has to rise, beside being doubled, to be told of
 _SECTION = 2  # the level of a section's heading
 _CELL = 80  # characters of a value that differs from the base
 
@@ -59,6 +63,7 @@ def write_report(
             {"name", "rouge1", "rouge2", "rougeL"} to stand beside it}
         "samples": a list of mappings, each shown as its own table (texts are long)
         DIFFERS: {field: (of the base, of this run)}, behind "summary" alone
+        DIVERGED: how the run ended, and HEALTH: skipped updates (added here, from metrics.jsonl), before all others
 
     pictures: PNGs by the section that they belong under; each is written as SECTION.png, too.
 
@@ -68,8 +73,9 @@ def write_report(
         return
     folder = epath.Path(workdir)
     folder.mkdir(parents=True, exist_ok=True)
-    content = json_value(report)
-    curves = plot_metrics(read_metrics(folder), panels)
+    records = read_metrics(folder)
+    content = json_value({**_health(records), **report})
+    curves = plot_metrics(records, panels)
     files = {f"{section}.png": picture for section, picture in (pictures or {}).items()}
     if curves is not None:
         files[CURVES_FILE] = curves
@@ -80,6 +86,32 @@ def write_report(
     (folder / "report.json").write_bytes(f"{text}\n".encode())
     (folder / "report.md").write_bytes(_markdown(blocks).encode())
     (folder / "report.html").write_bytes(_html(content["title"], blocks, files).encode())
+
+
+def _health(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The section that says how many updates were skipped, how often the loss leapt, and whether it rose.
+
+    None where all went well.
+    """
+    skipped = sum(
+        float(record.get("skipped", 0.0)) + float(record.get("ppo/skipped", 0.0))
+        for record in records
+    )
+    steps = max((record["step"] for record in records), default=0)
+    spikes = sum(SPIKE in record for record in records)
+    said = []
+    if skipped:
+        said.append(
+            f"{skipped:.0f} updates of {steps} steps were skipped, since their loss or gradient was not finite."
+        )
+    if spikes:
+        said.append(f"The loss leapt {spikes} times, far above the steps before.")
+    losses = [float(record["loss"]) for record in records if "loss" in record]
+    if losses and losses[-1] > 2 * losses[0] and losses[-1] - losses[0] > _WORSE:
+        said.append(
+            f"The last loss, {losses[-1]:.4g}, is far above the first, {losses[0]:.4g}: nothing was learned."
+        )
+    return {HEALTH: " ".join(said)} if said else {}
 
 
 def _blocks(content: Mapping[str, Any], files: Mapping[str, bytes]) -> list[tables.Block]:

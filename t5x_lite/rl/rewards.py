@@ -18,9 +18,10 @@ import numpy as np
 from t5x_lite.console import log
 from t5x_lite.data.sources import Row
 from t5x_lite.data.templates import find_template
-from t5x_lite.errors import InputError
+from t5x_lite.errors import InputError, RewardFailed
 from t5x_lite.evaluation.text_classifier import TextClassifier
 from t5x_lite.parallel.sharing import share_out
+from t5x_lite.rl.calls import Call, Calling
 from t5x_lite.rl.sections import OF_THE_MODEL, FunctionRewardSettings, RewardSettings
 
 
@@ -64,27 +65,30 @@ class ClassifierReward:
 class FunctionReward:
     """`function(rows, responses, **arguments)`, any Python function that scores each response on its own.
 
-    Of several processes each calls it with responses of its own, and all get all scores.
+    Of several processes each calls it with responses of its own, and all get all scores; where one fails, all do.
     """
 
-    function: Callable[..., Any]
-    arguments: Mapping[str, Any]
-    name: str
+    call: Call
 
     def __call__(self, rows: Sequence[Row], responses: Sequence[str]) -> np.ndarray:
+        """Raises:
+        RewardFailed, InputError: as `Call`.
+        """
         scores = share_out(len(responses), lambda own: self._of(rows[own], responses[own]))
+        for kind in (RewardFailed, InputError):
+            for score in scores:
+                if isinstance(score, dict) and kind.__name__ in score:
+                    raise kind(score[kind.__name__])
         return np.array(scores, np.float32)
 
-    def _of(self, rows: Sequence[Row], responses: Sequence[str]) -> list[float]:
+    def _of(self, rows: Sequence[Row], responses: Sequence[str]) -> list[Any]:
+        """A number a response; where it failed, in their places what is to be raised by all processes."""
         if not responses:
             return []
-        scores = np.asarray(self.function(rows, responses, **self.arguments), np.float32)
-        if scores.shape != (len(responses),):
-            raise InputError(
-                f"config.rewards: {self.name} gave the shape {scores.shape} for {len(responses)} responses;"
-                " expected one number a response"
-            )
-        return scores.tolist()
+        try:
+            return self.call(rows, responses).tolist()
+        except (RewardFailed, InputError) as error:
+            return [{type(error).__name__: str(error)}] * len(responses)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,9 +99,34 @@ class WeightedSum:
 
     def __call__(self, rows: Sequence[Row], responses: Sequence[str]) -> np.ndarray:
         total = np.zeros(len(responses), np.float32)
-        for weight, reward in self.parts.values():
-            total += np.float32(weight) * np.asarray(reward(rows, responses), np.float32)
+        for weight, scores in self._scored(rows, responses).values():
+            total += np.float32(weight) * scores
         return total
+
+    def to_learn_from(self, rows: Sequence[Row], responses: Sequence[str]) -> np.ndarray:
+        """The sum, when every part says something.
+
+        Raises:
+          InputError: a part none of whose scores is finite.
+        """
+        total = np.zeros(len(responses), np.float32)
+        for name, (weight, scores) in self._scored(rows, responses).items():
+            if len(scores) and not np.isfinite(scores).any():
+                raise InputError(
+                    f"config.rewards.{name}: none of its {len(scores)} scores is finite (the first is {scores[0]}, of"
+                    f" the response {responses[0][:60]!r}); look at the reward model or function"
+                )
+            total += np.float32(weight) * scores
+        return total
+
+    def _scored(
+        self, rows: Sequence[Row], responses: Sequence[str]
+    ) -> dict[str, tuple[float, np.ndarray]]:
+        """Of each part its weight, and its scores, float32 [responses]."""
+        return {
+            name: (weight, np.asarray(reward(rows, responses), np.float32))
+            for name, (weight, reward) in self.parts.items()
+        }
 
 
 def check_rewards(sections: Mapping[str, RewardSettings], where: str) -> None:
@@ -145,7 +174,9 @@ def make_rewards(
         reward: Reward
         if isinstance(section, FunctionRewardSettings):
             function = find_function(section.function, f"{where}.{name}.function")
-            reward = FunctionReward(function, section.arguments, section.function)
+            calling = Calling(section.retries, section.wait_seconds, section.timeout_seconds)
+            about = f"{where}.{name} ({section.function})"
+            reward = FunctionReward(Call(function, section.arguments, about, calling))
         else:
             classifier = load(section.source)
             classifier.index(section.label)

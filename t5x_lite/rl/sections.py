@@ -205,6 +205,14 @@ class FunctionRewardSettings(Section):
         Expected("a mapping"),
         "What it is called with by name, beside rows and responses.",
     ]
+    retries: Annotated[CountOrNone, "How often it is asked again where it fails."]
+    wait_seconds: Annotated[
+        Amount, "Before it is asked again; twice as long each time, up to five minutes."
+    ]
+    timeout_seconds: Annotated[
+        Amount,
+        "After which a call that has not returned has failed; 0: it may take as long as it likes.",
+    ]
 
 
 RewardSettings = ClassifierRewardSettings | FunctionRewardSettings

@@ -22,6 +22,7 @@ from t5x_lite.rl.losses import (
     variances,
 )
 from t5x_lite.rl.masked import counted_rows, masked_mean, masked_sum, whiten
+from t5x_lite.train.divergence import CULPRIT
 from t5x_lite.train.update import accumulated, apply_gradients, at_update
 
 Tree = Any
@@ -83,7 +84,7 @@ def make_ppo_step(
 
     statistics: float32 scalars, ppo/* (docs/architecture.md) as means over the tokens of the minibatches that were
       visited; with ppo/learning_rate (of the first minibatch), ppo/minibatches (those applied), ppo/skipped,
-      ppo/early_stop (0 or 1).
+      ppo/early_stop (0 or 1), ppo/param_norm (of what is trained, afterwards), ppo/culprit (`train.divergence`).
     details: [batch, length] each: advantages (whitened over the batch if so asked), returns, non_score_rewards.
     """
 
@@ -120,6 +121,7 @@ def make_ppo_step(
         carry = _Carry(state.trainable, state.opt_state, jnp.zeros((), bool))
         carry, visits = jax.lax.scan(visit, carry, (jnp.arange(len(order)), order))
         statistics = _statistics(visits, carry.stopped)
+        statistics["ppo/param_norm"] = optax.tree.norm(carry.trainable)
         statistics["ppo/learning_rate"] = jnp.asarray(schedule(first), jnp.float32)
         kl_coef = _controlled(controller, state.kl_coef, targets)
         new = PPOState(state.step + 1, carry.trainable, carry.opt_state, kl_coef)
@@ -176,6 +178,7 @@ class _Visit(NamedTuple):
     weight: jax.Array
     applied: jax.Array
     skipped: jax.Array
+    culprit: jax.Array  # of `train.update.Applied`, -1 where none was skipped
 
 
 def _order(rng: jax.Array, rows: int, settings: PPOSettings) -> jax.Array:
@@ -223,9 +226,11 @@ def _updated(
     new = apply_gradients(
         optimizer, grads, figures["ppo/loss/total"], carry.trainable, carry.opt_state, allowed
     )
+    skipped = visited & ~new.finite
     visit = _Visit(
-        figures | {"ppo/grad_norm": new.norm}, weight, allowed & new.finite, visited & ~new.finite
-    )
+        figures | {"ppo/grad_norm": new.norm}, weight, allowed & new.finite, skipped,
+        jnp.where(skipped, new.culprit, -1),
+    )  # fmt: skip
     return _Carry(new.part, new.opt_state, stopped), visit
 
 
@@ -242,4 +247,5 @@ def _statistics(visits: _Visit, stopped: jax.Array) -> dict[str, jax.Array]:
         "ppo/minibatches": visits.applied.sum().astype(jnp.float32),
         "ppo/skipped": visits.skipped.sum().astype(jnp.float32),
         "ppo/early_stop": stopped.astype(jnp.float32),
+        f"ppo/{CULPRIT}": visits.culprit[jnp.argmax(visits.skipped)],
     }

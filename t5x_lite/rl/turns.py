@@ -13,6 +13,7 @@ import numpy as np
 
 from t5x_lite.console import log
 from t5x_lite.params.gather import whole as on_host
+from t5x_lite.params.paths import flatten
 from t5x_lite.rl import preflight
 from t5x_lite.rl.policy import Policy
 from t5x_lite.rl.rollout import Prompts, Responses, Roller, Scored, other_side
@@ -73,6 +74,7 @@ class PPOTurns:
     Args:
       prompts: the prompts of step n (from 0); a pure function.
       checks: what the preflight is to know, and whether it stops.
+      examples: as `train.loop.Turns` has it.
     """
 
     title, ahead = "ppo", False
@@ -85,7 +87,10 @@ class PPOTurns:
         scoring: Scoring,
         checks: preflight.Checks,
         recorder: Recorder,
+        examples: Callable[[int], Sequence[str]],
     ):
+        self.tensors: Sequence[str] = ()
+        self._examples = examples
         self._learner, self._roller, self._prompts = learner, roller, prompts
         self._scoring, self._checks, self._recorder = scoring, checks, recorder
 
@@ -93,9 +98,11 @@ class PPOTurns:
         self, state: PPOState, step: int, compiling: Callable[[str], None]
     ) -> tuple[PPOState, Mapping[str, float]]:
         """Raises:
-        InputError: the preflight's findings, or scores that are all not finite. The last checkpoint stays.
+        InputError: the preflight's findings, or scores that are all not finite.
+        RewardFailed: as the reward.
         """
         learner, roller = self._learner, self._roller
+        self.tensors = list(flatten(state.trainable))
         times: dict[str, float] = {}
         with _timed(times, "total"):
             batch = self._prompts(step - 1)
@@ -131,6 +138,9 @@ class PPOTurns:
 
     def note(self, metrics: Mapping[str, float]) -> str:
         return f"score {metrics['ppo/mean_scores']:.3f}, KL {metrics['objective/kl']:.3f}"
+
+    def examples(self, step: int) -> Sequence[str]:
+        return self._examples(step)
 
     def _preflight(
         self, state: PPOState, responses: Responses, scored: Scored, batch: Prompts

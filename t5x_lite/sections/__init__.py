@@ -10,6 +10,7 @@ from t5x_lite.sections.kinds import (
     ByKind,
     Count,
     CountOrNone,
+    Duration,
     Expected,
     Fraction,
     Name,
@@ -21,12 +22,13 @@ from t5x_lite.sections.kinds import (
     Rule,
     Seed,
     Share,
+    seconds_of,
 )
 from t5x_lite.sections.section import Config, Origin, Section, fields, plain, read, to_dict
 
 __all__ = [
     "Above", "Amount", "AtLeast", "AtMost", "Below", "ByKind", "Config", "Count", "CountOrNone",
-    "Described", "Expected", "Fraction", "Name", "OneOf", "Origin", "Pairs", "Published", "Range",
+    "Described", "Duration", "Expected", "Fraction", "Name", "OneOf", "Origin", "Pairs", "Published", "Range",
     "RowNumbers", "Rule", "Section", "Seed", "Share", "describe", "fields", "plain", "read",
-    "to_dict",
+    "seconds_of", "to_dict",
 ]  # fmt: skip

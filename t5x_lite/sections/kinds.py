@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
@@ -66,6 +67,29 @@ Range = Annotated[
         "() or two growing whole numbers (lowest, one above the highest)",
         lambda v: not v or 1 <= v[0] < v[1],
     ),
+]
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+)s)?|(\d+(?:\.\d+)?)")
+
+
+def seconds_of(text: str) -> float:
+    """The seconds of a duration as `Duration` has it: minutes, or "1h30m"; 0 for "".
+
+    >>> seconds_of("90") == seconds_of("1h30m") == seconds_of("1h29m60s") == 5400
+    True
+
+    Raises:
+      ValueError: it is no duration.
+    """
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is no duration")
+    hours, minutes, seconds, alone = (float(part or 0) for part in found.groups())
+    return 3600 * hours + 60 * (minutes + alone) + seconds
+
+
+Duration = Annotated[
+    str,
+    Expected("'' or a duration, in minutes ('90') or as '1h30m'", _DURATION.fullmatch),
 ]
 Published = Annotated[
     Mapping[str, Mapping[str, Share]],

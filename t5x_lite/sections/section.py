@@ -58,8 +58,8 @@ C = TypeVar("C", bound="Config")
 class Config(Section):
     """The sections of a task.
 
-    FREE: the sections (by dotted name) that may change when a run goes on: what is trained does not depend on them,
-      rounding aside.
+    FREE: the sections (by dotted name, * for any name) that may change when a run goes on: what is trained does not
+      depend on them, rounding aside.
     differences: the fields whose values are not those of the base that its recipe names, with both values; {} for a
       config that no recipe made.
     """
@@ -68,7 +68,7 @@ class Config(Section):
     seed: Annotated[Seed, "Of every random draw of the run."]
 
     FREE: ClassVar[tuple[str, ...]] = (
-        *("mesh", "logging", "checkpoint"),
+        *("mesh", "logging", "checkpoint", "divergence", "stop_after"),
         *("evaluation.samples", "evaluation.bootstrap_samples"),  # they shape the report alone
     )
     differences: ClassVar[Mapping[str, tuple[Any, Any]]] = types.MappingProxyType({})

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from t5x_lite.sections import Amount, Count, Fraction, Section, Share
+from t5x_lite.errors import InputError
+from t5x_lite.sections import Amount, Count, CountOrNone, Duration, Fraction, Section, Share
+
+StopAfter = Annotated[
+    Duration,
+    "After which training stops in order, as at a signal, with exit status 75, from the program's start: minutes, or"
+    " '1h30m'; '': never.",
+]
 
 
 class StepsSettings(Section):
@@ -27,6 +34,38 @@ class LoggingSettings(Section):
         Count, "Steps between two lines of metrics.jsonl; each is of its own step alone."
     ]
     tensorboard: Annotated[bool, "Whether TensorBoard gets them, too."]
+
+
+class DivergenceSettings(Section, name="divergence"):
+    """When a run counts as diverged, and what is done then. A bad update is one that was skipped, since its loss or
+    gradient was not finite. Weights that are not finite always end the run."""
+
+    in_a_row: Annotated[CountOrNone, "Bad updates in a row that are a divergence; 0: none are."]
+    window: Annotated[Count, "The last so many steps, for `in_window` and `spike`."]
+    in_window: Annotated[CountOrNone, "Bad updates among them that are a divergence; 0: none are."]
+    spike: Annotated[
+        Amount,
+        "A loss so many standard deviations above the mean of the window (and 0.1 above it) is a spike, which is told"
+        " of; 0: none is.",
+    ]
+    spikes_count: Annotated[bool, "Whether a spike, too, is a bad update."]
+    action: Annotated[
+        Literal["stop", "skip", "roll_back"],
+        "'stop' ends the run with exit status 3; 'roll_back' goes back to the last checkpoint, and on with other"
+        " batches; 'skip' goes on, whatever is skipped.",
+    ]
+    rollbacks: Annotated[CountOrNone, "How often a run is rolled back; after that it stops."]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.in_window > self.window:
+            raise InputError(
+                f"divergence.in_window is {self.in_window}, and the window has {self.window} steps: that never comes"
+            )
+        if self.spikes_count and not self.spike:
+            raise InputError(
+                "divergence.spikes_count: divergence.spike is 0, so that nothing is one"
+            )
 
 
 class Judgement(Section, name="loss"):

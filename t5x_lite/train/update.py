@@ -16,6 +16,7 @@ import optax
 
 from t5x_lite.optim.trainable import combine, trainable_part
 from t5x_lite.params.partition import join, separate
+from t5x_lite.train.divergence import CULPRIT
 from t5x_lite.train.state import Params, TrainState
 
 Batch = dict[str, jax.Array]
@@ -40,12 +41,15 @@ class Objective:
 
 
 class Applied(NamedTuple):
-    """What an update left. finite: bool, whether loss and gradient were; norm: of the gradients, before clipping."""
+    """What an update left. finite: bool, whether loss and gradient were; norm: of the gradients, before clipping.
+    culprit: the number of the first leaf whose gradient is not finite, -1 for none; float32, as metrics are.
+    """
 
     part: Params
     opt_state: optax.OptState
     norm: jax.Array
     finite: jax.Array
+    culprit: jax.Array
 
 
 def apply_gradients(
@@ -69,7 +73,17 @@ def apply_gradients(
         (optax.apply_updates(part, updates), new_opt_state),
         (part, opt_state),
     )
-    return Applied(*kept, norm, finite)
+    return Applied(*kept, norm, finite, culprit_of(grads))
+
+
+def culprit_of(tree: Params) -> jax.Array:
+    """The number of the first leaf, in the tree's order, whose sum of squares is not finite, -1 for none; float32.
+
+    The sums are those that a norm of the tree is made of: beside one they cost nothing.
+    """
+    sums = [jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(tree)]
+    finite = jnp.isfinite(jnp.stack([one.astype(jnp.float32) for one in sums]))
+    return jnp.where(finite.all(), -1, jnp.argmin(finite)).astype(jnp.float32)
 
 
 def make_update(
@@ -91,7 +105,7 @@ def make_update(
     came. None: every parameter is trained.
 
     Metrics, float32 scalars: those of the objective, and grad_norm (before clipping), param_norm, learning_rate,
-    skipped.
+    skipped; and culprit (`Applied`).
     """
 
     def loss(
@@ -124,6 +138,7 @@ def make_update(
             "param_norm": optax.tree.norm(new.part),
             "learning_rate": rate_of(schedule, state.opt_state, state.step),
             "skipped": 1.0 - new.finite.astype(jnp.float32),
+            CULPRIT: new.culprit,
         }
         new_state = TrainState(
             step=state.step + 1, params=params, opt_state=new.opt_state, adapters=adapters

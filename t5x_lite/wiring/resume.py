@@ -10,12 +10,20 @@ from etils import epath
 
 from t5x_lite.checkpoints.manager import Checkpoints
 from t5x_lite.console import log
-from t5x_lite.errors import InputError
+from t5x_lite.errors import Diverged, InputError
 from t5x_lite.parallel.processes import check_same, from_process_zero, wait_for_all
 from t5x_lite.reports.metrics import MetricsWriter, read_metrics
+from t5x_lite.reports.outcome import report_divergence
+from t5x_lite.sections import seconds_of
+from t5x_lite.train.divergence import DivergenceGuard
 from t5x_lite.train.loop import Cadence, Evaluate, Files, State, Turns, run_loop
+from t5x_lite.train.sections import DivergenceSettings
+from t5x_lite.train.signals import deadline
+from t5x_lite.wiring.rollbacks import Rollback, Rollbacks
 
 StateMap = Callable[[State], State]
+# step (from 1) -> which batch of the plan (from 0) it takes
+BatchOf = Callable[[int], int]
 
 
 def same(state: State) -> State:
@@ -39,11 +47,11 @@ class States:
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where a run is kept. keep: checkpoints; tensorboard: whether events are written beside metrics.jsonl."""
+    """Where a run is kept. config: its sections `checkpoint`, `logging` and `divergence` are read, and all of it is in
+    the report of a run that diverged."""
 
     folder: epath.Path
-    keep: int
-    tensorboard: bool
+    config: Any
 
 
 def cadence_of(config: Any, steps: int) -> Cadence:
@@ -57,8 +65,8 @@ def cadence_of(config: Any, steps: int) -> Cadence:
 
 
 def place_of(config: Any, folder: epath.Path) -> Place:
-    """The folder with the sections `checkpoint` and `logging`."""
-    return Place(folder, config.checkpoint.keep, config.logging.tensorboard)
+    """The folder of a run of this config."""
+    return Place(folder, config)
 
 
 def run_turns(
@@ -66,51 +74,118 @@ def run_turns(
     states: States,
     cadence: Cadence,
     metadata: Mapping[str, Any],
-    turns_from: Callable[[int], Turns],
+    turns_from: Callable[[int, BatchOf], Turns],
     evaluate: Evaluate,
     described: str,
 ) -> State:
     """Trains up to step `cadence.steps`, from the folder's last checkpoint where there is one.
 
+    A run that diverges goes back to its last checkpoint, or to its beginning, where the section `divergence` says so.
+
     Args:
       metadata: what a checkpoint must agree in to be gone on from: "examples", and where there are any "frozen" and
         "batches" (see `check_same_run`).
-      turns_from: makes the turns of a run that stands at a step.
+      turns_from: makes the turns of a run that stands at a step, whose next steps take certain batches.
       evaluate: as `train.loop.run_loop` has it.
       described: what is trained, in words, for the log.
 
     Raises:
       InputError: the checkpoint is of other examples, batches or frozen weights, or cannot be written.
       Stopped: a signal came; the same command goes on from there.
+      Diverged: by the section `divergence`; a report says so.
     """
     check_same("training examples", metadata["examples"])
-    checkpoints = Checkpoints(place.folder / "checkpoints", keep=place.keep)
+    settings = place.config.divergence
+    checkpoints = Checkpoints(place.folder / "checkpoints", keep=place.config.checkpoint.keep)
     try:
+        rollbacks = Rollbacks(place.folder)
+        run = _Run(
+            place,
+            states,
+            cadence,
+            metadata,
+            turns_from,
+            evaluate,
+            described,
+            checkpoints,
+            rollbacks,
+        )
+        while True:
+            try:
+                with deadline(seconds_of(place.config.stop_after)):
+                    return run.go_on()
+            except Diverged as error:
+                checkpoints.wait()
+                last = from_process_zero(checkpoints.latest_step) or 0
+                back = settings.action == "roll_back" and last < error.step
+                if not back or len(rollbacks.all) >= settings.rollbacks:
+                    error.kept = _what_is_left(last, settings, len(rollbacks.all))
+                    report_divergence(place.config, place.folder, error)
+                    raise
+                log.warning("%s; going back to step %d, and on with other batches", error, last)
+                rollbacks.add(Rollback(last, error.step, str(error)))
+    finally:
+        checkpoints.close()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """What `run_turns` is given, with the run's checkpoints and returns."""
+
+    place: Place
+    states: States
+    cadence: Cadence
+    metadata: Mapping[str, Any]
+    turns_from: Callable[[int, BatchOf], Turns]
+    evaluate: Evaluate
+    described: str
+    checkpoints: Checkpoints
+    rollbacks: Rollbacks
+
+    def go_on(self) -> State:
+        """Trains from the last checkpoint, or from the beginning."""
+        folder, states, settings = self.place.folder, self.states, self.place.config.divergence
         start, evaluation_owed = 0, False
-        if from_process_zero(checkpoints.latest_step) is None:
+        saved: Mapping[str, Any] = {}
+        if from_process_zero(self.checkpoints.latest_step) is None:
             state = states.begin()
         else:
-            part, saved = checkpoints.restore(states.saved_part(states.abstract))
+            part, saved = self.checkpoints.restore(states.saved_part(states.abstract))
             state = states.completed(part)
             start = int(state.step)
-            check_same_run(saved, metadata, place.folder)
+            check_same_run(saved, self.metadata, folder)
             evaluation_owed = saved.get("evaluation_owed", False) and not from_process_zero(
-                lambda: _is_evaluated(place.folder, start)
+                lambda: _is_evaluated(folder, start)
             )
-            if start == cadence.steps and not evaluation_owed:
-                return state
-            log.info("going on from step %d of %s", start, checkpoints.directory)
-        log.info("%s", described)
-        with MetricsWriter(place.folder, start_step=start, tensorboard=place.tensorboard) as writer:
-            saver = _PartSaver(checkpoints, states.saved_part)
+        guard = DivergenceGuard(
+            settings, saved.get("divergence", {}), afresh=self.rollbacks.led_to(start)
+        )
+        if start == self.cadence.steps and not evaluation_owed:
+            guard.finish(start)
+            return state
+        if start:
+            log.info("going on from step %d of %s", start, self.checkpoints.directory)
+        log.info("%s", self.described)
+        tensorboard = self.place.config.logging.tensorboard
+        with MetricsWriter(folder, start_step=start, tensorboard=tensorboard) as writer:
+            saver = _PartSaver(self.checkpoints, states.saved_part)
             state = run_loop(
-                turns_from(start), state, cadence, Files(writer, saver, metadata), evaluate,
+                self.turns_from(start, self.rollbacks.batch), state, self.cadence,
+                Files(writer, saver, self.metadata), self.evaluate, guard,
                 start=start, evaluation_owed=evaluation_owed,
             )  # fmt: skip
         wait_for_all()  # the reports of all read what process 0 wrote
         return state
-    finally:
-        checkpoints.close()
+
+
+def _what_is_left(last: int, settings: DivergenceSettings, rollbacks: int) -> str:
+    """What a run that diverged can go on from, and by what."""
+    where = f"the checkpoint of step {last} is kept" if last else "there is no checkpoint"
+    tried = f" (rolled back {rollbacks} times)" if rollbacks else ""
+    advice = "lower config.schedule.learning_rate, look at these rows"
+    if settings.action == "stop":
+        advice += ", or set config.divergence.action to 'roll_back'"
+    return f"{where}{tried}; {advice}"
 
 
 class _PartSaver:

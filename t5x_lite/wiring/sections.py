@@ -21,7 +21,14 @@ from t5x_lite.rl.sections import (
     ToxicitySettings,
 )
 from t5x_lite.sections import Config, Expected, Published
-from t5x_lite.train.sections import CheckpointSettings, Judgement, LoggingSettings, StepsSettings
+from t5x_lite.train.sections import (
+    CheckpointSettings,
+    DivergenceSettings,
+    Judgement,
+    LoggingSettings,
+    StepsSettings,
+    StopAfter,
+)
 
 Generation = Annotated[
     GenerationSettings, "How texts are decoded, in the names of transformers.GenerationConfig."
@@ -60,6 +67,8 @@ class TrainingConfig(TokenizedConfig, OptimizedConfig):
 
     data: Any
     checkpoint: CheckpointSettings
+    divergence: DivergenceSettings
+    stop_after: StopAfter
     evaluation: Any
     logging: LoggingSettings
 

@@ -31,12 +31,13 @@ from t5x_lite.parallel.shardings import (
     with_shardings,
 )
 from t5x_lite.params.partition import join
+from t5x_lite.params.paths import flatten
 from t5x_lite.train.loop import Evaluate, StepTurns
 from t5x_lite.train.measured import MEMORY_FILE, MeasuredStep
 from t5x_lite.train.state import TrainState, init_state
 from t5x_lite.train.update import Batch, TrainStep
 from t5x_lite.wiring.model import shardings_of
-from t5x_lite.wiring.resume import States, cadence_of, place_of, run_turns
+from t5x_lite.wiring.resume import BatchOf, States, cadence_of, place_of, run_turns
 from t5x_lite.wiring.sections import OptimizedConfig, TrainingConfig
 
 _TOKEN_ARRAYS = 4  # of a batch, at the least
@@ -130,11 +131,15 @@ def run_supervised(
     steps = config.train.steps
     jitted = jit_step(step, states.abstract, mesh)
 
-    def turns_from(start: int) -> StepTurns:
+    part = states.saved_part(states.abstract)
+
+    def turns_from(start: int, batch_of: BatchOf) -> StepTurns:
         return StepTurns(
             MeasuredStep(jitted, workdir / MEMORY_FILE, begin=start == 0),
-            _device_batches(batches, start, steps, mesh),
+            _device_batches(batches, batch_of, start, steps, mesh),
             streams.key(config.seed, "dropout"),
+            list(flatten(join(part.params, part.adapters))),
+            lambda step: batches.names(batch_of(step)),
         )
 
     if masters := masters_in(states.abstract.opt_state):
@@ -166,17 +171,20 @@ def run_supervised(
 
 @dataclasses.dataclass(frozen=True)
 class _OwnBatches:
-    """The part of each batch that this process reads."""
+    """The part of each batch that this process reads. batch_of: step (from 1) -> its batch of the plan (from 0)."""
 
     batches: Batches
     rows: OwnRows
+    batch_of: BatchOf
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
-        return self.batches.batch(step, self.rows.of)
+        return self.batches.batch(self.batch_of(step + 1), self.rows.of)
 
 
-def _device_batches(plan: Batches, start: int, steps: int, mesh: Mesh) -> Iterator[Batch]:
+def _device_batches(
+    plan: Batches, batch_of: BatchOf, start: int, steps: int, mesh: Mesh
+) -> Iterator[Batch]:
     rows = OwnRows(mesh)
-    own = _OwnBatches(plan, rows)
+    own = _OwnBatches(plan, rows, batch_of)
     for batch in iterate(own, start, steps, threads=_PREFETCH_THREADS, ahead=_PREFETCH_BATCHES):
         yield rows.put(batch)

@@ -11,6 +11,7 @@ from t5x_lite.config import load_config
 from t5x_lite.console import log
 from t5x_lite.errors import InputError
 from t5x_lite.parallel.processes import wait_for_all
+from t5x_lite.reports.outcome import is_finished
 from t5x_lite.sections import Config
 from t5x_lite.wiring.workdir import is_claimed, open_workdir
 
@@ -56,7 +57,7 @@ def trained(source: str, folder: epath.Path) -> str:
         if jax.process_index() == 0:
             folder.rmtree()
         wait_for_all()
-    if not (folder / "report.json").exists():
+    if not is_finished(folder):
         log.info("training %s in %s", recipe_of(source), folder)
         importlib.import_module(f"t5x_lite.tasks.{config.task}.run").run(config, str(folder))
     return str(folder)

@@ -145,11 +145,13 @@ def train_by(
     if adaptation is None or labels is None:
         states = States(lambda: make_state(loaded.make(), {}), abstract)
     else:
-        begun = params, adapters = adaptation.make()
+        begun = _Begun(adaptation)
+        params, adapters = begun.trees()
         adaptation.frozen_fingerprint = adaptation.fingerprint_frozen(params)
         adaptation.begin = jax.tree.map(on_host, adapters)
+        del params, adapters
         metadata["frozen"] = adaptation.frozen_fingerprint
-        states = _states_of_a_part(lambda: make_state(*begun), abstract, begun, labels)
+        states = _states_of_a_part(lambda: make_state(*begun.trees()), abstract, begun, labels)
     step = _step_by(config, objective, labels)
     described = _described(loaded, adaptation)
     return run_supervised(config, step, states, batches, evaluate, metadata, described, place)
@@ -166,10 +168,24 @@ def _step_by(config: TrainingConfig, objective: Objective, labels: Any) -> Train
     )
 
 
+class _Begun:
+    """The parameters and adapters before the first step."""
+
+    def __init__(self, adaptation: Adaptation):
+        self._adaptation = adaptation
+        self._trees = adaptation.make()
+
+    def trees(self) -> tuple[Any, Any]:
+        """Both; made again where a state, or its steps, took their buffers: a run that is rolled back begins again."""
+        if any(leaf.is_deleted() for leaf in jax.tree.leaves(self._trees)):
+            self._trees = self._adaptation.make()
+        return self._trees
+
+
 def _states_of_a_part(
-    begin: Callable[[], TrainState], abstract: TrainState, begun: tuple[Any, Any], labels: Any
+    begin: Callable[[], TrainState], abstract: TrainState, begun: _Begun, labels: Any
 ) -> States:
-    """States whose frozen parameters and constants no checkpoint holds. begun: the parameters and adapters anew."""
+    """States whose frozen parameters and constants no checkpoint holds."""
 
     def saved_part(state: TrainState) -> TrainState:
         params, adapters = separate(trainable_part(join(state.params, state.adapters), labels))
@@ -177,7 +193,7 @@ def _states_of_a_part(
 
     def completed(part: TrainState) -> TrainState:
         trained = join(part.params, part.adapters)
-        params, adapters = separate(combine(trained, join(*begun)))
+        params, adapters = separate(combine(trained, join(*begun.trees())))
         return dataclasses.replace(part, params=params, adapters=adapters)
 
     return States(begin, abstract, saved_part, completed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import json
 import os
 import pathlib
@@ -178,7 +179,7 @@ def _compare(
         name
         for name in sorted(old.keys() | new.keys())
         if old.get(name) != new.get(name)
-        and not f"{name}.".startswith(tuple(f"{section}." for section in free))
+        and not any(fnmatch.fnmatchcase(f"{name}.", f"{section}.*") for section in free)
     ]
     steps = old.get(_STEPS)
     if differing == [_STEPS] and isinstance(steps, int) and new[_STEPS] > steps:

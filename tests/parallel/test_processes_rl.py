@@ -27,6 +27,9 @@ LENGTH = {
     "weight": 0.5,
     "function": "t5x_lite.rl.functions:length",
     "arguments": {"words": 3},
+    "retries": 0,
+    "wait_seconds": 0.0,
+    "timeout_seconds": 0.0,
 }
 
 

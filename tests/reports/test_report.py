@@ -226,3 +226,33 @@ def test_intervals_are_drawn_as_wide_as_they_are():
     assert wide > 1.5 * narrow > 0
     # A line of another result is another color, and one that lacks the kind is in the legend alone.
     assert blue(0.29, 0.31, [("paper", {"rouge1": 0.2}), ("other", {"rouge2": 0.2})]) > 0
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ([{"loss": 2.0, "skipped": 0.0}, {"loss": 1.0, "skipped": 0.0}], None),
+        ([{"loss": 2.0, "skipped": 0.0}, {"loss": 3.9, "skipped": 0.0}], None),
+        ([{"loss": 1e-6, "skipped": 0.0}, {"loss": 1e-3, "skipped": 0.0}], None),
+        (
+            [{"loss": 2.0, "skipped": 0.0}, {"loss": "NaN", "skipped": 1.0}],
+            "1 updates of 2 steps were skipped, since their loss or gradient was not finite.",
+        ),
+        (
+            [{"loss": 2.0, "skipped": 0.0}, {"loss": 9.0, "skipped": 0.0, "loss_spike": 1.0}],
+            "The loss leapt 1 times, far above the steps before. The last loss, 9, is far above the first, 2: nothing"
+            " was learned.",
+        ),
+        (
+            [{"ppo/skipped": 3.0}, {"ppo/skipped": 0.0}],
+            "3 updates of 2 steps were skipped, since their loss or gradient was not finite.",
+        ),
+    ],
+)
+def test_what_went_wrong_stands_first(tmp_path, lines, said):
+    text = "".join(json.dumps({"step": n, **line}) + "\n" for n, line in enumerate(lines, 1))
+    (tmp_path / "metrics.jsonl").write_text(text)
+    write_report(tmp_path, {"title": "a run", "summary": "fine"}, panels=())
+    assert json.loads((tmp_path / "report.json").read_text()).get("went wrong") == said
+    shown = [line for line in (tmp_path / "report.md").read_text().splitlines() if line]
+    assert shown[1:3] == ["## Went wrong", said] if said else shown[1] == "fine"

@@ -26,7 +26,9 @@ from t5x_lite.rl.rollout import Prompts
 from t5x_lite.rl.scores import ScoreSettings
 from t5x_lite.rl.turns import Learner, PPOTurns, Scoring
 from t5x_lite.tasks.ppo.parts import Algorithm, assemble, jit_ppo_step, make_roller
+from t5x_lite.train.divergence import DivergenceGuard
 from t5x_lite.train.loop import Cadence, Files, run_loop
+from t5x_lite.train.sections import DivergenceSettings
 from t5x_lite.wiring.adaptation import Adaptation
 
 CONFIG = T5Config(
@@ -77,11 +79,15 @@ class Run:
     mode: str = "fixed"
     generation: dict[str, Any] = dataclasses.field(default_factory=dict)
     reference: Any = None
+    divergence: DivergenceSettings = DivergenceSettings(5, 100, 30, 0.0, False, "stop", 0)
     controller: KLController = KLController("fixed", 1.0, 1.0)
     put: Callable = jnp.asarray
     start: int = 0
     state: Any = None
     mesh: Any = None
+    kept: Kept = dataclasses.field(
+        default_factory=Kept
+    )  # of the last `train`, also where it raised
 
     def __post_init__(self) -> None:
         settings = PPOSettings(**(SETTINGS | self.changes))
@@ -126,7 +132,7 @@ class Run:
         return Prompts(tokens, np.arange(count))
 
     def train(self) -> tuple[Any, Kept]:
-        kept = Kept()
+        kept = self.kept = Kept()
         state = self.parts.begin(self.held.initial) if self.state is None else self.state
         learner = Learner(
             self.parts.policy,
@@ -137,11 +143,11 @@ class Run:
         )
         turns = PPOTurns(
             learner, self.roller, self.prompts, Scoring(self.rate, self.scores),
-            Checks(self.mode, "policy", self.settings.dropout), kept,
+            Checks(self.mode, "policy", self.settings.dropout), kept, lambda step: [f"prompt of {step}"],
         )  # fmt: skip
         state = run_loop(
             turns, state, Cadence(self.steps, 1, 1000, 1000), Files(kept, kept, {}),
-            lambda state, stopping: {}, start=self.start, evaluation_owed=False,
+            lambda state, stopping: {}, DivergenceGuard(self.divergence, {}), start=self.start, evaluation_owed=False,
         )  # fmt: skip
         return state, kept
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from t5x_lite.errors import InputError
+from t5x_lite.errors import Diverged, InputError, RewardFailed
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.rl.kl import KLController
 from t5x_lite.rl.rollout import draw_lengths, other_side
 from t5x_lite.rl.statistics import DISTRIBUTIONS
+from t5x_lite.train.sections import DivergenceSettings
 
 # The list of docs/architecture.md; time/ppo/* apart.
 KEYS = """
@@ -232,3 +233,53 @@ def test_drawn_lengths_are_the_labs_range_and_seeded():
     lengths = np.concatenate([draw_lengths((100, 400), 16, 0, step) for step in range(200)])
     assert lengths.min() >= 100 and lengths.max() <= 399 and lengths.max() > 390
     np.testing.assert_array_equal(draw_lengths((1, 9), 4, 3, 5), draw_lengths((1, 9), 4, 3, 5))
+
+
+def test_a_reward_that_fails_leaves_the_step_before(ppo_run):
+    """Here at step 3: nothing of steps 1 and 2 is lost, whenever a checkpoint was due; the error says what and when."""
+    asked = []
+
+    def rate(rows, responses):
+        asked.append(len(rows))
+        if len(asked) == 3:
+            raise RewardFailed("config.rewards.mine (my:score) failed: ConnectionError: down")
+        return share_of_four(rows, responses)
+
+    run = ppo_run(rate, steps=5)
+    with pytest.raises(RewardFailed) as raised:
+        run.train()
+    kept = run.kept
+    assert kept.saved == [2]
+    assert [record["step"] for record in kept.metrics] == [1, 2]
+    assert str(raised.value) == (
+        "step 3: config.rewards.mine (my:score) failed: ConnectionError: down; step 2 is saved; put that right, and the"
+        " same command goes on"
+    )
+
+
+def test_scores_that_are_all_no_numbers_later_on_leave_the_step_before(ppo_run):
+    asked = []
+
+    def rate(rows, responses):
+        asked.append(len(rows))
+        return np.full(len(responses), 1.0 if len(asked) < 2 else np.nan, np.float32)
+
+    run = ppo_run(rate, steps=3)
+    with pytest.raises(InputError, match="^step 2: rewards: none of the 64 scores is finite"):
+        run.train()
+    assert run.kept.saved == [1]
+
+
+def test_a_policy_that_diverges(ppo_run):
+    """At this rate its first update makes weights of which nothing can be computed."""
+    run = ppo_run(
+        share_of_four, steps=9, learning_rate=1e12, mode="parity",
+        divergence=DivergenceSettings(2, 100, 0, 0.0, False, "stop", 0),
+    )  # fmt: skip
+    with pytest.raises(Diverged) as raised:
+        run.train()
+    kept = run.kept
+    assert "updates in a row were skipped" in str(raised.value)
+    assert raised.value.tensor and raised.value.examples == [f"prompt of {raised.value.first}"]
+    assert len(kept.metrics) == raised.value.step < 9
+    assert all("ppo/culprit" not in record for record in kept.metrics)

@@ -223,14 +223,19 @@ def test_a_run_outlives_its_launcher_and_is_followed_stopped_and_fetched(launche
 
     launcher("stop", "tuner")
     wait_for(lambda: all((host / "t5x_lite_run" / "status").exists() for host in hosts))
-    assert "tuner-0: ended with status 143: saved" in launcher("status", "tuner").stdout
+    assert (
+        "tuner-0: ended with status 143 (stopped: resume goes on): saved"
+        in launcher("status", "tuner").stdout
+    )
 
     launcher("run", "tuner", "--", *RUN, "--workdir=runs/a b")  # the log goes on
     wait_for(lambda: all(log_of(host).count("<--config>") == 2 for host in hosts))
     for host in hosts:
         (host / "end").touch()
     wait_for(lambda: all((host / "t5x_lite_run" / "status").exists() for host in hosts))
-    assert "tuner-1: ended with status 3: <--config>" in launcher("status", "tuner").stdout
+    assert (
+        "tuner-1: ended with status 3 (diverged): <--config>" in launcher("status", "tuner").stdout
+    )
 
     workdir = hosts[0] / "t5x_lite" / "runs" / "a b"
     (workdir / "checkpoints").mkdir(parents=True)

@@ -14,10 +14,11 @@ import pytest
 from t5x_lite.api import load_pretrained
 from t5x_lite.config import load_config, load_values, read_config
 from t5x_lite.data.templates import find_template
-from t5x_lite.errors import InputError, Stopped
+from t5x_lite.errors import Diverged, InputError, RewardFailed, Stopped
 from t5x_lite.interop.hf import load_hf
 from t5x_lite.params.fingerprint import fingerprint
 from t5x_lite.params.paths import flatten
+from t5x_lite.rl import functions
 from t5x_lite.rl.rewards import make_rewards
 from t5x_lite.rl.sections import Rewards
 from t5x_lite.sections import read
@@ -27,6 +28,7 @@ from t5x_lite.tasks.ppo import texts as ppo_texts
 from t5x_lite.tasks.ppo.parts import in_range
 from t5x_lite.tasks.ppo.rewards import probe
 from t5x_lite.wiring.holdout import read_with_holdout
+from t5x_lite.wiring.workdir import claim_workdir, open_workdir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +45,9 @@ SHORT = {
     "weight": 1.0,
     "function": "t5x_lite.rl.functions:length",
     "arguments": {"words": 3},
+    "retries": 0,
+    "wait_seconds": 0.0,
+    "timeout_seconds": 0.0,
 }
 CLEAN = {
     "kind": "classifier",
@@ -399,6 +404,48 @@ def test_the_labs_split():
         )
     assert (len(train), len(evaluation)) == (8017, 2005)
     assert train[0]["id"] == "200" and evaluation[-1] == rows[-1]
+
+
+def test_a_reward_that_is_down_and_comes_back(judge, lora_run, tmp_path, monkeypatch):
+    """At step 2, before any checkpoint was due: step 1 is saved, and the same command ends where the other run did."""
+    asked = []
+
+    def down(rows, responses, words):
+        asked.append(len(responses))
+        if asked.count(8) == 2:
+            raise ConnectionError("no route to host")
+        return length(rows, responses, words=words)
+
+    length = functions.length
+    monkeypatch.setattr(functions, "length", down)
+    with pytest.raises(RewardFailed) as raised:
+        ppo.run(tiny(), str(tmp_path))
+    message = str(raised.value)
+    assert message.startswith("step 2: config.rewards.short (t5x_lite.rl.functions:length) failed:")
+    assert "no route to host" in message and "step 1 is saved" in message and "\n" not in message
+    assert (tmp_path / "checkpoints" / "1").exists()
+    monkeypatch.setattr(functions, "length", length)
+    ppo.run(tiny(), str(tmp_path))
+    assert metrics_of(tmp_path) == metrics_of(lora_run)
+    name = "adapter/adapter_model.safetensors"
+    assert (tmp_path / name).read_bytes() == (lora_run / name).read_bytes()
+
+
+def test_a_policy_that_diverges_is_not_exported(judge, tmp_path):
+    changes = {"schedule.learning_rate": "1e30", "ppo.steps": "9", "mode": "parity"}
+    with pytest.raises(Diverged) as raised:
+        ppo.run(tiny(changes | {"divergence.in_a_row": "2"}), str(tmp_path))
+    assert raised.value.tensor and raised.value.examples
+    assert report_of(tmp_path)["diverged"]["began at step"] == raised.value.first
+    assert not (tmp_path / "adapter").exists() and not (tmp_path / "merged").exists()
+
+
+def test_how_a_reward_is_called_may_change_and_what_it_is_may_not(tmp_path):
+    claim_workdir(open_workdir(str(tmp_path), tiny()), tiny())
+    patient = SHORT | {"retries": 5, "wait_seconds": 9.0, "timeout_seconds": 60.0}
+    open_workdir(str(tmp_path), tiny(rewards={"short": patient}))
+    with pytest.raises(InputError, match="config.rewards.short.weight was 1.0, is 2.0"):
+        open_workdir(str(tmp_path), tiny(rewards={"short": SHORT | {"weight": 2.0}}))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,11 @@ import sys
 import time
 
 import jax
+import pytest
+
+from t5x_lite.errors import Stopped
+from t5x_lite.tasks.finetune import run as finetune
+from t5x_lite.wiring import supervised
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 # Steps of 0.3 s, so that the signal comes amid them.
@@ -64,5 +69,23 @@ def test_sigterm_to_the_program_and_the_same_command_again(
     assert (again.returncode, again.stdout) == (0, ""), again.stderr
     assert "going on from step" in again.stderr and "report.md" in again.stderr
     assert "| baseline shuffled |" in again.stderr
+    for name in ("model/model.safetensors", "samples.jsonl"):
+        assert (tmp_path / name).read_bytes() == (finished.folder / name).read_bytes()
+
+
+def test_a_deadline_and_the_same_run_again(finished, tiny_config, tmp_path, monkeypatch):
+    """Steps of 0.5 s, and a deadline of one second; the run that goes on ends as the one that never stopped."""
+    iterate = supervised.iterate
+
+    def slowly(*arguments, **settings):
+        for batch in iterate(*arguments, **settings):
+            time.sleep(0.5)
+            yield batch
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped) as stopped:
+        patch.setattr(supervised, "iterate", slowly)
+        finetune.run(tiny_config({"stop_after": "1s"}), str(tmp_path))
+    assert stopped.value.signal_number == 0 and 0 < stopped.value.step < 6
+    finetune.run(tiny_config(), str(tmp_path))
     for name in ("model/model.safetensors", "samples.jsonl"):
         assert (tmp_path / name).read_bytes() == (finished.folder / name).read_bytes()

@@ -43,12 +43,15 @@ def reward_of(folder, text):
     return rewards_of({"score": section | {"output": "logit", "text": text}})
 
 
+# A function is called once, however long it takes.
+ONCE = {"retries": 0, "wait_seconds": 0.0, "timeout_seconds": 0.0}
 LENGTH = {
     "short": {
         "kind": "function",
         "weight": 1.0,
         "function": "t5x_lite.rl.functions:length",
         "arguments": {"words": 3},
+        **ONCE,
     }
 }
 
@@ -257,12 +260,14 @@ def test_rewards_are_checked_and_summed():
             "weight": 2.0,
             "function": "t5x_lite.rl.functions:keywords",
             "arguments": {"words": ("tea", "milk")},
+            **ONCE,
         },
         "rouge": {
             "kind": "function",
             "weight": 10.0,
             "function": "t5x_lite.rl.functions:rouge",
             "arguments": {"reference": "summary", "kind": "rouge1"},
+            **ONCE,
         },
     }
     total = make_rewards(rewards_of(sections), lambda source: None, "config.rewards")

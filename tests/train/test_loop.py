@@ -1,16 +1,28 @@
 """The loop's order of events, to the letter; and how it stops."""
 
 import signal
+import subprocess
+import sys
 import threading
-from types import SimpleNamespace
+import time
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
-from t5x_lite.errors import Stopped
+from t5x_lite.errors import Diverged, Stopped
+from t5x_lite.train.divergence import DivergenceGuard
 from t5x_lite.train.loop import Cadence, Files, StepTurns, run_loop
+from t5x_lite.train.sections import DivergenceSettings
+from t5x_lite.train.signals import deadline
 
 BATCH = {"encoder_input_tokens": np.zeros((2, 3)), "decoder_input_tokens": np.zeros((2, 4))}
+
+
+class State(NamedTuple):
+    """step: int32, the steps taken."""
+
+    step: np.int32
 
 
 class Recorder:
@@ -46,7 +58,7 @@ class Recorder:
                 return self.value
 
         metrics = {"loss": Metric("loss", float(step)), "skipped": Metric("skipped", 0.0)}
-        return SimpleNamespace(step=step), metrics
+        return State(step), metrics
 
     def write(self, step, metrics):
         kind = "evaluation" if "evaluation/loss" in metrics else "metrics"
@@ -65,13 +77,34 @@ class Recorder:
         self._note("wait")
 
 
-def run(recorder, *, start=0, steps=5, log_every=1, evaluate_every=2, save_every=3, owed=False):
+SETTINGS = DivergenceSettings(3, 10, 0, 0.0, False, "stop", 0)
+
+
+def run(
+    recorder,
+    *,
+    start=0,
+    steps=5,
+    log_every=1,
+    evaluate_every=2,
+    save_every=3,
+    owed=False,
+    settings=SETTINGS,
+):
+    batches = iter([BATCH] * (steps - start))
     return run_loop(
-        StepTurns(recorder.train_step, iter([BATCH] * (steps - start)), None),
-        SimpleNamespace(step=start),
+        StepTurns(
+            recorder.train_step,
+            batches,
+            None,
+            ["a/kernel", "b/kernel"],
+            lambda step: [f"row {step}"],
+        ),
+        State(np.int32(start)),
         Cadence(steps, log_every, evaluate_every, save_every),
         Files(recorder, recorder, {"seed": 7}),
         recorder.evaluate,
+        DivergenceGuard(settings, {}),
         start=start,
         evaluation_owed=owed,
     )
@@ -229,7 +262,8 @@ def test_a_step_that_was_skipped_is_written():
         return state, metrics
 
     recorder.train_step = train_step
-    run(recorder, steps=1)
+    with pytest.raises(Diverged, match="all of its 1 updates were skipped"):
+        run(recorder, steps=1)
     assert recorder.written[0][1]["skipped"] == 1.0
 
 
@@ -247,3 +281,101 @@ def test_a_step_that_was_skipped_is_written_between_those_that_are_due():
     run(recorder, steps=9, log_every=4, evaluate_every=100, save_every=100)
     skipped = {step: m["skipped"] for step, m in recorder.written if "skipped" in m}
     assert skipped == {2: 1.0, 4: 0.0, 5: 1.0, 8: 0.0, 9: 0.0}
+
+
+def with_metrics(recorder, **functions):
+    """The recorder, whose steps have further metrics: name -> function of the step."""
+    inner = recorder.train_step
+
+    def train_step(state, batch, rng):
+        state, metrics = inner(state, batch, rng)
+        extra = {name: function(state.step) for name, function in functions.items()}
+        return state, {**metrics, **extra}
+
+    recorder.train_step = train_step
+    return recorder
+
+
+def test_a_run_that_diverges_ends_with_what_is_known_of_it():
+    """Steps 3 and on are skipped; the third in a row is read once step 6 is dispatched, and no later step is saved."""
+    recorder = with_metrics(
+        Recorder(), skipped=lambda step: float(step >= 3), culprit=lambda step: 1.0
+    )
+    with pytest.raises(Diverged) as diverged:
+        run(recorder, steps=50, evaluate_every=100, save_every=2)
+    error = diverged.value
+    assert (error.first, error.step, error.tensor) == (3, 5, "b/kernel")
+    assert str(error) == (
+        "diverged at step 3: 3 updates in a row were skipped by step 5; the first tensor that is not finite is"
+        " b/kernel; the batch of step 3 has the rows row 3"
+    )
+    steps = [event[1] for event in recorder.events if event[0] == "dispatch"]
+    assert steps == [1, 2, 3, 4, 5, 6]
+    assert [step for step, _ in recorder.written] == [1, 2, 3, 4, 5]
+    assert all("culprit" not in metrics for _, metrics in recorder.written)
+
+
+def test_weights_that_are_not_finite_are_never_saved():
+    """Even where skipped updates are no matter: there is nothing to go on with."""
+    recorder = with_metrics(
+        Recorder(), param_norm=lambda step: float("nan") if step == 3 else float(step)
+    )
+    policy = DivergenceSettings(0, 10, 0, 0.0, False, "skip", 0)
+    with pytest.raises(Diverged, match="step 3: the update left weights without a finite norm"):
+        run(recorder, evaluate_every=100, save_every=1, settings=policy)
+    assert [event[1] for event in recorder.events if event[0] == "save"] == [1, 2]
+
+
+def test_an_evaluation_that_ends_without_a_number_is_no_success():
+    recorder = Recorder()
+    recorder.evaluate = lambda state, stopping: {"evaluation/loss": float("nan")}
+    with pytest.raises(Diverged, match="the last evaluation"):
+        run(recorder)
+    run(recorder, settings=DivergenceSettings(0, 10, 0, 0.0, False, "skip", 0))
+
+
+def test_amid_leaps_that_count_no_checkpoint_is_written():
+    """Due at 24, it is written at 27, once the leap is over."""
+    losses = {24: 90.0, 25: 90.0, 26: 90.0}
+    recorder = with_metrics(Recorder(), loss=lambda step: losses.get(step, 1.0 + 0.01 * (step % 2)))
+    policy = DivergenceSettings(5, 40, 0, 7.0, True, "stop", 0)
+    run(recorder, steps=30, log_every=100, evaluate_every=100, save_every=12, settings=policy)
+    assert [event[1] for event in recorder.events if event[0] == "save"] == [12, 27, 30]
+    assert [step for step, metrics in recorder.written if "loss_spike" in metrics] == [24, 25, 26]
+
+
+def test_a_deadline_stops_in_order():
+    """Of several around, the first one counts; without one nothing stops."""
+    recorder = Recorder({("dispatch", 2): lambda: time.sleep(0.25)})
+    with deadline(3600), deadline(0.2), pytest.raises(Stopped) as stopped:
+        run(recorder, evaluate_every=100, save_every=100)
+    assert (stopped.value.step, stopped.value.signal_number) == (2, 0)
+    assert recorder.events[-2:] == [("save", 2, False), ("wait",)]
+    with deadline(0):
+        assert run(Recorder()).step == 5
+
+
+# A step that takes a minute in one call, as a compilation does: no Python of the main thread runs in between.
+STUCK = """
+import ctypes, sys, threading, time
+from t5x_lite.train.signals import StopSignal, leave_at_once
+with leave_at_once(), StopSignal():
+    print("in", flush=True)
+    ctypes.CDLL(None).poll(None, 0, 60_000)
+    ctypes.CDLL(None).poll(None, 0, 60_000)
+"""
+
+
+def test_a_second_ctrl_c_leaves_at_once_even_amid_a_call_that_takes_long():
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUCK], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None and process.stdout.readline() == "in\n"
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    errors = process.communicate(timeout=30)[1]
+    assert process.returncode == 130, errors
+    assert errors.splitlines()[-1] == "t5x-lite: left at once; the last checkpoint is kept"

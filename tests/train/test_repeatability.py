@@ -15,7 +15,9 @@ from t5x_lite.models.init import init_params
 from t5x_lite.models.t5 import T5
 from t5x_lite.optim.losses import LossSettings
 from t5x_lite.params.paths import flatten
+from t5x_lite.train.divergence import DivergenceGuard
 from t5x_lite.train.loop import Cadence, Files, StepTurns, run_loop
+from t5x_lite.train.sections import DivergenceSettings
 from t5x_lite.train.state import init_state
 from t5x_lite.train.step import make_train_step
 
@@ -70,11 +72,12 @@ def train(dropping, train_step, make_state, make_batch):
         storage = Storage()
         batches = (make_batch(dropping, seed=100 + step) for step in range(start, steps))
         run_loop(
-            StepTurns(train_step, batches, jax.random.key(seed)),
+            StepTurns(train_step, batches, jax.random.key(seed), (), lambda step: ()),
             make_state(seed) if state is None else jax.tree.map(jax.numpy.array, state),
             Cadence(steps, log_every=1, evaluate_every=100, save_every=1),
             Files(storage, storage, {}),
             lambda state, stopping: {},
+            DivergenceGuard(DivergenceSettings(5, 100, 0, 0.0, False, "stop", 0), {}),
             start=start,
             evaluation_owed=False,
         )

@@ -124,6 +124,7 @@ def test_metrics_are_those_of_the_full_logits(
         "param_norm": norm_of(state.params),  # after the step
         "learning_rate": 0.01,
         "skipped": 0.0,
+        "culprit": -1.0,
     }
     assert expected["grad_norm"] > 1.1  # or clipping had nothing to do
     assert metrics.keys() == expected.keys()

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from t5x_lite.train.state import init_state
-from t5x_lite.train.update import Objective, counted_rows, make_update
+from t5x_lite.train.update import Objective, counted_rows, culprit_of, make_update
 
 RATE = 0.1
 
@@ -91,3 +91,10 @@ def test_the_logged_rate_is_the_one_that_is_used(batch):
         rates.append(float(metrics["learning_rate"]))
         state = new
     assert rates == pytest.approx([RATE, 0.9 * RATE, 0.9 * RATE])
+
+
+def test_the_leaf_whose_gradient_is_not_finite_is_known():
+    """The third in the tree's order, of five; -1 where all are finite, or the loss alone is not."""
+    grads = {name: jnp.ones((2, 3)) for name in "abcde"}
+    assert culprit_of(grads) == -1
+    assert culprit_of({**grads, "c": grads["c"].at[1, 2].set(jnp.nan), "e": grads["e"] / 0}) == 2

@@ -18,7 +18,7 @@ from etils import epath
 from jax.sharding import Mesh
 
 from t5x_lite.console import log
-from t5x_lite.data.features import Examples, Ragged, fingerprint
+from t5x_lite.data.features import Examples, Ragged, fingerprint, ids_of
 from t5x_lite.data.groups import group_numbers
 from t5x_lite.data.plan import Plan
 from t5x_lite.data.sources import Row
@@ -130,7 +130,7 @@ def make_class_examples(
     cuts.report()
     number = {text: i for i, text in enumerate(classes)}
     answers = [[vocabulary.sentinel_ids[number[row[data.label]]]] for row in rows]
-    return Examples(Ragged.from_lists(inputs), Ragged.from_lists(answers))
+    return Examples(Ragged.from_lists(inputs), Ragged.from_lists(answers), ids_of(rows))
 
 
 def _run_one(
@@ -158,6 +158,7 @@ def _run_one(
     facts = {
         "parameters": count(state.params),
         "last train loss": records[-1]["loss"],
+        "skipped": sum(record["skipped"] for record in records),
         "step seconds": statistics.median(record["time/step_seconds"] for record in records),
     }
     found = _answers(model, state.params, watched, mesh, len(held_out.encoder_lengths))
@@ -214,6 +215,7 @@ def _table(
                 "right, %": points(dataclasses.asdict(mean), 1),
                 "difference": difference,
                 "last train loss": round(facts[name]["last train loss"], 3),
+                "updates skipped": int(facts[name]["skipped"]),
                 "step, ms (median)": round(1000 * facts[name]["step seconds"], 1),
             }
         )

@@ -9,7 +9,7 @@ import numpy as np
 
 from t5x_lite.console import log
 from t5x_lite.data.classifier_text import ClassifierTokenizer
-from t5x_lite.data.features import Examples, Ragged
+from t5x_lite.data.features import Examples, Ragged, ids_of
 from t5x_lite.data.groups import group_numbers
 from t5x_lite.data.sources import Row, warn_of_shared_rows
 from t5x_lite.errors import InputError
@@ -62,6 +62,7 @@ def run(config: Config, workdir: str) -> None:
             name: Examples(
                 Ragged.from_lists(loaded.tokenizer.encode(column(rows, _TEXT))),
                 Ragged.from_lists([[number] for number in targets[name].tolist()]),
+                ids_of(rows),
             )
             for name, rows in {"train": train_rows, "evaluation": evaluation_rows}.items()
         }

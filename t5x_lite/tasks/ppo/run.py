@@ -162,13 +162,17 @@ def _train(
         States(lambda: parts.begin(held.initial), parts.state),
         cadence_of(config, config.ppo.steps),
         {"examples": examples, "frozen": parts.adaptation.frozen_fingerprint},
-        lambda start: PPOTurns(
+        lambda start, batch_of: PPOTurns(
             learner,
             setup.roller,
-            prompts_of(setup.prompts),
-            Scoring(lambda rows, tokens: setup.reward(*setup.texts.of(rows, tokens)), setup.algorithm.scores),
+            lambda number: prompts_of(setup.prompts)(batch_of(number + 1)),
+            Scoring(
+                lambda rows, tokens: setup.reward.to_learn_from(*setup.texts.of(rows, tokens)),
+                setup.algorithm.scores,
+            ),
             Checks(config.mode, config.reference.source, config.ppo.dropout),
             Rollouts(folder, start, setup.texts),
+            lambda step: setup.prompts.names(batch_of(step)),
         ),
         evaluate,
         f"{sizes['trainable parameters']:,} of {sizes['all parameters']:,} parameters are trained (value head and"

@@ -13,7 +13,12 @@ from t5x_lite.parallel.sections import MeshSettings
 from t5x_lite.params.sections import TrainedSettings
 from t5x_lite.rl.sections import RolloutSettings
 from t5x_lite.sections import Count, CountOrNone, Expected, Range
-from t5x_lite.train.sections import CheckpointSettings, LoggingSettings
+from t5x_lite.train.sections import (
+    CheckpointSettings,
+    DivergenceSettings,
+    LoggingSettings,
+    StopAfter,
+)
 from t5x_lite.wiring.sections import AlgorithmConfig, Generation, JudgedConfig, TokenizedConfig
 
 
@@ -46,6 +51,8 @@ class Config(AlgorithmConfig, JudgedConfig, TokenizedConfig):
     rollout: RolloutSettings
     mesh: MeshSettings
     checkpoint: CheckpointSettings
+    divergence: DivergenceSettings
+    stop_after: StopAfter
     evaluation: EvaluationSettings
     generation: Generation
     logging: LoggingSettings
@@ -56,4 +63,8 @@ class Config(AlgorithmConfig, JudgedConfig, TokenizedConfig):
     ]
 
     # Not `generation`: it is how the rollouts are drawn that the policy learns from.
-    FREE: ClassVar[tuple[str, ...]] = (*sections.Config.FREE, "published", "judges")
+    # How a reward function is called decides no score.
+    FREE: ClassVar[tuple[str, ...]] = (
+        *(*sections.Config.FREE, "published", "judges"),
+        *("rewards.*.retries", "rewards.*.wait_seconds", "rewards.*.timeout_seconds"),
+    )
