@@ -80,7 +80,10 @@ def run() -> None:
         ):
             task = importlib.import_module(f"t5x_lite.tasks.{config.task}.run")
             folder = os.path.expanduser(workdir)
-            with importlib.import_module("t5x_lite.wiring.lock").locked(folder):
+            # Not above: what it needs takes a second to import, which `--help` should not pay.
+            from t5x_lite.wiring.lock import locked
+
+            with locked(folder):
                 task.run(config, folder)
     except InputError as error:
         _exit(str(error), _BAD_INPUT)
