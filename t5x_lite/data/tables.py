@@ -55,7 +55,7 @@ def _json_lines(path: str, lines: Iterator[tuple[int, str]]) -> Records:
     for number, line in lines:
         if line.strip():
             try:
-                record = parse_json(line)
+                record = parse_json(line, keep_halves=True)
             except ValueError as error:
                 reason = getattr(error, "msg", error)
                 raise InputError(
@@ -68,7 +68,7 @@ def _json(path: str, wanted: Collection[str], split: str) -> Records:
     with open_text(path, WHERE) as file:
         text = file.read()
     try:
-        content = parse_json(text)
+        content = parse_json(text, keep_halves=True)
     except json.JSONDecodeError as error:
         if not error.msg.startswith("Extra data"):
             raise InputError(f"{path}:{error.lineno}: invalid JSON ({error.msg})") from error

@@ -56,11 +56,14 @@ def read_object(file: str | os.PathLike[str], expected: str = "a JSON object") -
     return fields
 
 
-def parse_json(text: str) -> Any:
+def parse_json(text: str, keep_halves: bool = False) -> Any:
     """The value that a JSON text describes.
 
     >>> parse_json('{"a": [1, null]}')
     {'a': [1, None]}
+
+    Args:
+      keep_halves: leaves half surrogate pairs as they are, for a caller that counts and replaces them.
 
     Raises:
       ValueError: it is none (`json.JSONDecodeError`, with its line), is nested too deeply, or holds a number with more
@@ -77,7 +80,7 @@ def parse_json(text: str) -> Any:
     # Most texts have too few brackets to be deep.
     if text.count("[") + text.count("{") > MOST_DEPTH and _is_deep(value):
         raise ValueError(f"nested over {MOST_DEPTH} deep")
-    return _whole(value) if _HALF_PAIR.search(text) else value
+    return _whole(value) if not keep_halves and _HALF_PAIR.search(text) else value
 
 
 def _is_deep(value: Any) -> bool:

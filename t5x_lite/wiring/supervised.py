@@ -142,21 +142,8 @@ def run_supervised(
             lambda step: batches.names(batch_of(step)),
         )
 
-    if masters := masters_in(states.abstract.opt_state):
-        log.info(
-            "%s weights are kept in %s: float32 masters of them, in the optimizer's state, are trained; the"
-            " exported model is rounded (model.param_dtype=float32 keeps what they learn below that)",
-            f"{masters:,}",
-            config.model.param_dtype,
-        )
-    for encoder, decoder, rows in batches.shapes:
-        refuse_larger(
-            (_TOKEN_ARRAYS, rows, encoder + decoder),
-            4,
-            "config.batch: the tokens of a batch",
-            hosts=jax.process_count(),
-            way_out="choose a smaller batch.size",
-        )
+    _tell_of_masters(config, states)
+    _refuse_large_batches(batches)
     shapes = ", ".join(str(tuple(shape)) for shape in batches.shapes)
     return run_turns(
         place_of(config, workdir),
@@ -167,6 +154,27 @@ def run_supervised(
         evaluate,
         f"{described}; {steps} steps; batches (encoder, decoder, rows): {shapes}",
     )
+
+
+def _tell_of_masters(config: TrainingConfig, states: States) -> None:
+    if masters := masters_in(states.abstract.opt_state):
+        log.info(
+            "%s weights are kept in %s: float32 masters of them, in the optimizer's state, are trained; the"
+            " exported model is rounded (model.param_dtype=float32 keeps what they learn below that)",
+            f"{masters:,}",
+            config.model.param_dtype,
+        )
+
+
+def _refuse_large_batches(batches: Batches) -> None:
+    for encoder, decoder, rows in batches.shapes:
+        refuse_larger(
+            (_TOKEN_ARRAYS, rows, encoder + decoder),
+            4,
+            "config.batch: the tokens of a batch",
+            hosts=jax.process_count(),
+            way_out="choose a smaller batch.size",
+        )
 
 
 @dataclasses.dataclass(frozen=True)
