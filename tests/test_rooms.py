@@ -175,12 +175,8 @@ def test_the_map_of_the_rooms_is_theirs():
 
 # Longer than the others: a jitted step with what it is made of, searches, a long table of arguments.
 LONG = {
-    "rl/step.py": ("make_ppo_step",),
     "evaluation/comparison.py": ("score_outputs",),
     "decoding/beam_search.py": ("beam_search",),
-    "evaluation/constants.py": ("_search",),
-    "data/sources.py": ("load_rows",),
-    "data/features.py": ("to_batch",),
 }
 # Scripts of others call it so.
 MANY = {

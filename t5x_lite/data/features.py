@@ -202,17 +202,7 @@ def to_batch(
     Source: seqio's feature converters (EncDecFeatureConverter), whose key names these are.
     """
     packs = list(packs)
-    encoder = (len(packs), encoder_length)
-    decoder = (len(packs), decoder_length)
-    batch: Batch = {
-        "encoder_input_tokens": np.full(encoder, pad_id, np.int32),
-        "decoder_input_tokens": np.full(decoder, pad_id, np.int32),
-        "decoder_target_tokens": np.full(decoder, pad_id, np.int32),
-        "decoder_loss_weights": np.zeros(decoder, np.float32),
-    }
-    if packed:
-        batch["encoder_segment_ids"] = np.zeros(encoder, np.int32)
-        batch["decoder_segment_ids"] = np.zeros(decoder, np.int32)
+    batch = _pads((len(packs), encoder_length), (len(packs), decoder_length), packed, pad_id)
     for row, pack in enumerate(packs):
         encoder_at = decoder_at = 0
         for segment, index in enumerate(pack, start=1):
@@ -232,4 +222,18 @@ def to_batch(
                 batch["encoder_segment_ids"][row, encoder_at:encoder_to] = segment
                 batch["decoder_segment_ids"][row, decoder_at:decoder_to] = segment
             encoder_at, decoder_at = encoder_to, decoder_to
+    return batch
+
+
+def _pads(encoder: tuple[int, int], decoder: tuple[int, int], packed: bool, pad_id: int) -> Batch:
+    """A batch of these shapes whose rows are all padding."""
+    batch: Batch = {
+        "encoder_input_tokens": np.full(encoder, pad_id, np.int32),
+        "decoder_input_tokens": np.full(decoder, pad_id, np.int32),
+        "decoder_target_tokens": np.full(decoder, pad_id, np.int32),
+        "decoder_loss_weights": np.zeros(decoder, np.float32),
+    }
+    if packed:
+        batch["encoder_segment_ids"] = np.zeros(encoder, np.int32)
+        batch["decoder_segment_ids"] = np.zeros(decoder, np.int32)
     return batch

@@ -90,6 +90,23 @@ def load_rows(
         raise InputError(
             f"data.exclude: {exclude} lists ids, so data.id_column must name the column they are in"
         )
+    rows, left_out = _read_rows(source, split, columns, id_column, excluded, limit)
+    if excluded:
+        _report_left_out(source, exclude, id_column, left_out, len(excluded))
+    if not rows:
+        raise InputError(f"{source}: no rows" + (f" in split {split!r}" if split else ""))
+    return rows
+
+
+def _read_rows(
+    source: str,
+    split: str,
+    columns: Mapping[str, str],
+    id_column: str,
+    excluded: set[str],
+    limit: int,
+) -> tuple[list[Row], int]:
+    """The rows, and how many of the ids to exclude were there."""
     wanted = {*columns.values(), id_column, "split"} - {""}
     rows: list[Row] = []
     left_out: set[str] = set()
@@ -99,7 +116,7 @@ def load_rows(
             raise InputError(
                 f"{place}: expected an object with named columns, found {type(record).__name__}"
             )
-        if number == 0 and id_column == _USUAL_ID and not exclude and not has(record, id_column):
+        if number == 0 and id_column == _USUAL_ID and not excluded and not has(record, id_column):
             log.info("%s: no column 'id'; the rows are numbered from 0", source)
             id_column = ""
         own_id = _own_id(place, record, id_column) if id_column else str(number)
@@ -110,11 +127,7 @@ def load_rows(
         if limit and len(rows) == limit:
             break
     mended.report()
-    if excluded:
-        _report_left_out(source, exclude, id_column, len(left_out), len(excluded))
-    if not rows:
-        raise InputError(f"{source}: no rows" + (f" in split {split!r}" if split else ""))
-    return rows
+    return rows, len(left_out)
 
 
 def is_file(source: str) -> bool:

@@ -57,13 +57,7 @@ def score_outputs(
     clusters = of_input if groups is None else groups
 
     def columns(texts: Sequence[str], against: Sequence[Any]) -> Columns:
-        def of(own: slice) -> Columns:
-            split = [rouge.split_sentences(text) for text in texts[own]]
-            return rouge.score_rows(split, against[own], use_stemmer=use_stemmer)
-
-        if len(texts) != len(against):
-            return of(slice(None))  # which refuses it
-        return share_out_columns(len(texts), of)
+        return _columns(texts, against, use_stemmer)
 
     def intervals(scores: Columns) -> dict[str, dict[str, float]]:
         return {
@@ -108,20 +102,40 @@ def score_outputs(
     if shuffle_seed is not None:
         moved = baselines.shuffled(predictions, of_input, shuffle_seed)
         opponents["shuffled"] = columns(moved, split_references)
+    return result | _against(ours, opponents, bootstrap, clusters), ours
 
+
+def _columns(texts: Sequence[str], against: Sequence[Any], use_stemmer: bool) -> Columns:
+    """Row scores; several processes share them out."""
+
+    def of(own: slice) -> Columns:
+        split = [rouge.split_sentences(text) for text in texts[own]]
+        return rouge.score_rows(split, against[own], use_stemmer=use_stemmer)
+
+    if len(texts) != len(against):
+        return of(slice(None))  # which refuses it
+    return share_out_columns(len(texts), of)
+
+
+def _against(
+    ours: Columns, opponents: Mapping[str, Columns], bootstrap: Bootstrap, clusters: np.ndarray
+) -> dict[str, Any]:
+    """baselines, differences, beats_baselines of a result."""
     differences = {
         name: {
             kind: paired_difference(ours[kind], scores[kind], bootstrap, clusters) for kind in ours
         }
         for name, scores in opponents.items()
     }
-    result["baselines"] = {
-        name: {kind: float(rows.mean()) for kind, rows in scores.items()}
-        for name, scores in opponents.items()
-    }
-    result["differences"] = {
-        name: {kind: dataclasses.asdict(interval) for kind, interval in kinds.items()}
-        for name, kinds in differences.items()
+    result: dict[str, Any] = {
+        "baselines": {
+            name: {kind: float(rows.mean()) for kind, rows in scores.items()}
+            for name, scores in opponents.items()
+        },
+        "differences": {
+            name: {kind: dataclasses.asdict(interval) for kind, interval in kinds.items()}
+            for name, kinds in differences.items()
+        },
     }
     if differences:
         drawn_several = len(np.unique(clusters)) > 1
@@ -129,7 +143,7 @@ def score_outputs(
             kind: drawn_several and all(kinds[kind].low > 0 for kinds in differences.values())
             for kind in ours
         }
-    return result, ours
+    return result
 
 
 def rouge_tokenizer(texts: Sequence[str]) -> dict[str, str]:

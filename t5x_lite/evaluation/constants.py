@@ -101,25 +101,10 @@ def _search(references: Sequence[str], objective: str, use_stemmer: bool) -> str
 
     rows = [[stems.get(stem, -1) for stem in stemming.tokenize(text)] for text in references]
     lengths = np.array([len(row) for row in rows])  # [r]
-    tokens = np.full((len(rows), max(lengths)), -1)  # [r, t], -1: a word no text can contain
-    counts1 = np.zeros((len(rows), len(stems)), np.int16)
-    counts2 = np.zeros((len(rows), len(stems), len(stems)), np.int16)
-    for r, row in enumerate(rows):
-        tokens[r, : len(row)] = row
-        for stem in row:
-            counts1[r, stem] += stem >= 0
-        for first, second in zip(row, row[1:], strict=False):
-            counts2[r, first, second] += first >= 0 and second >= 0
+    tokens, counts1, counts2 = _counted(rows, len(stems))
     matches = (tokens == stem_of[:, None, None]).astype(np.int16)  # [w, r, t]
 
-    beams = _Beams(
-        words=np.zeros((1, 0), np.int64),
-        hits1=np.zeros((1, len(rows)), np.int16),
-        hits2=np.zeros((1, len(rows)), np.int16),
-        used1=np.zeros((1, len(stems)), np.int16),
-        used2=np.zeros((1, len(stems), len(stems)), np.int16),
-        lcs=np.zeros((1, len(rows), tokens.shape[1] + 1), np.int16),
-    )
+    beams = _no_words(len(rows), len(stems), tokens.shape[1])
     best_text, best_score = "", -1.0
     for length in range(1, int(1.5 * lengths.mean()) + 2):
         last = stem_of[beams.words[:, -1]] if length > 1 else None
@@ -159,6 +144,33 @@ def _search(references: Sequence[str], objective: str, use_stemmer: bool) -> str
             best_score = scores[objective][b[0], w[0]]
             best_text = " ".join(words[i] for i in beams.words[0])
     return best_text
+
+
+def _no_words(references: int, stems: int, length: int) -> _Beams:
+    """One beam, the empty text."""
+    return _Beams(
+        words=np.zeros((1, 0), np.int64),
+        hits1=np.zeros((1, references), np.int16),
+        hits2=np.zeros((1, references), np.int16),
+        used1=np.zeros((1, stems), np.int16),
+        used2=np.zeros((1, stems, stems), np.int16),
+        lcs=np.zeros((1, references, length + 1), np.int16),
+    )
+
+
+def _counted(rows: list[list[int]], stems: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of references as numbers of stems (-1: a word no text can contain): the tokens [r, t], filled up with -1, and how
+    often each has a stem [r, stems] and a bigram of stems [r, stems, stems]."""
+    tokens = np.full((len(rows), max(map(len, rows))), -1)
+    counts1 = np.zeros((len(rows), stems), np.int16)
+    counts2 = np.zeros((len(rows), stems, stems), np.int16)
+    for r, row in enumerate(rows):
+        tokens[r, : len(row)] = row
+        for stem in row:
+            counts1[r, stem] += stem >= 0
+        for first, second in zip(row, row[1:], strict=False):
+            counts2[r, first, second] += first >= 0 and second >= 0
+    return tokens, counts1, counts2
 
 
 def _fmeasure(hits: np.ndarray, length: int, lengths: np.ndarray) -> np.ndarray:

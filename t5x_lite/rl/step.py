@@ -96,10 +96,8 @@ def make_ppo_step(
         order = _order(rng, experience.mask.shape[0], settings)
         first = state.step * len(order)
 
-        def visit(
-            carry: _Carry, number_and_rows: tuple[jax.Array, jax.Array]
-        ) -> tuple[_Carry, _Visit]:
-            number, chosen = number_and_rows
+        def visit(carry: _Carry, at: tuple[jax.Array, jax.Array]) -> tuple[_Carry, _Visit]:
+            number, chosen = at
             inputs, old = jax.tree.map(lambda x: x[chosen], (experience.inputs, targets))
             key = jax.random.fold_in(jax.random.fold_in(rng, settings.epochs), number)
 
