@@ -7,6 +7,7 @@ import pathlib
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -48,6 +49,8 @@ class Program:
             # In a session of its own, whose terminal sends Ctrl-C as a signal.
             ["setsid", "--ctty", "--wait", sys.executable, *arguments],
             stdin=child, stdout=child, stderr=child, cwd=REPOSITORY,
+            # A shell's background job ignores SIGINT, and would hand that on.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             env=os.environ | {"TERM": term, "JAX_PLATFORMS": "cpu", **environment},
         )  # fmt: skip
         os.close(child)
