@@ -368,8 +368,10 @@ with leave_at_once(), StopSignal():
 
 def test_a_second_ctrl_c_leaves_at_once_even_amid_a_call_that_takes_long():
     process = subprocess.Popen(
-        [sys.executable, "-c", STUCK], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-c", STUCK], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # A shell's background job ignores SIGINT, and would hand that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     assert process.stdout is not None and process.stdout.readline() == "in\n"
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
