@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from t5x_lite.console import log
 from t5x_lite.parallel.processes import look_up, post, process_count, wait_for_all
@@ -105,6 +105,8 @@ class StopSignal:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
+            if _leaving:  # whichever is first, this thread or the one that watches
+                _leave(number)
             raise KeyboardInterrupt
         self.received = number
         log.warning(
@@ -135,6 +137,11 @@ def leave_at_once() -> Iterator[None]:
         _leaving.pop()
 
 
+def _leave(number: int) -> NoReturn:
+    os.write(2, b"t5x-lite: left at once; the last checkpoint is kept\n")
+    os._exit(128 + number)
+
+
 @contextlib.contextmanager
 def _watched() -> Iterator[None]:
     """Within, a thread sees signals when they come, and not only between two lines of Python, which a compilation keeps
@@ -151,8 +158,7 @@ def _watched() -> Iterator[None]:
             for number in numbers:
                 seen += number in _SIGNALS
                 if number in _SIGNALS and seen > 1:
-                    os.write(2, b"t5x-lite: left at once; the last checkpoint is kept\n")
-                    os._exit(128 + number)
+                    _leave(number)
         os.close(read)
 
     threading.Thread(target=watch, daemon=True).start()
