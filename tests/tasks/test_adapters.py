@@ -109,6 +109,7 @@ def test_a_run_whose_base_has_changed_is_refused(lora_run, tiny_config, tmp_path
     weights = load_file(base / "model.safetensors")
     weights["shared.weight"] = weights["shared.weight"] * 1.5
     save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
+    (base / "hashes.json").unlink()  # changed on purpose
     with pytest.raises(InputError, match="not trained are not those that its run began with"):
         finetune.run(config, str(tmp_path / "run"))
     with pytest.raises(InputError, match="this adapter was trained on other weights"):
