@@ -57,12 +57,14 @@ def test_the_bundled_texts_give_the_classifiers_vocabulary(tmp_path):
 
 # tests/tasks runs the others.
 OTHERS = ("quickstart", "nano", "lab2_finetune", "lab2_lora")
+# A minute for what the runs of finetune.py and lora.py show already.
+ALIKE = ("dialogsum_scratch", "tpu")
 
 
 @pytest.mark.parametrize(
     "file",
     [
-        file
+        pytest.param(file, marks=pytest.mark.slow if file.stem in ALIKE else ())
         for file in shipped_configs()
         if file.stem not in OTHERS and load_config(str(file), {}).task == "finetune"
     ],

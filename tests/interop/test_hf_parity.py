@@ -17,7 +17,13 @@ from t5x_lite.interop.names import name_table
 from t5x_lite.models.config import Execution
 from t5x_lite.models.t5 import T5
 
-CASES = [(1, 1, "right"), (9, 5, "right"), (9, 5, "left"), (40, 12, "left"), (40, 12, "right")]
+CASES = [
+    (1, 1, "right"),
+    (9, 5, "left"),
+    (40, 12, "right"),
+    pytest.param((9, 5, "right"), marks=pytest.mark.slow),
+    pytest.param((40, 12, "left"), marks=pytest.mark.slow),
+]
 
 
 def make_batch(encoder_length, decoder_length, side):

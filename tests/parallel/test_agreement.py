@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -101,11 +102,18 @@ def expected(config, random_params):
     return loss_and_gradients(config, params, (1, 1, 1, 1), Execution(attention="einsum"), 1)
 
 
-# The last as where an axis lies over two sides of a torus: gathered and scattered along one after the other.
+# Every axis alone and together, and either way of layers; all pairs of these are slow. The last as where an axis lies
+# over two sides of a torus: gathered and scattered along one after the other.
+QUICK = {((1, 1, 8, 1), True), ((1, 2, 2, 2), False), ((2, 1, 2, 2), True)}
+PAIRS = [
+    pytest.param(*pair, None, marks=() if pair in QUICK else pytest.mark.slow)
+    for pair in itertools.product(SIZES, (False, True))
+]
+
+
 @pytest.mark.parametrize(
     ("sizes", "scan_layers", "sides"),
-    [(sizes, scan_layers, None) for sizes in SIZES for scan_layers in (False, True)]
-    + [((1, 1, 4, 2), True, {"fsdp": (2, 2)})],
+    [*PAIRS, ((1, 1, 4, 2), True, {"fsdp": (2, 2)})],
     ids=str,
 )
 def test_loss_and_gradients(config, random_params, expected, sizes, scan_layers, sides):

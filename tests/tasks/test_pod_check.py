@@ -345,7 +345,7 @@ def test_a_batch_that_cannot_be_split_does_not_end_the_search(monkeypatch):
 # The same trees as the task's own
 
 
-@pytest.mark.parametrize("critic", ["trunk", "separate"])
+@pytest.mark.parametrize("critic", ["trunk", pytest.param("separate", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("adapter", [LORA, "{'method': 'none'}"], ids=["lora", "full"])
 def test_a_ppo_check_has_the_shapes_of_a_ppo_run(adapter: str, critic: str):
     trained = "adapters" if adapter == LORA else "full"
