@@ -18,9 +18,9 @@ from t5x_lite.models.config import Execution
 from t5x_lite.models.t5 import T5
 
 CASES = [
-    (1, 1, "right"),
     (9, 5, "left"),
     (40, 12, "right"),
+    pytest.param((1, 1, "right"), marks=pytest.mark.slow),
     pytest.param((9, 5, "right"), marks=pytest.mark.slow),
     pytest.param((40, 12, "left"), marks=pytest.mark.slow),
 ]

@@ -94,7 +94,7 @@ LORA = (
 )
 
 
-@pytest.mark.parametrize("step", ["reward", "generate"])
+@pytest.mark.parametrize("step", ["reward", pytest.param("generate", marks=pytest.mark.slow)])
 def test_the_other_single_programs_compile(step: str):
     (one,) = checked(step).programs
     assert one.account.flops * 8 >= 0.95 * one.program.model_flops > 0
