@@ -13,6 +13,7 @@ from t5x_lite import load_pretrained
 from t5x_lite.config import load_config
 from t5x_lite.tasks.finetune import run as finetune
 from t5x_lite.wiring import supervised
+from tests.compiling import pytest_runtest_protocol as pytest_runtest_protocol
 
 STEPS = 6
 # Evaluations after steps 3 and 6, checkpoints after steps 2, 4 and 6, dropout on.
@@ -65,22 +66,6 @@ def compiled_once(compilation_cache: pathlib.Path) -> Iterator[None]:
     yield
     jax.config.update("jax_compilation_cache_dir", before)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol() -> Iterator[Any]:
-    """These tests are of whole runs of tiny models: compiling them well would take longer than running them.
-
-    Not a fixture: those of a session are made before it, and a run must be compiled as the one that it is compared
-    with. The environment is for programs that a test starts.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-        jax.config.update("jax_disable_most_optimizations", True)
-        try:
-            return (yield)
-        finally:
-            jax.config.update("jax_disable_most_optimizations", False)
 
 
 class Finished(NamedTuple):

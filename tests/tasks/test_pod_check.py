@@ -79,6 +79,7 @@ def test_remat_recomputes_a_forward_pass():
     assert 1.2 < full.account.flops / plain.account.flops < 1.34
 
 
+@pytest.mark.slow
 def test_a_lora_step_costs_two_thirds_and_holds_no_state_of_the_frozen():
     full = checked("full", model__remat="none").programs[0]
     lora = checked("lora", model__remat="none", adapter=LORA).programs[0]
@@ -101,7 +102,8 @@ def test_the_other_single_programs_compile(step: str):
     assert one.account.unknown_loops == (step == "generate")
 
 
-@pytest.mark.parametrize("critic", ["trunk", pytest.param("separate", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("critic", ["trunk", "separate"])
 def test_a_ppo_step_has_four_programs(critic: str):
     found = checked("ppo", critic__kind=critic, adapter=LORA)
     by_name = {one.program.name: one for one in found.programs}

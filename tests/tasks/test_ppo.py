@@ -249,6 +249,7 @@ def test_a_run_goes_on_only_with_the_weights_it_began_with(judge, lora_run, tmp_
         ppo.run(tiny(changes | {"ppo.steps": "1"}), str(tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_all_weights_with_a_critic_of_their_own_and_several_rewards(judge, lora_run, tmp_path):
     words = {"function": "t5x_lite.rl.functions:keywords", "arguments": {"words": ("the",)}}
     config = tiny(
