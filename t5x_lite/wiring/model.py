@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -119,6 +120,13 @@ def architecture_of(architecture: Mapping[str, Any], vocabulary: SpecialTokens) 
         )
     except TypeError as error:
         raise InputError(f"config.model.architecture: {error}") from error
+    except InputError as error:
+        raise _in_config(error) from error
+
+
+def _in_config(error: InputError) -> InputError:
+    """With the place in the config where a checkpoint's own fields are the "model"'s."""
+    return InputError(re.sub(r"^model\.", "config.model.architecture.", str(error)))
 
 
 def encoder_of(
@@ -148,6 +156,8 @@ def encoder_of(
         )
     except TypeError as error:
         raise InputError(f"config.model.architecture: {error}") from error
+    except InputError as error:
+        raise _in_config(error) from error
 
 
 def _refuse_unknown(fields: Mapping[str, Any], kind: type, derived: tuple[str, ...]) -> None:

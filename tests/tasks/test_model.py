@@ -89,7 +89,7 @@ def test_special_tokens_are_those_of_the_vocabulary(finished, tiny_config):
     assert architecture_of(section.architecture, vocabulary).vocab_size == 384  # 300, padded
     with pytest.raises(InputError, match="there is no such field as pad_token_id"):
         architecture_of({**section.architecture, "pad_token_id": 0}, vocabulary)
-    with pytest.raises(InputError, match="config.model.architecture: '<=' not supported"):
+    with pytest.raises(InputError, match="config.model.architecture.dropout_rate must be a number"):
         bad = {"model.architecture.dropout_rate": "much"}
         architecture_of(tiny_config(bad).model.architecture, vocabulary)
 

@@ -153,7 +153,10 @@ def test_a_full_disk_keeps_the_earlier_checkpoints(finished, tiny_config, tmp_pa
     try:
         with monkeypatch.context() as patch:
             patch.setattr(Checkpoints, "save", full_at_4)
-            with pytest.raises(InputError, match=r"step 4 could not be written .*earlier ones are kept \(of step 2\)"):
+            with pytest.raises(
+                InputError,
+                match=r"step 4 could not be written .*earlier ones are kept \(of step 2\)",
+            ):
                 finetune.run(tiny_config(), str(tmp_path))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
