@@ -172,6 +172,6 @@ def test_another_folder_is_named(tmp_path, report, message):
     if report:
         (tmp_path / "report.json").write_text(json.dumps(report))
     result = subprocess.run(
-        [sys.executable, str(SCRIPT), str(tmp_path)], capture_output=True, text=True, timeout=60
+        [sys.executable, str(SCRIPT), str(tmp_path)], capture_output=True, text=True, timeout=300
     )
     assert result.returncode == 1 and message in result.stderr
