@@ -13,6 +13,7 @@ from etils import epath
 
 from t5x_lite.checkpoints.folder import is_link
 from t5x_lite.errors import InputError
+from t5x_lite.foreign.hashes import sha256_of
 
 MANIFEST = "manifest.json"
 # Written by orbax after the manifest, while committing: they mark completeness and hold nothing of the state.
@@ -20,7 +21,6 @@ _COMMIT_FILES = ("_CHECKPOINT_METADATA", "commit_success.txt")
 # What systems leave in folders that somebody looks at (Finder, Explorer, Dolphin) or that are mounted (NFS, FUSE).
 _STRAY_FILES = (".DS_Store", "Thumbs.db", "desktop.ini", ".directory")
 _STRAY_PREFIXES = ("._", ".nfs", ".fuse_hidden")
-_CHUNK_BYTES = 1 << 22
 _HASHING_THREADS = 8
 _NAMES_SHOWN = 8
 
@@ -36,7 +36,7 @@ def write_manifest(place: epath.Path, tree: Mapping[str, Any]) -> None:
     Raises:
       OSError: a file cannot be read, or the manifest not be written.
     """
-    content = {"files": _hashes(place, _sha256), "tree": tree}
+    content = {"files": _hashes(place, sha256_of), "tree": tree}
     (place / MANIFEST).write_text(json.dumps(content | {"sha256": _content_hash(content)}))
 
 
@@ -95,18 +95,10 @@ def _files(place: epath.Path) -> Iterator[epath.Path]:
             yield path
 
 
-def _sha256(path: epath.Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def _sha256_or_reason(path: epath.Path) -> str:
     """Of a file that cannot be read, or a link that leads nowhere or to a folder, why."""
     try:
-        return _sha256(path)
+        return sha256_of(path)
     except OSError as error:
         return error.strerror or str(error)
 

@@ -12,6 +12,8 @@ import logging
 import pathlib
 from collections.abc import Collection
 
+from etils import epath
+
 from t5x_lite.errors import InputError
 from t5x_lite.foreign.json_files import read_object
 from t5x_lite.foreign.names import inside
@@ -23,7 +25,7 @@ _log = logging.getLogger("t5x_lite")
 
 def write_hashes(folder: pathlib.Path, names: Collection[str]) -> None:
     """Writes the hashes of these files of a folder."""
-    found = {name: _sha256(folder / name) for name in sorted(names)}
+    found = {name: sha256_of(folder / name) for name in sorted(names)}
     (folder / FILE).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
@@ -68,9 +70,14 @@ def _told(path: str) -> None:
 @functools.lru_cache(maxsize=256)
 def _remembered(path: pathlib.Path, changed_ns: int, size: int) -> str:
     """Several readers of a directory hash it once."""
-    return _sha256(path)
+    return sha256_of(path)
 
 
-def _sha256(path: pathlib.Path) -> str:
-    with path.open("rb") as file:
+def sha256_of(path: epath.PathLike) -> str:
+    """The SHA-256 of a file, local or remote, in hexadecimal digits.
+
+    Raises:
+      OSError: it cannot be read.
+    """
+    with epath.Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

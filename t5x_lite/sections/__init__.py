@@ -24,11 +24,20 @@ from t5x_lite.sections.kinds import (
     Share,
     seconds_of,
 )
-from t5x_lite.sections.section import Config, Origin, Section, fields, plain, read, to_dict
+from t5x_lite.sections.section import (
+    Config,
+    Origin,
+    Section,
+    at_place,
+    fields,
+    plain,
+    read,
+    to_dict,
+)
 
 __all__ = [
     "Above", "Amount", "AtLeast", "AtMost", "Below", "ByKind", "Config", "Count", "CountOrNone",
     "Described", "Duration", "Expected", "Fraction", "Name", "OneOf", "Origin", "Pairs", "Published", "Range",
     "RowNumbers", "Rule", "Section", "Seed", "Share", "describe", "fields", "plain", "read",
-    "seconds_of", "to_dict",
+    "at_place", "seconds_of", "to_dict",
 ]  # fmt: skip

@@ -231,13 +231,21 @@ class _placed:
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, InputError):
-            message = str(error)
-            name = self._place.rpartition(".")[2]
             where = self._origin(self._place) if self._place else "config"
-            rest = message.removeprefix(name)
-            if name and rest != message and rest[:1] in (".", ":"):
-                raise InputError(f"{where}{rest}") from None
-            raise InputError(f"{where}: {message}" if self._place else message) from None
+            raise at_place(error, self._place.rpartition(".")[2], where) from None
+
+
+def at_place(error: InputError, name: str, where: str) -> InputError:
+    """What a section called `name` says of itself or its fields, with `where` it came from in place of its name.
+
+    >>> str(at_place(InputError("model.d_ff must be more"), "model", "config.model.architecture"))
+    'config.model.architecture.d_ff must be more'
+    """
+    message = str(error)
+    rest = message.removeprefix(name)
+    if name and rest != message and rest[:1] in (".", ":"):
+        return InputError(f"{where}{rest}")
+    return InputError(f"{where}: {message}" if name else message)
 
 
 def _convert(field: Declared, value: Any, where: str) -> Any:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import jax
@@ -23,6 +23,7 @@ from t5x_lite.models.t5 import T5
 from t5x_lite.parallel.memory import refuse_beyond_memory
 from t5x_lite.parallel.shardings import param_shardings, with_shardings
 from t5x_lite.params.stacking import stack
+from t5x_lite.sections import at_place
 
 RANDOM = "random"
 _SIZES = "config.model.architecture, or config.json"
@@ -111,22 +112,25 @@ def architecture_of(architecture: Mapping[str, Any], vocabulary: SpecialTokens) 
     _refuse_unknown(fields, T5Config, _SPECIAL_TOKENS)
     if fields.get("vocab_size") == 0:
         fields["vocab_size"] = vocabulary.padded_size
-    try:
+    with _in_config():
         return T5Config(
             **fields,
             pad_token_id=vocabulary.pad_id,
             eos_token_id=vocabulary.eos_id,
             decoder_start_token_id=vocabulary.pad_id,
         )
-    except TypeError as error:
-        raise InputError(f"config.model.architecture: {error}") from error
+
+
+@contextlib.contextmanager
+def _in_config() -> Iterator[None]:
+    """Within, what an architecture says of its fields names their place in the config."""
+    where = "config.model.architecture"
+    try:
+        yield
+    except TypeError as error:  # a field is missing
+        raise InputError(f"{where}: {error}") from error
     except InputError as error:
-        raise _in_config(error) from error
-
-
-def _in_config(error: InputError) -> InputError:
-    """With the place in the config where a checkpoint's own fields are the "model"'s."""
-    return InputError(re.sub(r"^model\.", "config.model.architecture.", str(error)))
+        raise at_place(error, "model", where) from error
 
 
 def encoder_of(
@@ -147,17 +151,13 @@ def encoder_of(
         fields["vocab_size"] = vocabulary.padded_size
     # RoBERTa's first rows stand for no token.
     unused = vocabulary.pad_id + 1 if fields["family"] == "roberta" else 0
-    try:
+    with _in_config():
         return EncoderConfig(
             **fields,
             labels=labels,
             pad_token_id=vocabulary.pad_id,
             max_positions=max_length + unused,
         )
-    except TypeError as error:
-        raise InputError(f"config.model.architecture: {error}") from error
-    except InputError as error:
-        raise _in_config(error) from error
 
 
 def _refuse_unknown(fields: Mapping[str, Any], kind: type, derived: tuple[str, ...]) -> None:

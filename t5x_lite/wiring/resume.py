@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -97,7 +98,8 @@ def run_turns(
     check_same("training examples", metadata["examples"])
     settings = place.config.divergence
     checkpoints = Checkpoints(place.folder / "checkpoints", keep=place.config.checkpoint.keep)
-    try:
+    # Around all returns: going back gives no more time.
+    with deadline(seconds_of(place.config.stop_after)), contextlib.closing(checkpoints):
         rollbacks = Rollbacks(place.folder)
         run = _Run(
             place,
@@ -112,8 +114,7 @@ def run_turns(
         )
         while True:
             try:
-                with deadline(seconds_of(place.config.stop_after)):
-                    return run.go_on()
+                return run.go_on()
             except Diverged as error:
                 checkpoints.wait()
                 last = from_process_zero(checkpoints.latest_step) or 0
@@ -124,8 +125,6 @@ def run_turns(
                     raise
                 log.warning("%s; going back to step %d, and on with other batches", error, last)
                 rollbacks.add(Rollback(last, error.step, str(error)))
-    finally:
-        checkpoints.close()
 
 
 @dataclasses.dataclass(frozen=True)

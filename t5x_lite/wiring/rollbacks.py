@@ -6,11 +6,10 @@ import dataclasses
 import json
 from typing import Any
 
-import jax
 from etils import epath
 
 from t5x_lite.errors import InputError
-from t5x_lite.parallel.processes import from_process_zero, wait_for_all
+from t5x_lite.parallel.processes import from_process_zero, is_process_zero, wait_for_all
 
 ROLLBACKS_FILE = "rollbacks.json"
 
@@ -38,7 +37,7 @@ class Rollbacks:
     def add(self, rollback: Rollback) -> None:
         """Notes one more return."""
         self.all.append(rollback)
-        if jax.process_index() == 0:
+        if is_process_zero():
             fresh = self._file.with_name(f"{ROLLBACKS_FILE}.new")
             content = [dataclasses.asdict(one) for one in self.all]
             fresh.write_text(json.dumps(content, indent=2) + "\n")
