@@ -30,7 +30,7 @@ BASE = {
     "optimizer": {**shared.ADAMW, "weight_decay": 0.01, "no_weight_decay": (".*/scale", ".*/rel_embedding")},
     "schedule": {"name": "linear", "learning_rate": 1e-4, "warmup_steps": 50, "final_fraction": 0.0},
     "mesh": shared.MESH, "checkpoint": {"every_steps": 200, "keep": 2},
-    "divergence": shared.DIVERGENCE, "stop_after": "", "evaluation": shared.EVALUATION,
+    **shared.ENDS, "evaluation": shared.EVALUATION,
     "generation": {"max_new_tokens": 128, "num_beams": 4},
     "comparison": {"name": "this run", "original": "none", "runs": (), "rows": ()}, "logging": shared.LOGGING,
     "published": {},

@@ -3,10 +3,13 @@
 # How a mesh is laid out: as many devices as there are share each batch.
 MESH = {"slice": 1, "data": -1, "fsdp": 1, "model": 1}
 LOGGING = {"every_steps": 1, "tensorboard": True}
-# As long as fewer updates than that are skipped, the run goes on.
-DIVERGENCE = {
-    "in_a_row": 5, "window": 100, "in_window": 30, "spike": 7.0, "spikes_count": False, "action": "stop",
-    "rollbacks": 2,
+# When a run that trains ends early: as long as fewer updates than that are skipped, and no time is set, it goes on.
+ENDS = {
+    "divergence": {
+        "in_a_row": 5, "window": 100, "in_window": 30, "spike": 7.0, "spikes_count": False, "action": "stop",
+        "rollbacks": 2,
+    },
+    "stop_after": "",
 }  # fmt: skip
 LOSS = {"label_smoothing": 0.0, "z_loss": 0.0, "chunk": 0}
 EVALUATION = {
