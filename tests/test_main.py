@@ -236,7 +236,7 @@ BAD_INPUT = {
     ),
     "an architecture that is none": (
         one_thing("model.architecture.d_model", 0),
-        r"model.d_model must be a whole number >= 1 and <= 4,194,304, got 0",
+        r"config.model.architecture.d_model must be a whole number >= 1 and <= 4,194,304, got 0",
     ),
     "fewer embeddings than tokens": (
         one_thing("model.architecture.vocab_size", 100),

@@ -71,7 +71,7 @@ def html_table(header: Sequence[str], rows: Rows) -> str:
 
     def line(cells: Sequence[object], tag: str) -> str:
         inner = "".join(
-            f"<{tag}{' class=number' if r else ''}>{html.escape(_text(cell))}</{tag}>"
+            f"<{tag}{' class=number' if r else ''}>{html.escape(shown(cell))}</{tag}>"
             for cell, r in zip(cells, right, strict=True)
         )
         return f"<tr>{inner}</tr>"
@@ -93,7 +93,7 @@ def escape_markdown(text: str) -> str:
     return "<br>".join(text.splitlines())
 
 
-def _text(cell: object) -> str:
+def shown(cell: object) -> str:
     """Numbers as people read them: thousands apart, floats with up to six significant digits; None is a dash."""
     if cell is None:
         return "–"
@@ -120,7 +120,7 @@ def _numeric_columns(header: Sequence[str], rows: Rows) -> list[bool]:
 
 
 def _layout(header: Sequence[str], rows: Rows) -> tuple[list[list[str]], list[bool], list[int]]:
-    cells = [[escape_markdown(_text(cell)) for cell in row] for row in [header, *rows]]
+    cells = [[escape_markdown(shown(cell)) for cell in row] for row in [header, *rows]]
     # A long text does not stretch its column: nothing stands to the right of it that would need to line up.
     widths = [
         max([3, *(width for cell in column if (width := _width(cell)) <= _WIDEST)])

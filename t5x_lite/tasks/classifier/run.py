@@ -21,6 +21,7 @@ from t5x_lite.interop.classifiers import save_classifier
 from t5x_lite.models.encoder_classifier import EncoderClassifier
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.reports.outcome import report_run
+from t5x_lite.reports.tables import shown
 from t5x_lite.tasks.classifier.sections import Config
 from t5x_lite.wiring.classifier_training import (
     LoadedClassifier,
@@ -138,7 +139,7 @@ def tried_on(
         lengths[f"{name} by length of text"] = by_length(
             found[:, positive], target == positive, of_set, bootstrap, together
         )
-        log.info("%s: %s", name, ", ".join(f"{k} {v}" for k, v in scores[name].items()))
+        log.info("%s: %s", name, ", ".join(f"{k} {shown(v)}" for k, v in scores[name].items()))
     return {"classification": scores, **lengths}
 
 
