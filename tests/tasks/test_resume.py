@@ -169,6 +169,7 @@ def test_a_full_disk_keeps_the_earlier_checkpoints(finished, tiny_config, tmp_pa
     assert_same_run(tmp_path, finished.folder)
 
 
+@pytest.mark.slow
 def test_scanned_layers_and_another_mesh(tiny_config, tmp_path, signal_at):
     # Without dropout, whose random bits take most of the time to compile.
     scanned = {"model.scan_layers": "True", "model.architecture.dropout_rate": "0.0"}
