@@ -9,7 +9,7 @@ BASE = {
     "model": {
         "source": "nano",
         "architecture": shared.TINY_T5,  # only of a random model
-        **shared.FLOAT32, "remat": "none", "scan_layers": False, "attention": "auto",
+        **shared.FLOAT32, "quantization": "none", "remat": "none", "scan_layers": False, "attention": "auto",
     },
     "tokenizer": {**shared.TOKENIZER, "user_defined_symbols": shared.TWO_SPEAKERS},
     "adapter": {**shared.LORA, "targets": ((".*/(query|key|value|out|wi(_0|_1)?|wo)", 16),), "dropout": 0.0},

@@ -9,7 +9,7 @@ BASE = {
     "model": {
         "source": "google/flan-t5-base",
         "architecture": {},  # of a random model; a checkpoint brings its own
-        "dtype": "bfloat16", "param_dtype": "float32", "remat": "dots", "scan_layers": False,
+        "dtype": "bfloat16", "param_dtype": "float32", "quantization": "none", "remat": "dots", "scan_layers": False,
         "attention": "auto",
     },
     "tokenizer": {**shared.TOKENIZER, "source": "google/flan-t5-base", "keep_newlines": False},

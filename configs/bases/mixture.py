@@ -7,7 +7,7 @@ shared = load_base("shared")
 BASE = {
     "task": "mixture", "seed": 0,
     "model": {
-        "source": "random", "architecture": shared.SMALL_T5, **shared.FLOAT32, "remat": "none",
+        "source": "random", "architecture": shared.SMALL_T5, **shared.FLOAT32, "quantization": "none", "remat": "none",
         "scan_layers": False, "attention": "auto",
     },
     "tokenizer": shared.TOKENIZER,

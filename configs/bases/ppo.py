@@ -11,7 +11,7 @@ BASE = {
     "model": {
         "source": "train:quickstart.py:rude",
         "architecture": shared.TINY_T5,  # only of a random model
-        **shared.FLOAT32, "attention": "auto",
+        **shared.FLOAT32, "quantization": "none", "attention": "auto",
     },
     "tokenizer": {**shared.TOKENIZER, "user_defined_symbols": shared.TWO_SPEAKERS}, "adapter": shared.LORA,
     "train": {"trainable": "adapters", "frozen_dtype": "float32"},

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from t5x_lite import sections
 from t5x_lite.data.sections import HeldOutSettings, TextsSettings
 from t5x_lite.evaluation.sections import ComparedSettings, OftenSettings
-from t5x_lite.models.sections import ModelSettings
+from t5x_lite.models.sections import QuantizableModelSettings
 from t5x_lite.parallel.sections import MeshSettings
 from t5x_lite.params.sections import TrainedSettings
 from t5x_lite.rl.sections import RolloutSettings
@@ -45,7 +45,7 @@ class Config(AlgorithmConfig, JudgedConfig, TokenizedConfig):
     """PPO against a reward."""
 
     mode: Annotated[Literal["fixed", "parity"], "As it should be, or with the quirks of lab 3."]
-    model: ModelSettings
+    model: QuantizableModelSettings
     train: TrainedSettings
     data: DataSettings
     rollout: RolloutSettings
