@@ -38,7 +38,7 @@ from t5x_lite.models.init import Params
 from t5x_lite.models.t5 import T5
 from t5x_lite.params.adapters import Adapter, variables
 from t5x_lite.params.lora import merge
-from t5x_lite.params.quantized import check_quantization, float_params
+from t5x_lite.params.quantized import check_quantization
 
 # Of which one lies where a tokenizer does.
 _TOKENIZER_FILES = (
@@ -308,8 +308,7 @@ class Pretrained:
         floats that it computes with.
         Adapters do not go along: see `save_adapter` and `merge_adapter`.
         """
-        params = float_params(self.params)
-        save_hf(directory, self.config, params, self._tokenizer, generation=self.generation)
+        save_hf(directory, self.config, self.params, self._tokenizer, generation=self.generation)
 
 
 def load_pretrained(
