@@ -48,7 +48,7 @@ from t5x_lite.wiring.holdout import read_with_holdout
 from t5x_lite.wiring.model import load_model
 from t5x_lite.wiring.resume import States, cadence_of, place_of, run_turns
 from t5x_lite.wiring.text import check_texts, get_vocabulary, make_split
-from t5x_lite.wiring.trained_sources import check_source, trained
+from t5x_lite.wiring.trained_sources import check_source, rehearse_sources, trained
 from t5x_lite.wiring.workdir import claim_workdir, open_workdir
 
 
@@ -85,8 +85,9 @@ def run(config: Config, workdir: str) -> None:
         execution = config.model.execution
         loaded = load_model(built.model, execution, vocabulary, mesh, config.seed)
         prepare(settings, loaded.model.config, config.ppo.prompts)
-        reward, toxicity, judges = _judges(config, folder, mesh)
         parts = parts_of(config, loaded, algorithm, mesh)
+        rehearse_sources(sources_of(config).values(), folder)
+        reward, toxicity, judges = _judges(config, folder, mesh)
         held = parts.make()
         # The first call of the rewards: what is wrong with their arguments must not spoil the folder.
         probes, found = probe(
