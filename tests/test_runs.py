@@ -34,7 +34,7 @@ def test_what_is_shown_tells(run):
     assert repr(GenerationSettings(num_beams=4)) == "GenerationSettings(num_beams=4)"
     assert "finetune: bundled" in repr(run.report)
     page = run.report._repr_html_()
-    assert page.startswith("<iframe srcdoc=") and "finetune: bundled&lt;/h1&gt;" in page
+    assert page.startswith("<iframe srcdoc=") and "finetune: bundled&lt;/bdi&gt;&lt;/h1&gt;" in page
 
 
 def test_values_are_python_values():

@@ -65,7 +65,14 @@ def recipes_page() -> str:
     for file in shipped_configs():
         summary, _, rest = docstring_of(file).partition("\n")
         words = ", ".join(f"`{word}`" for word in words_of(file)) or "none"
-        lines += [f"## `{file.name}`", "", summary, "", f"Task `{task_of(file)}`; words: {words}.", ""]
+        lines += [
+            f"## `{file.name}`",
+            "",
+            summary,
+            "",
+            f"Task `{task_of(file)}`; words: {words}.",
+            "",
+        ]
         lines += ["```text", rest.strip("\n"), "```", ""]
     return "\n".join(lines)
 
