@@ -146,7 +146,9 @@ def test_github_runs_what_continuous_integration_runs():
     text = (REPOSITORY / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
     assert re.search(r"^ +- run: \.ci/run$", text, re.MULTILINE)
     assert re.search(r"^ +- run: scripts/docs\.sh$", text, re.MULTILINE)
-    lowest = re.search(r'requires-python = ">=([\d.]+)"', (REPOSITORY / "pyproject.toml").read_text())
+    lowest = re.search(
+        r'requires-python = ">=([\d.]+)"', (REPOSITORY / "pyproject.toml").read_text()
+    )
     assert lowest and f'"{lowest[1]}"' in text
 
 
