@@ -27,3 +27,4 @@ html_theme = "sphinx_book_theme"
 html_title = "t5x_lite"
 html_theme_options = {"show_toc_level": 2, "use_download_button": False}
 html_static_path: list[str] = []
+smartquotes = False
