@@ -23,6 +23,7 @@ DIFFERS = "differs from the base"
 DIVERGED = "diverged"
 HEALTH = "went wrong"
 WARNINGS = "warnings"
+ADVICE = "What to do: a smaller schedule.learning_rate, or more schedule.warmup_steps."
 
 # Sections come in this order, others in between by name: a reader wants results first, settings last.
 _FIRST = (
@@ -101,7 +102,7 @@ def _health(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         said.append(
             f"The last loss, {losses[-1]:.4g}, is far above the first, {losses[0]:.4g}: nothing was learned."
         )
-    return {HEALTH: " ".join(said)} if said else {}
+    return {HEALTH: " ".join([*said, ADVICE])} if said else {}
 
 
 def _blocks(content: Mapping[str, Any], files: Mapping[str, bytes]) -> list[tables.Block]:

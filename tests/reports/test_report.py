@@ -17,7 +17,7 @@ from t5x_lite.reports.intervals_plot import plot_intervals
 from t5x_lite.reports.metrics import MetricsWriter
 from t5x_lite.reports.outcome import report_run
 from t5x_lite.reports.plots import PANELS, Panel, _numbered, plot_metrics
-from t5x_lite.reports.report import write_report
+from t5x_lite.reports.report import ADVICE, write_report
 from t5x_lite.reports.tables import html_table, markdown_table
 from t5x_lite.sections import to_dict
 
@@ -289,6 +289,7 @@ def test_what_went_wrong_stands_first(tmp_path, lines, said):
     text = "".join(json.dumps({"step": n, **line}) + "\n" for n, line in enumerate(lines, 1))
     (tmp_path / "metrics.jsonl").write_text(text)
     write_report(tmp_path, {"title": "a run", "summary": "fine"}, panels=())
+    said = f"{said} {ADVICE}" if said else None
     assert json.loads((tmp_path / "report.json").read_text()).get("went wrong") == said
     shown = [line for line in (tmp_path / "report.md").read_text().splitlines() if line]
     assert shown[1:3] == ["## Went wrong", f"> **Note:** {said}"] if said else shown[1] == "fine"
