@@ -23,10 +23,12 @@ from t5x_lite.models.t5 import T5
 from t5x_lite.parallel.memory import refuse_beyond_memory
 from t5x_lite.parallel.shardings import param_shardings, with_shardings
 from t5x_lite.params.integers import Quantized, is_quantized
+from t5x_lite.params.overview import count
 from t5x_lite.params.paths import flatten, map_with_path
 from t5x_lite.params.quantized import quantize_leaf, quantize_params
 from t5x_lite.params.stacking import stack
 from t5x_lite.sections import at_place
+from t5x_lite.wiring.rehearsal import note, note_memory
 
 RANDOM = "random"
 _SIZES = "config.model.architecture, or config.json"
@@ -86,6 +88,9 @@ def load_model(
     )
     unrolled = _in_integers(floats, bits)
     refuse_beyond_memory(unrolled, f"the model {section.source!r} ({_SIZES} of it)")
+    kept = section.param_dtype if bits == "none" else bits
+    note("parameters", f"{count(unrolled):,} in {kept}")
+    note_memory("parameters", unrolled)
     model = T5(config, execution)
     abstract = unrolled
     if execution.scan_layers:
