@@ -344,13 +344,9 @@ def load_pretrained(
     if adapter is not None:
         name = base_for(adapter, base)
         t5 = load_pretrained(
-            name,
-            dtype=dtype,
-            param_dtype=param_dtype,
-            tokenizer=tokenizer,
-            architecture=architecture,
-            quantization=quantization,
-        )
+            name, dtype=dtype, param_dtype=param_dtype, tokenizer=tokenizer,
+            architecture=architecture, quantization=quantization,
+        )  # fmt: skip
         t5.load_adapter(adapter)
         return t5
     if base is not None:
