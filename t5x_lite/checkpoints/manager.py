@@ -12,6 +12,7 @@ certain step never falls back.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -23,12 +24,14 @@ from orbax.checkpoint import checkpoint_managers
 
 from t5x_lite.checkpoints.folder import Alias, put_aside, put_aside_what_is_none
 from t5x_lite.checkpoints.manifest import damage_of, describe, write_manifest
+from t5x_lite.checkpoints.own_part import HashedRestore, HashedSave, HashingHandler
 from t5x_lite.checkpoints.trouble import storage_trouble_is_named
 from t5x_lite.console import log
 from t5x_lite.errors import InputError
 from t5x_lite.parallel.processes import from_process_zero
 
 PyTree = Any
+_STATE = "state"
 
 
 class Checkpoints:
@@ -80,12 +83,15 @@ class Checkpoints:
             cleanup_tmp_directories=True,
             async_options=ocp.AsyncOptions(post_finalization_callback=self._write_manifest),
         )
+        self._handler = HashingHandler()
         self._alias = Alias(self.directory)
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             from_process_zero(lambda: put_aside_what_is_none(self.directory))
             self._manager = ocp.CheckpointManager(
-                self._alias.path, options=options, item_names=("state", "metadata")
+                self._alias.path,
+                options=options,
+                item_handlers={_STATE: self._handler, "metadata": ocp.JsonCheckpointHandler()},
             )
         except OSError as error:
             self._alias.remove()
@@ -127,7 +133,7 @@ class Checkpoints:
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(flat), metadata=ocp.args.JsonSave(dict(metadata))
+                    state=HashedSave(flat), metadata=ocp.args.JsonSave(dict(metadata))
                 ),
                 metrics=dict(metrics) if self._best_metric in metrics else None,
                 force=True,
@@ -150,7 +156,7 @@ class Checkpoints:
         """
         self.wait()
         flat = _flat(abstract_state)
-        chosen = from_process_zero(lambda: self._choose(step, describe(flat)))
+        chosen = self._choose(step, describe(flat))
         self._manager.reload()  # a damaged checkpoint may have been renamed
         first = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         targets = {
@@ -162,7 +168,7 @@ class Checkpoints:
         restored = self._manager.restore(
             chosen,
             args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(targets), metadata=ocp.args.JsonRestore()
+                state=HashedRestore(targets), metadata=ocp.args.JsonRestore()
             ),
         )
         # By path, for orbax need not keep the order of a map.
@@ -198,11 +204,13 @@ class Checkpoints:
         prefix = f"{step}.orbax-checkpoint-tmp"
         places = [path for path in self.directory.iterdir() if path.name.startswith(prefix)]
         # Object stores know no renaming; there the directory has its final name from the start.
-        write_manifest(places[0] if places else self.directory / str(step), tree)
+        place = places[0] if places else self.directory / str(step)
+        known = {f"{_STATE}/{name}": value for name, value in self._handler.hashes().items()}
+        write_manifest(place, tree, known)
 
     def _choose(self, step: int | None, wanted: Mapping[str, Any]) -> int:
-        """The step to restore. Compares the trees before it hashes, so that a wrong config is told at once."""
-        steps = sorted(self._manager.all_steps(), reverse=True)
+        """The step to restore. Compares the trees before files are hashed, so that a wrong config is told at once."""
+        steps = from_process_zero(lambda: sorted(self._manager.all_steps(), reverse=True))
         if not steps or (step is not None and step not in steps):
             have = f"has steps {sorted(steps)}" if steps else "has none"
             asked = "no checkpoint" if step is None else f"no checkpoint of step {step}"
@@ -214,9 +222,13 @@ class Checkpoints:
                 return candidate
             if step is not None:
                 raise InputError(f"{place}: {damage}; use another step ({sorted(steps)})")
-            aside = put_aside(place)
-            log.warning("%s: %s; moved to %s, trying an earlier one", place, damage, aside)
+            from_process_zero(functools.partial(_give_up, place, damage))
         raise InputError(f"{self.directory}: every checkpoint is damaged (now named damaged-STEP)")
+
+
+def _give_up(place: epath.Path, damage: str) -> None:
+    aside = put_aside(place)
+    log.warning("%s: %s; moved to %s, trying an earlier one", place, damage, aside)
 
 
 def _flat(tree: PyTree) -> dict[str, Any]:
