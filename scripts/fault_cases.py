@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from fault_runs import Program, Trial, without_room
 
 # Small models whose training takes most of the run, with a checkpoint at every second step and evaluations between.
-_TRAINED = {
+_TRAINED: dict[str, object] = {
     "train.steps": 16, "checkpoint.every_steps": 2, "checkpoint.keep": 3, "evaluation.every_steps": 6,
     "logging.every_steps": 1, "logging.tensorboard": False,
 }  # fmt: skip

@@ -21,8 +21,8 @@ for _module in (*_BEFORE, *(f"t5x_lite.tasks.{task}.run" for task in _TASKS)):
 
 
 def main(arguments: list[str], errors: str) -> None:
-    """Runs the program with these flags. errors: the file that its standard error goes to."""
-    file = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    """Runs the program with these flags. errors: the pipe that its output goes to."""
+    file = os.open(errors, os.O_WRONLY)
     os.dup2(file, 1)
     os.dup2(file, 2)
     sys.argv = ["t5x-lite", *arguments]

@@ -16,6 +16,7 @@ import re
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.process import BaseProcess
@@ -61,10 +62,13 @@ class Program:
         from fault_program import main
 
         self.errors = errors
+        # Through a pipe: the process may be one that can write no files.
+        pipe = errors.with_name(f"{errors.name}.pipe")
+        os.mkfifo(pipe)
+        self._reader = threading.Thread(target=_drain, args=(pipe, errors), daemon=True)
+        self._reader.start()
         self.begun = time.monotonic()
-        self._process: BaseProcess = _SERVER.Process(
-            target=main, args=(list(arguments), str(errors))
-        )
+        self._process: BaseProcess = _SERVER.Process(target=main, args=(list(arguments), str(pipe)))
         self._process.start()
 
     @property
@@ -92,10 +96,19 @@ class Program:
         if code is None:
             self.send(signal.SIGKILL)
             raise TimeoutError(f"process {self.pid} hangs; see {self.errors}")
+        self._reader.join(5)
         return 128 - code if code < 0 else code
 
     def said(self) -> str:
         return self.errors.read_text(errors="replace") if self.errors.exists() else ""
+
+
+def _drain(pipe: pathlib.Path, file: pathlib.Path) -> None:
+    with pipe.open("rb") as source, file.open("wb") as target:
+        pipe.unlink()
+        while data := os.read(source.fileno(), 65536):
+            target.write(data)
+            target.flush()
 
 
 class Trial:
@@ -193,7 +206,7 @@ def left_by(folder: pathlib.Path) -> dict[str, Any]:
         if path.name == "checkpoints":
             found |= {f"{name}/{key}": value for key, value in _arrays(path).items()}
         elif path.is_file() and not _LEFT_OUT.search(name):
-            found[name] = _content(path)
+            found[name] = _content(path, folder)
     return found
 
 
@@ -204,12 +217,13 @@ def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
     )
 
 
-def _content(path: pathlib.Path) -> Any:
+def _content(path: pathlib.Path, folder: pathlib.Path) -> Any:
+    content = path.read_bytes().replace(str(folder).encode(), b"WORKDIR")
     if path.suffix == ".json":
-        return _without_times(json.loads(path.read_bytes()))
+        return _without_times(json.loads(content))
     if path.suffix == ".jsonl":
-        return [_without_times(json.loads(line)) for line in path.read_bytes().splitlines()]
-    return path.read_bytes()
+        return [_without_times(json.loads(line)) for line in content.splitlines()]
+    return content
 
 
 def _without_times(value: Any) -> Any:

@@ -27,7 +27,9 @@ _SECONDS_BEFORE_A_NESTED_BAR = 3.0
 _SECONDS_BEFORE_WAITING = 0.3
 _FRAMES = "|/-\\"
 # Libraries that report every step of their own work at the level INFO, or warn of what is fine here.
-_CHATTY = ("absl", "orbax", "tensorstore", "grain", "datasets", "transformers", "httpx", "fsspec")
+_CHATTY = ("tensorstore", "grain", "datasets", "transformers", "httpx", "fsspec")
+# These log a page for each error of their threads, which they raise later on: it is told then, in a line.
+_TELLING_TWICE = ("absl", "orbax")
 _open_bars = 0
 
 
@@ -71,8 +73,17 @@ def setup(level: int = logging.INFO) -> None:
     log.propagate = False
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR)
+    for name in _TELLING_TWICE:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    sys.unraisablehook = _without_late_answers
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # of XLA's C++ too: errors alone
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+def _without_late_answers(unraisable: sys.UnraisableHookArgs) -> None:
+    """A write that failed is told of; that others of its checkpoint answered when nobody listened any more is not."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 class Bar(Protocol):

@@ -5,6 +5,8 @@ import json
 import os
 import pathlib
 import resource
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -221,6 +223,36 @@ def test_trouble_with_the_storage_is_one_line(folder, cause: Exception, reason: 
 def test_other_faults_are_not_said_to_be_of_the_storage(folder):
     with pytest.raises(ZeroDivisionError), storage_trouble_is_named(epath.Path(folder), 9):
         raise ZeroDivisionError
+
+
+OUT_OF_DISK = """
+import resource, sys
+import jax.numpy as jnp
+from t5x_lite import console
+from t5x_lite.checkpoints.manager import Checkpoints
+from t5x_lite.errors import InputError
+console.setup()
+checkpoints = Checkpoints(sys.argv[1], keep=1)
+resource.setrlimit(resource.RLIMIT_FSIZE, (60, resource.RLIM_INFINITY))
+try:
+    checkpoints.save(1, {"w": jnp.arange(400.0)}, {})
+    checkpoints.wait()
+except InputError as error:
+    sys.exit(f"told: {error}")
+"""
+
+
+def test_a_program_says_no_more_than_that_line(tmp_path):
+    """The storage library's threads would log a page of their own before."""
+    run = subprocess.run(
+        [sys.executable, "-c", OUT_OF_DISK, str(tmp_path / "checkpoints")],
+        cwd=pathlib.Path(__file__).resolve().parents[1],
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.stderr.startswith("told: ") and run.stderr.count("\n") == 1, run.stderr
 
 
 @pytest.mark.parametrize("limit", [0, 60, 300, 1000, 3000])

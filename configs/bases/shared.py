@@ -59,6 +59,8 @@ LORA = {
     "rslora": False, "dora": False,
 }  # fmt: skip
 
+# Which checkpoints are kept beside the last ones.
+KEPT = {"keep_every": 0, "keep_best": 0, "best_metric": "evaluation/loss", "best_mode": "min"}
 BUNDLED = {
     "source": "bundled", "split": "train", "columns": {"dialogue": "dialogue", "summary": "summary"},
     "id_column": "id", "exclude": "", "limit": 0,

@@ -20,9 +20,9 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 from etils import epath
-from orbax.checkpoint import checkpoint_managers
 
 from t5x_lite.checkpoints.folder import Alias, put_aside, put_aside_what_is_none
+from t5x_lite.checkpoints.kept import METADATA, Best, policy
 from t5x_lite.checkpoints.manifest import damage_of, describe, write_manifest
 from t5x_lite.checkpoints.own_part import HashedRestore, HashedSave, HashingHandler
 from t5x_lite.checkpoints.trouble import storage_trouble_is_named
@@ -45,6 +45,8 @@ class Checkpoints:
         directory: str | os.PathLike[str],
         *,
         keep: int,
+        keep_every: int = 0,
+        keep_best: int = 0,
         best_metric: str = "",
         best_mode: str = "max",
     ):
@@ -53,7 +55,9 @@ class Checkpoints:
         Args:
           directory: a local path or a remote one (gs://...).
           keep: how many of the newest checkpoints to keep, from 1 on.
-          best_metric: also keep the one best checkpoint by this entry of `metadata["metrics"]`; "" keeps none.
+          keep_every: also keep those of every so-manieth step; 0 keeps none.
+          keep_best: also keep so many of the best by `best_metric`, an entry of `metadata["metrics"]`, of those whose
+            entry is finite; 0 keeps none.
           best_mode: "max" or "min": which value of `best_metric` is best.
 
         Raises:
@@ -66,20 +70,10 @@ class Checkpoints:
         self.directory = epath.Path(directory)
         if "://" not in os.fspath(directory):
             self.directory = self.directory.expanduser().resolve()  # orbax wants absolute paths
-        self._best_metric = best_metric
         self._saving: tuple[int, dict[str, Any]] | None = None
-        policies: list[Any] = [checkpoint_managers.LatestN(keep)]
-        if best_metric:
-            policies.append(
-                checkpoint_managers.BestN(
-                    get_metric_fn=lambda metrics: metrics[best_metric],
-                    reverse=best_mode == "min",
-                    n=1,
-                    keep_checkpoints_without_metrics=False,
-                )
-            )
+        self._best = Best(self.directory, best_metric, best_mode, keep_best) if keep_best else None
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
+            preservation_policy=policy(keep, keep_every, self._best),
             cleanup_tmp_directories=True,
             async_options=ocp.AsyncOptions(post_finalization_callback=self._write_manifest),
         )
@@ -91,7 +85,7 @@ class Checkpoints:
             self._manager = ocp.CheckpointManager(
                 self._alias.path,
                 options=options,
-                item_handlers={_STATE: self._handler, "metadata": ocp.JsonCheckpointHandler()},
+                item_handlers={_STATE: self._handler, METADATA: ocp.JsonCheckpointHandler()},
             )
         except OSError as error:
             self._alias.remove()
@@ -115,7 +109,8 @@ class Checkpoints:
           metadata: JSON-able facts to store along (seed, plan step, config hash, ...).
 
         Raises:
-          InputError: the directory holds a later checkpoint, or the last save could not be written.
+          InputError: the directory holds a later checkpoint, the last save could not be written, or there are metrics
+            and none of them is `best_metric`.
         """
         self.wait()
         latest = self.latest_step()
@@ -128,14 +123,14 @@ class Checkpoints:
             )
         flat = _flat(state)
         self._saving = (step, describe(flat))
-        metrics = metadata.get("metrics", {})
+        if self._best is not None:
+            self._best.note(step, metadata.get("metrics", {}))
         with storage_trouble_is_named(self.directory, step):
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
                     state=HashedSave(flat), metadata=ocp.args.JsonSave(dict(metadata))
                 ),
-                metrics=dict(metrics) if self._best_metric in metrics else None,
                 force=True,
             )
 
@@ -167,9 +162,7 @@ class Checkpoints:
         }
         restored = self._manager.restore(
             chosen,
-            args=ocp.args.Composite(
-                state=HashedRestore(targets), metadata=ocp.args.JsonRestore()
-            ),
+            args=ocp.args.Composite(state=HashedRestore(targets), metadata=ocp.args.JsonRestore()),
         )
         # By path, for orbax need not keep the order of a map.
         leaves = [restored["state"][path] for path in flat]

@@ -108,9 +108,7 @@ def _files_of(place: epath.Path) -> dict[str, epath.Path]:
     }
 
 
-def _hashes(
-    files: Mapping[str, epath.Path], sha256: Callable[[epath.Path], str]
-) -> dict[str, str]:
+def _hashes(files: Mapping[str, epath.Path], sha256: Callable[[epath.Path], str]) -> dict[str, str]:
     """sha256 of files, by their names."""
     with concurrent.futures.ThreadPoolExecutor(_HASHING_THREADS) as pool:
         return dict(zip(files, pool.map(sha256, files.values()), strict=True))

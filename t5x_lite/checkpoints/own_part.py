@@ -73,9 +73,7 @@ class OwnPart:
 class _Hashed:
     """orbax's future of a process's writes; they count as done once they are hashed, too."""
 
-    def __init__(
-        self, writes: list[Any], part: OwnPart, tell: Callable[[dict[str, str]], None]
-    ):
+    def __init__(self, writes: list[Any], part: OwnPart, tell: Callable[[dict[str, str]], None]):
         self._writes = writes
         self._part, self._tell = part, tell
 

@@ -15,7 +15,7 @@ from t5x_lite.errors import Diverged, InputError
 from t5x_lite.parallel.processes import check_same, from_process_zero, wait_for_all
 from t5x_lite.reports.metrics import MetricsWriter, read_metrics
 from t5x_lite.reports.outcome import report_divergence
-from t5x_lite.sections import seconds_of
+from t5x_lite.sections import seconds_of, to_dict
 from t5x_lite.train.divergence import DivergenceGuard
 from t5x_lite.train.loop import Cadence, Evaluate, Files, State, Turns, run_loop
 from t5x_lite.train.sections import DivergenceSettings
@@ -97,7 +97,12 @@ def run_turns(
     """
     check_same("training examples", metadata["examples"])
     settings = place.config.divergence
-    checkpoints = Checkpoints(place.folder / "checkpoints", keep=place.config.checkpoint.keep)
+    kept = {
+        name: value
+        for name, value in to_dict(place.config.checkpoint).items()
+        if name != "every_steps"
+    }
+    checkpoints = Checkpoints(place.folder / "checkpoints", **kept)
     # Around all returns: going back gives no more time.
     with deadline(seconds_of(place.config.stop_after)), contextlib.closing(checkpoints):
         rollbacks = Rollbacks(place.folder)

@@ -28,6 +28,7 @@ from t5x_lite.train.sections import (
     LoggingSettings,
     StepsSettings,
     StopAfter,
+    check_best_is_saved,
 )
 
 Generation = Annotated[
@@ -71,6 +72,10 @@ class TrainingConfig(TokenizedConfig, OptimizedConfig):
     stop_after: StopAfter
     evaluation: Any
     logging: LoggingSettings
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_best_is_saved(self.checkpoint, self.evaluation.every_steps)
 
 
 class AdaptedConfig(Config):
