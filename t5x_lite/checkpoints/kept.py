@@ -1,4 +1,4 @@
-"""Which checkpoints are kept: the last ones, those of every so-manieth step, and the best by a number of an evaluation."""
+"""Which checkpoints are kept: the last ones, those of every so-manieth step, and the best by an evaluation's number."""
 
 from __future__ import annotations
 

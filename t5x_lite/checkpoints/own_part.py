@@ -1,8 +1,8 @@
 """Each process hashes the part of a checkpoint that it writes, while it writes it.
 
-In several processes orbax lets each one write its shards into a database of its own, `state/ocdbt.process_N`, and process
-0 joins their indices at the end. Were process 0 to hash all files then, it would read the whole checkpoint (130 GB of
-the largest T5) once more, alone.
+In several processes orbax lets each one write its shards into a database of its own, `state/ocdbt.process_N`, and
+process 0 joins their indices at the end. Were process 0 to hash all files then, it would read the whole checkpoint
+(130 GB of the largest T5) once more, alone.
 """
 
 from __future__ import annotations
@@ -94,9 +94,7 @@ class _Hashed:
 
 
 class HashingHandler(ocp.StandardCheckpointHandler):
-    """Writes a state as orbax does. `hashes` are those of the last one's files, of all processes, once all have written:
-    by path relative to the item's folder.
-    """
+    """Writes a state as orbax does, and hashes the files of it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,6 +114,8 @@ class HashingHandler(ocp.StandardCheckpointHandler):
         return [_Hashed(list(writes or ()), part, tell)]
 
     def hashes(self) -> dict[str, str]:
+        """Of the state written last, sha256 of the files of all processes (once all have written), by path relative to
+        its folder."""
         found = dict(self._own)
         for number in range(process_count()):
             if number != jax.process_index():

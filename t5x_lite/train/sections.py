@@ -13,6 +13,12 @@ StopAfter = Annotated[
     " '1h30m'; '': never.",
 ]
 
+StopOnPreemption = Annotated[
+    bool,
+    "Whether training stops in order, with exit status 75, when the metadata server of Google's cloud gives notice that"
+    " the machine is about to be taken away.",
+]
+
 
 class StepsSettings(Section):
     """How long."""
@@ -53,9 +59,9 @@ def check_best_is_saved(checkpoint: CheckpointSettings, evaluate_every: int) -> 
     """
     if checkpoint.keep_best and evaluate_every % checkpoint.every_steps:
         raise InputError(
-            f"config.checkpoint.keep_best: evaluations come every {evaluate_every} steps (config.evaluation.every_steps),"
-            f" checkpoints every {checkpoint.every_steps} (config.checkpoint.every_steps), so that not every step that is"
-            " evaluated is saved: make the first a multiple of the second"
+            "config.checkpoint.keep_best: not every step that is evaluated is saved, for config.evaluation.every_steps"
+            f" is {evaluate_every}, and config.checkpoint.every_steps {checkpoint.every_steps}: make the first a multiple"
+            " of the second"
         )
 
 

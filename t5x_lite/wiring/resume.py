@@ -18,6 +18,7 @@ from t5x_lite.reports.outcome import report_divergence
 from t5x_lite.sections import seconds_of, to_dict
 from t5x_lite.train.divergence import DivergenceGuard
 from t5x_lite.train.loop import Cadence, Evaluate, Files, State, Turns, run_loop
+from t5x_lite.train.preemption import preemption_watched
 from t5x_lite.train.sections import DivergenceSettings
 from t5x_lite.train.signals import deadline
 from t5x_lite.wiring.rollbacks import Rollback, Rollbacks
@@ -104,7 +105,11 @@ def run_turns(
     }
     checkpoints = Checkpoints(place.folder / "checkpoints", **kept)
     # Around all returns: going back gives no more time.
-    with deadline(seconds_of(place.config.stop_after)), contextlib.closing(checkpoints):
+    with (
+        deadline(seconds_of(place.config.stop_after)),
+        preemption_watched(place.config.stop_on_preemption),
+        contextlib.closing(checkpoints),
+    ):
         rollbacks = Rollbacks(place.folder)
         run = _Run(
             place,

@@ -28,6 +28,7 @@ from t5x_lite.train.sections import (
     LoggingSettings,
     StepsSettings,
     StopAfter,
+    StopOnPreemption,
     check_best_is_saved,
 )
 
@@ -70,6 +71,7 @@ class TrainingConfig(TokenizedConfig, OptimizedConfig):
     checkpoint: CheckpointSettings
     divergence: DivergenceSettings
     stop_after: StopAfter
+    stop_on_preemption: StopOnPreemption
     evaluation: Any
     logging: LoggingSettings
 

@@ -19,6 +19,7 @@ from t5x_lite.train.sections import (
     DivergenceSettings,
     LoggingSettings,
     StopAfter,
+    StopOnPreemption,
     check_best_is_saved,
 )
 from t5x_lite.wiring.sections import AlgorithmConfig, Generation, JudgedConfig, TokenizedConfig
@@ -55,6 +56,7 @@ class Config(AlgorithmConfig, JudgedConfig, TokenizedConfig):
     checkpoint: CheckpointSettings
     divergence: DivergenceSettings
     stop_after: StopAfter
+    stop_on_preemption: StopOnPreemption
     evaluation: EvaluationSettings
     generation: Generation
     logging: LoggingSettings
