@@ -60,8 +60,8 @@ def check_best_is_saved(checkpoint: CheckpointSettings, evaluate_every: int) -> 
     if checkpoint.keep_best and evaluate_every % checkpoint.every_steps:
         raise InputError(
             "config.checkpoint.keep_best: not every step that is evaluated is saved, for config.evaluation.every_steps"
-            f" is {evaluate_every}, and config.checkpoint.every_steps {checkpoint.every_steps}: make the first a multiple"
-            " of the second"
+            f" is {evaluate_every}, and config.checkpoint.every_steps {checkpoint.every_steps}: make the first a"
+            " multiple of the second"
         )
 
 
