@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ from t5x_lite.train.loop import Cadence, Evaluate, Files, State, Turns, run_loop
 from t5x_lite.train.preemption import preemption_watched
 from t5x_lite.train.sections import DivergenceSettings
 from t5x_lite.train.signals import deadline
+from t5x_lite.wiring.lock import locked
 from t5x_lite.wiring.rollbacks import Rollback, Rollbacks
 
 StateMap = Callable[[State], State]
@@ -92,7 +94,8 @@ def run_turns(
       described: what is trained, in words, for the log.
 
     Raises:
-      InputError: the checkpoint is of other examples, batches or frozen weights, or cannot be written.
+      InputError: the checkpoint is of other examples, batches or frozen weights, or cannot be written; another run
+        trains there.
       Stopped: a signal came; the same command goes on from there.
       Diverged: by the section `divergence`; a report says so.
     """
@@ -103,25 +106,17 @@ def run_turns(
         for name, value in to_dict(place.config.checkpoint).items()
         if name != "every_steps"
     }
-    checkpoints = Checkpoints(place.folder / "checkpoints", **kept)
     # Around all returns: going back gives no more time.
     with (
+        locked(os.fspath(place.folder)),  # a library's caller has no lock around the task
         deadline(seconds_of(place.config.stop_after)),
         preemption_watched(place.config.stop_on_preemption),
-        contextlib.closing(checkpoints),
+        contextlib.closing(Checkpoints(place.folder / "checkpoints", **kept)) as checkpoints,
     ):
         rollbacks = Rollbacks(place.folder)
         run = _Run(
-            place,
-            states,
-            cadence,
-            metadata,
-            turns_from,
-            evaluate,
-            described,
-            checkpoints,
-            rollbacks,
-        )
+            place, states, cadence, metadata, turns_from, evaluate, described, checkpoints, rollbacks
+        )  # fmt: skip
         while True:
             try:
                 return run.go_on()
