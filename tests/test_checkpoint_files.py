@@ -111,6 +111,16 @@ def test_other_folders_are_left_alone(folder, name: str):
     assert restored(folder) == 6 and (folder / name).is_dir()
 
 
+@pytest.mark.parametrize(
+    "content", ["", "[]", "null", '{"item_handlers": [1]}', '{"metrics": 3}', "{\x00", "[" * 5000, "\xff"]
+)  # fmt: skip
+def test_notes_of_the_storage_library_may_be_damaged(folder, content: str, caplog):
+    """They hold nothing of the state, and the library fails over them where a type is another one."""
+    (folder / "6" / "_CHECKPOINT_METADATA").write_text(content)
+    assert restored(folder) == 6
+    assert "6/_CHECKPOINT_METADATA: damaged, and removed" in caplog.text
+
+
 def test_an_empty_folder_is_a_damaged_checkpoint(folder):
     (folder / "8").mkdir()
     (folder / "damaged-8").symlink_to("nowhere")

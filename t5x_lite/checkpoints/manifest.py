@@ -12,14 +12,14 @@ import jax
 import numpy as np
 from etils import epath
 
-from t5x_lite.checkpoints.folder import is_link
+from t5x_lite.checkpoints.folder import ORBAX_METADATA, is_link
 from t5x_lite.errors import InputError
 from t5x_lite.foreign.hashes import sha256_of
 from t5x_lite.parallel.processes import from_each_process, from_process_zero, process_count
 
 MANIFEST = "manifest.json"
 # Written by orbax after the manifest, while committing: they mark completeness and hold nothing of the state.
-_COMMIT_FILES = ("_CHECKPOINT_METADATA", "commit_success.txt")
+_COMMIT_FILES = (ORBAX_METADATA, "commit_success.txt")
 # What systems leave in folders that somebody looks at (Finder, Explorer, Dolphin) or that are mounted (NFS, FUSE).
 _STRAY_FILES = (".DS_Store", "Thumbs.db", "desktop.ini", ".directory")
 _STRAY_PREFIXES = ("._", ".nfs", ".fuse_hidden")
