@@ -75,6 +75,24 @@ def test_a_document_names_what_exists(name: str):
     assert not unknown_fields(text)
 
 
+@pytest.mark.parametrize("name", ["resume.md", "stops.md"])
+def test_a_page_of_the_docs_names_what_exists(name: str):
+    text = (REPOSITORY / "docs" / name).read_text(encoding="utf-8")
+    assert not missing_files(text)
+    assert not unknown_fields(text)
+
+
+def test_what_is_promised_names_its_tests():
+    text = (REPOSITORY / "docs" / "resume.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(test_\w+)`", text))
+    there = {
+        name
+        for file in (REPOSITORY / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert len(named) > 15 and named <= there, named - there
+
+
 def test_the_architecture_names_what_exists():
     text = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
     missing = [file for file in missing_files(text) if not re.search(r"count|mine", file)]
