@@ -1,4 +1,4 @@
-"""A handful of faults on real processes; scripts/fault_injection.py tries all of them (docs/resume.md has its table)."""
+"""A handful of faults on real processes; scripts/fault_injection.py tries all of them (docs/resume.md)."""
 
 import pathlib
 import re
