@@ -246,7 +246,14 @@ def _arrays(checkpoints: pathlib.Path) -> dict[str, bytes]:
     steps = sorted(int(path.name) for path in checkpoints.iterdir() if path.name.isdigit())
     if not steps:
         return {}
-    flat = ocp.StandardCheckpointer().restore(checkpoints / str(steps[-1]) / "state")
+    place = checkpoints / str(steps[-1]) / "state"
+    reader = ocp.PyTreeCheckpointer()
+    # As plain arrays: the devices that they were on may not be here.
+    plain = {
+        path: ocp.RestoreArgs(restore_type=np.ndarray)
+        for path in reader.metadata(place).item_metadata.tree
+    }
+    flat = reader.restore(place, args=ocp.args.PyTreeRestore(restore_args=plain))
     return {f"{steps[-1]}/{path}": np.asarray(array).tobytes() for path, array in flat.items()}
 
 

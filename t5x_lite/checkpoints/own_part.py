@@ -98,7 +98,8 @@ class HashingHandler(ocp.StandardCheckpointHandler):
 
     def __init__(self) -> None:
         super().__init__()
-        self._key, self._own = "", {}
+        self._key = ""
+        self._own: dict[str, str] = {}
 
     async def async_save(self, directory: Any, *given: Any, **named: Any) -> Any:
         self._key = f"t5x_lite/hashes/{next(_numbers)}"
