@@ -20,7 +20,7 @@ from etils import epath
 from orbax.checkpoint import args as ocp_args
 
 from t5x_lite.foreign.hashes import sha256_of
-from t5x_lite.parallel.processes import look_up, post, process_count
+from t5x_lite.parallel.processes import forget, look_up, post, process_count
 
 # Files in there are complete once they have their names, and never change.
 _DATA = "d"
@@ -109,18 +109,21 @@ class HashingHandler(ocp.StandardCheckpointHandler):
 
         def tell(hashes: dict[str, str]) -> None:
             self._own = {f"{name}/{file}": value for file, value in hashes.items()}
-            if process_count() > 1:
+            if jax.process_index() > 0:  # process 0, which reads them, has its own
                 post(f"{self._key}/{jax.process_index()}", json.dumps(self._own))
 
         return [_Hashed(list(writes or ()), part, tell)]
 
     def hashes(self) -> dict[str, str]:
         """Of the state written last, sha256 of the files of all processes (once all have written), by path relative to
-        its folder."""
+        its folder. Asked once, by process 0.
+        """
         found = dict(self._own)
         for number in range(process_count()):
-            if number != jax.process_index():
-                found |= json.loads(look_up(f"{self._key}/{number}") or "{}")
+            key = f"{self._key}/{number}"
+            if number != jax.process_index() and (posted := look_up(key)):
+                found |= json.loads(posted)
+                forget(key)
         return found
 
 

@@ -244,6 +244,11 @@ def look_up(key: str) -> str | None:
         raise
 
 
+def forget(key: str) -> None:
+    """Removes what was posted, once all who want it have read it: the store keeps it for the whole run."""
+    _state().client.key_value_delete(key)
+
+
 def _state() -> Any:
     if "jax" not in sys.modules:  # nor does asking import it
         return types.SimpleNamespace(num_processes=1, process_id=0)
