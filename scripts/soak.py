@@ -6,8 +6,8 @@
     python scripts/soak.py --runs nano --steps 500
 
 A real run is started, and its process is looked at from outside every few seconds (/proc, Linux alone); compilations
-are counted in its log. The first third is warm-up (compiling, caches, the first evaluation); over the rest a straight
-line is fitted. A run is flat if that line rises by less than 3 % of the memory or 16 MB, whichever is more, by less
+are counted in its log. What comes before the first checkpoint, and a third of the time from there on, is warm-up
+(compiling, caches, the first evaluation); over the rest a straight line is fitted. A run is flat if that line rises by less than 3 % of the memory or 16 MB, whichever is more, by less
 than two files and two threads, and if nothing is compiled in it. The table is OUT/soak.md, the samples OUT/NAME.jsonl;
 the exit status is 1 if a run is not flat, or ends with another status than 0 (done) or 75 (its time is over).
 """
@@ -115,7 +115,8 @@ def _soaked(name: str, options: argparse.Namespace) -> tuple[int, list[dict[str,
         try:
             while process.poll() is None:
                 time.sleep(options.every)
-                if sample := _looked_at(process.pid, errors):
+                sample = _looked_at(process.pid, errors)
+                if sample and any((folder / "checkpoints").glob("[0-9]*")):
                     samples.append({"seconds": time.monotonic() - begun, **sample})
         finally:
             process.kill()
