@@ -7,9 +7,10 @@
 
 A real run is started, and its process is looked at from outside every few seconds (/proc, Linux alone); compilations
 are counted in its log. What comes before the first checkpoint, and a third of the time from there on, is warm-up
-(compiling, caches, the first evaluation); over the rest a straight line is fitted. A run is flat if that line rises by less than 3 % of the memory or 16 MB, whichever is more, by less
-than two files and two threads, and if nothing is compiled in it. The table is OUT/soak.md, the samples OUT/NAME.jsonl;
-the exit status is 1 if a run is not flat, or ends with another status than 0 (done) or 75 (its time is over).
+(compiling, caches, the first evaluation); over the rest a straight line is fitted. A run is flat if that line rises by
+less than 3 % of the memory or 16 MB, whichever is more, by less than two files and two threads, and if nothing is
+compiled in it. The table is OUT/soak.md, the samples OUT/NAME.jsonl; the exit status is 1 if a run is not flat, or ends
+with another status than 0 (done) or 75 (its time is over).
 """
 
 from __future__ import annotations
