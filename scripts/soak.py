@@ -9,8 +9,9 @@ A real run is started, and its process is looked at from outside every few secon
 are counted in its log. What comes before the first checkpoint, and a third of the time from there on, is warm-up
 (compiling, caches, the first evaluation); over the rest a straight line is fitted. A run is flat if that line rises by
 less than 3 % of the memory or 16 MB, whichever is more, by less than two files and two threads, and if nothing is
-compiled in it. The table is OUT/soak.md, the samples OUT/NAME.jsonl; the exit status is 1 if a run is not flat, or ends
-with another status than 0 (done) or 75 (its time is over).
+compiled in it; three standard errors of the line are forgiven, for saves open files for a moment. The table is
+OUT/soak.md, the samples OUT/NAME.jsonl; the exit status is 1 if a run is not flat, or ends with another status than 0
+(done) or 75 (its time is over).
 """
 
 from __future__ import annotations
@@ -50,17 +51,20 @@ _RUNS = {
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """A quantity over time: its median, and by how much its line rises over the time that was measured, and an hour."""
+    """A quantity over time: its median, by how much its line rises over the time that was measured, with the standard
+    error of that, and an hour.
+    """
 
     name: str
     median: float
     rise: float
+    error: float
     an_hour: float
 
     @property
     def flat(self) -> bool:
         share, least = _LIMITS[self.name]
-        return self.rise <= max(share * self.median, least)
+        return self.rise - 3 * self.error <= max(share * self.median, least)
 
 
 def main() -> int:
@@ -74,7 +78,7 @@ def main() -> int:
         minutes = samples[-1]["seconds"] / 60 if samples else 0.0
         for line in lines:
             rows.append(
-                f"| {name} ({minutes:.1f} min, status {status}) | {line.name} | {line.median:.1f} | {line.rise:+.2f} |"
+                f"| {name} ({minutes:.1f} min, status {status}) | {line.name} | {line.median:.1f} | {line.rise:+.2f} ± {line.error:.2f} |"
                 f" {line.an_hour:+.1f} | {'yes' if line.flat else 'no'} |"
             )
         if not lines:
@@ -166,8 +170,10 @@ def fitted(samples: Sequence[dict[str, float]]) -> list[Line]:
     for name in _LIMITS:
         values = np.array([sample[name] for sample in rest])
         slope = float(np.polyfit(seconds - seconds.mean(), values, 1)[0])
-        rise = slope * float(seconds[-1] - seconds[0])
-        found.append(Line(name, float(np.median(values)), rise, 3600 * slope))
+        span, around = float(seconds[-1] - seconds[0]), seconds - seconds.mean()
+        rest_of = values - values.mean() - slope * around
+        error = float(np.sqrt((rest_of**2).sum() / (len(values) - 2) / (around**2).sum()))
+        found.append(Line(name, float(np.median(values)), slope * span, error * span, 3600 * slope))
     return found
 
 
