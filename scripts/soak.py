@@ -77,8 +77,9 @@ def main() -> int:
         good &= status in (0, 75) and all(line.flat for line in lines)
         minutes = samples[-1]["seconds"] / 60 if samples else 0.0
         for line in lines:
+            rise = f"{line.rise:+.2f} ± {line.error:.2f}"
             rows.append(
-                f"| {name} ({minutes:.1f} min, status {status}) | {line.name} | {line.median:.1f} | {line.rise:+.2f} ± {line.error:.2f} |"
+                f"| {name} ({minutes:.1f} min, status {status}) | {line.name} | {line.median:.1f} | {rise} |"
                 f" {line.an_hour:+.1f} | {'yes' if line.flat else 'no'} |"
             )
         if not lines:
