@@ -96,7 +96,7 @@ def run() -> None:
         _exit(str(error), _REWARD_FAILED)
     except Stopped as stopped:
         number = stopped.signal_number
-        _exit(str(stopped), 128 + number if number else _STOPPED_IN_TIME)
+        _exit(str(stopped), 128 + number if number > 0 else _STOPPED_IN_TIME)
     except KeyboardInterrupt:
         _exit("stopped; the same command goes on from the last checkpoint, if there is one", 130)
     except Exception:

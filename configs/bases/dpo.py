@@ -27,7 +27,7 @@ BASE = {
     "loss": {"kind": "sigmoid", "beta": 0.5, "label_smoothing": 0.0, "chunk": 0}, "optimizer": shared.ADAMW,
     "schedule": {"name": "linear", "learning_rate": 2e-4, "warmup_steps": 20, "final_fraction": 0.0},
     "mesh": shared.MESH,
-    "checkpoint": {"every_steps": 50, "keep": 1}, **shared.ENDS,
+    "checkpoint": {"every_steps": 50, "keep": 1, **shared.KEPT}, **shared.ENDS,
     "evaluation": {**shared.EVALUATION, "every_steps": 50}, "generation": {"max_new_tokens": 128},
     "logging": {"every_steps": 5, "tensorboard": True}, "published": {},
 }  # fmt: skip

@@ -50,7 +50,10 @@ BASE = {
     "optimizer": shared.ADAMW,
     "schedule": {"name": "constant", "learning_rate": 1e-3, "warmup_steps": 0, "final_fraction": 1.0},
     "mesh": shared.MESH,
-    "checkpoint": {"every_steps": 10, "keep": 1}, **shared.ENDS,
+    "checkpoint": {
+        "every_steps": 10, "keep": 1, **shared.KEPT, "best_metric": "evaluation/reward", "best_mode": "max",
+    },
+    **shared.ENDS,
     "evaluation": {
         "every_steps": 10, "rows_while_training": 32, "batch_size": 32,
         "draws": 2,  # responses to a row, before and after

@@ -28,6 +28,8 @@ from t5x_lite.train.sections import (
     LoggingSettings,
     StepsSettings,
     StopAfter,
+    StopOnPreemption,
+    check_best_is_saved,
 )
 
 Generation = Annotated[
@@ -69,8 +71,13 @@ class TrainingConfig(TokenizedConfig, OptimizedConfig):
     checkpoint: CheckpointSettings
     divergence: DivergenceSettings
     stop_after: StopAfter
+    stop_on_preemption: StopOnPreemption
     evaluation: Any
     logging: LoggingSettings
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_best_is_saved(self.checkpoint, self.evaluation.every_steps)
 
 
 class AdaptedConfig(Config):
