@@ -18,6 +18,7 @@ from t5x_lite.errors import Diverged, InputError, RewardFailed, Stopped
 from t5x_lite.foreign.visible import one_line
 from t5x_lite.parallel.processes import Launch, joined, process_count
 from t5x_lite.sections import seconds_of, to_dict
+from t5x_lite.serving import command
 from t5x_lite.train.signals import deadline, leave_at_once
 
 USAGE = """\
@@ -42,6 +43,8 @@ One process a host; on a TPU pod they find each other, elsewhere these say where
   --start_seconds 300        how long all wait until the last one is there
   --lost_seconds 30          after how long a silence a process counts as gone, and all end
 
+t5x-lite serve --model DIRECTORY serves a model over HTTP: t5x-lite serve --help.
+
 Configs that ship (each says at its top what it does, on which hardware, and for how long):
 """
 
@@ -59,6 +62,9 @@ _STORAGE_TROUBLE = (
 def run() -> None:
     """The program `t5x-lite`: its exit statuses are those of docs/stops.md, and one line says what to do."""
     arguments = sys.argv[1:]
+    if arguments[:1] == ["serve"]:
+        _serve(arguments[1:])
+        return
     if not arguments or {"--help", "-h", "-help"} & set(arguments):
         sys.stdout.write(USAGE + _list_configs())
         return
@@ -106,6 +112,19 @@ def run() -> None:
             raise
         traceback.print_exc()
         _end(1)
+
+
+def _serve(arguments: Sequence[str]) -> None:
+    if {"--help", "-h", "-help"} & set(arguments):
+        sys.stdout.write(command.usage())
+        return
+    console.setup()
+    try:
+        command.run(arguments)
+    except InputError as error:
+        _exit(str(error), _BAD_INPUT)
+    except KeyboardInterrupt:
+        _exit("stopped", 130)
 
 
 def parse_launch(arguments: Sequence[str]) -> tuple[Launch, list[str]]:
