@@ -115,7 +115,7 @@ class DecoderLayer(nn.Module):
         max_length = cache["key"].shape[2]
         if bias is None:
             bias = self.relpos_bias.step(position, max_length)
-        seen = (jnp.arange(max_length) <= position[..., None]).reshape(-1, 1, max_length)
+        seen = (jnp.arange(max_length)[None] <= jnp.reshape(position, (-1, 1)))[:, None]
         x = x + self.self_attention.step(h, cache, bias, seen)
         h = self.pre_cross_attention_layer_norm(x)
         x = x + self.encoder_decoder_attention.step(h, cross, None, encoder_mask)

@@ -57,7 +57,7 @@ class Answer:
 
     async def _counted(self) -> AsyncIterator[Part]:
         begin = self.ticket.created
-        async for part in self.ticket.parts():
+        async for part in self.ticket.parts(self.served.settings.request_timeout):
             if not self._tokens:
                 self.metrics.first_token.observe(time.monotonic() - begin)
             self._tokens += len(part.tokens)

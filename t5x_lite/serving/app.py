@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
+import pathlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -25,6 +26,15 @@ from t5x_lite.serving.trouble import Refused
 
 Handler = Callable[[Request], Awaitable[Response]]
 _FAILED = "the server failed at this request; its log says how"
+_PLAYGROUND = pathlib.Path(__file__).parent / "playground"
+# The page talks to this server alone, and stands in nobody else's.
+_PAGE_HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'unsafe-inline'; connect-src 'self';"
+    " img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-cache",
+}
 # A request whose client has gone: nobody reads the status (nginx counts such as 499).
 _CLIENT_GONE = 499
 
@@ -39,6 +49,8 @@ class App:
     def routes(self) -> Starlette:
         """The application that uvicorn runs."""
         routes = [
+            self._route("/", _file("index.html")),
+            self._route("/playground.js", _file("playground.js")),
             self._route("/v1/completions", self._completions, "POST"),
             self._route("/v1/models", self._models),
             self._route("/v1/models/{model:path}", self._model),
@@ -93,20 +105,22 @@ class App:
                 media_type="text/event-stream",
                 headers={"cache-control": "no-cache", "x-accel-buffering": "no"},
             )
-        async with self._held(ticket):
-            return JSONResponse(await _unless_gone(request, self._in_time(answer.whole())))
+        try:
+            async with self._held(ticket):
+                return JSONResponse(await _unless_gone(request, answer.whole()))
+        except TimeoutError:
+            raise self._too_long() from None
 
     async def _events(self, answer: Answer, ticket: Ticket) -> AsyncIterator[bytes]:
         """Errors are events here, since the status has been sent."""
-        async with self._held(ticket):
-            try:
-                async with asyncio.timeout(self._served.settings.request_timeout):
-                    async for one in answer.events():
-                        yield one
-            except TimeoutError:
-                yield event(self._too_long().body())
-            except Failed:
-                yield event(Refused(500, _FAILED).body())
+        try:
+            async with self._held(ticket):
+                async for one in answer.events():
+                    yield one
+        except TimeoutError:
+            yield event(self._too_long().body())
+        except Failed:
+            yield event(Refused(500, _FAILED).body())
 
     @contextlib.asynccontextmanager
     async def _held(self, ticket: Ticket) -> AsyncIterator[None]:
@@ -119,12 +133,6 @@ class App:
             self._scheduler.cancel(ticket)
             if not whole:
                 self._metrics.cancelled.inc()
-
-    async def _in_time(self, work: Awaitable[Any]) -> Any:
-        try:
-            return await asyncio.wait_for(work, self._served.settings.request_timeout)
-        except TimeoutError:
-            raise self._too_long() from None
 
     def _too_long(self) -> Refused:
         seconds = self._served.settings.request_timeout
@@ -187,6 +195,17 @@ class App:
 
     async def _tell_metrics(self, request: Request) -> Response:
         return Response(self._metrics.render(), media_type=CONTENT_TYPE)
+
+
+def _file(name: str) -> Handler:
+    """A file of the playground."""
+    content = (_PLAYGROUND / name).read_bytes()
+    kind = "text/html" if name.endswith(".html") else "text/javascript"
+
+    async def answered(request: Request) -> Response:
+        return Response(content, media_type=kind, headers=_PAGE_HEADERS)
+
+    return answered
 
 
 async def _unless_gone(request: Request, work: Awaitable[Any]) -> Any:

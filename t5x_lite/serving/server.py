@@ -41,7 +41,7 @@ def serve(settings: ServeSettings) -> None:
     Raises:
       InputError: as `load_served`, or an address that is taken.
     """
-    listening = _listen(settings)  # before minutes of loading
+    listening = _bound(settings)  # before minutes of loading
     served = load_served(settings)
     with listening:
         asyncio.run(run(served, listening))
@@ -116,8 +116,9 @@ async def _drained(scheduler: Scheduler, seconds: float) -> None:
                 await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
-def _listen(settings: ServeSettings) -> socket.socket:
-    """
+def _bound(settings: ServeSettings) -> socket.socket:
+    """A socket with its address, which nobody can connect to before the server runs.
+
     Raises:
       InputError: the address is taken, not this machine's, or none.
     """
@@ -126,7 +127,6 @@ def _listen(settings: ServeSettings) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((settings.host, settings.port))
-        listening.listen(_BACKLOG)
     except OSError as error:
         listening.close()
         place = f"--host {settings.host} --port {settings.port}"
@@ -147,6 +147,7 @@ def _uvicorn_config(app: Any, settings: ServeSettings) -> uvicorn.Config:
         access_log=False,  # addresses and paths of requests are nobody's business by default
         server_header=False,
         timeout_graceful_shutdown=5,
+        backlog=_BACKLOG,
     )
 
 

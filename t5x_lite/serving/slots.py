@@ -184,7 +184,7 @@ class Programs:
                 jax.lax.dynamic_update_slice_in_dim(whole, part[None], chosen.steps, axis=0)
                 for whole, part in zip(chosen[:-1], new, strict=True)
             ]
-            return moving, alive & ~ended, Chosen(*written, chosen.steps + 1)
+            return moving, alive & ~ended, Chosen._make([*written, chosen.steps + 1])
 
         state = (begun, alive, _nothing_chosen(rows))
         begun, _, chosen = jax.lax.while_loop(unfinished, step, state)

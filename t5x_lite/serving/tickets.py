@@ -53,15 +53,15 @@ class Ticket:
         """On the loop's thread."""
         self._parts.put_nowait(part)
 
-    async def parts(self) -> AsyncIterator[Part]:
+    async def parts(self, seconds: float) -> AsyncIterator[Part]:
         """The parts of all outputs until each has ended.
 
         Raises:
-          Failed: the program did.
+          Failed: the program did. TimeoutError: so many seconds from the ticket's beginning were not enough.
         """
-        left = self.outputs
+        left, end = self.outputs, self.created + seconds
         while left:
-            part = await self._parts.get()
+            part = await asyncio.wait_for(self._parts.get(), end - time.monotonic())
             if isinstance(part, Failed):
                 raise part
             left -= part.ended is not None
