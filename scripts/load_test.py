@@ -6,7 +6,8 @@
 Streams completions of the prompts (JSON lines with a field `dialogue`) at 1, 8 and 32 clients, each of which asks again
 as soon as it has its answer. Requests and tokens a second; median and 99th percentile of the time to the first token
 and of the whole answer; requests that failed; the server's memory and its compilations before and after. Beside it,
-with `--url NAME=URL` as often as you like, other servers of OpenAI's completions: scripts/load_test_ctranslate2.py is one.
+with `--url NAME=URL` as often as you like, other servers of OpenAI's completions:
+scripts/load_test_ctranslate2.py is one.
 
 It answers for loopback alone: a load is nothing to put on machines of others.
 """
@@ -175,7 +176,7 @@ def main() -> None:
         for clients in options.clients
         for name, url in options.urls
     ]
-    print(markdown_table(rows))
+    print(markdown_table(list(rows[0]), [list(row.values()) for row in rows]))
 
 
 if __name__ == "__main__":

@@ -84,13 +84,8 @@ class Scheduler:
         """Puts a ticket in the queue.
 
         Raises:
-          Refused: the queue is full, can never hold it, or is closed.
+          Refused: the queue is full or closed.
         """
-        most = self._queue + self._engine.slots
-        if ticket.outputs > most:
-            raise Refused(
-                400, f"the request asks for {ticket.outputs} outputs; at most {most}", param="n"
-            )
         with self._changed:
             if not self._open:
                 raise Refused(503, "the server is stopping", retry_after=_RETRY_AFTER)

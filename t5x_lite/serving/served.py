@@ -122,6 +122,14 @@ class Served:
                     param="max_tokens",
                 )
             settings = settings.updated({"max_new_tokens": most})
+        outputs = len(asked.prompts) * int(settings.num_return_sequences)
+        room = self.settings.max_batch + self.settings.queue
+        if outputs > room:
+            raise Refused(
+                400,
+                f"the request asks for {outputs} outputs; this server takes up to {room}",
+                param="n",
+            )
         if settings.num_beams > self.settings.max_beams:
             raise Refused(
                 400,

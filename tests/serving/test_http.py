@@ -267,6 +267,7 @@ def test_sigterm_ends_what_runs_and_takes_nothing_new(slow):
     async def client(url):
         async with httpx2.AsyncClient(base_url=url, timeout=30, trust_env=False) as http:
             body = {"model": "tiny", "prompt": PROMPT, "min_new_tokens": 16, "stream": True}
+            body["return_token_ids"] = True  # an event a token, also where it has no text
             other = await http.get("/readyz")
             async with http.stream("POST", "/v1/completions", json=body) as answer:
                 lines = answer.aiter_lines()
