@@ -3,11 +3,11 @@
     t5x-lite serve --model nano --max_batch 32 &
     python scripts/load_test.py --model nano --prompts t5x_lite/data/bundled/dialogues.jsonl
 
-Streams completions of the prompts (JSON lines with a field `dialogue`) at 1, 8 and 32 clients, each of which asks again
-as soon as it has its answer. Requests and tokens a second; median and 99th percentile of the time to the first token
-and of the whole answer; requests that failed; the server's memory and its compilations before and after. Beside it,
-with `--url NAME=URL` as often as you like, other servers of OpenAI's completions:
-scripts/load_test_ctranslate2.py is one.
+Streams completions of the prompts (JSON lines with a field `dialogue`) at 1, 8 and 32 clients, each of which asks
+again as soon as it has its answer. Requests and tokens a second; median and 99th percentile of the time to the first
+token and of the whole answer; requests that failed; the server's CPU time (which is less shaken by what else runs than
+clocks are), its memory, and its compilations before and after. Beside it, with `--url NAME=URL` as often as you like,
+other servers of OpenAI's completions: scripts/load_test_ctranslate2.py is one.
 
 It answers for loopback alone: a load is nothing to put on machines of others.
 """
@@ -103,6 +103,7 @@ def row_of(name: str, url: str, bodies: list[bytes], clients: int) -> dict[str, 
         print(f"{name}, {clients} clients: {one.error}")
     first, whole = ([getattr(one, part) for one in good] or [np.nan] for part in ("first", "whole"))
     memory = [m.get("process_resident_memory_bytes", np.nan) / 2**20 for m in (before, after)]
+    cpu = [m.get("process_cpu_seconds_total", np.nan) for m in (before, after)]
     compiled = [m.get("t5x_lite_compilations", np.nan) for m in (before, after)]
     return {
         "server": name,
@@ -115,6 +116,7 @@ def row_of(name: str, url: str, bodies: list[bytes], clients: int) -> dict[str, 
         "p99": f"{1e3 * np.quantile(first, 0.99):.1f}",
         "answer p50, ms": f"{1e3 * np.quantile(whole, 0.5):.1f}",
         "p99 ": f"{1e3 * np.quantile(whole, 0.99):.1f}",
+        "CPU ms a request": f"{1e3 * (cpu[1] - cpu[0]) / len(done):.1f}",
         "RSS, MiB": f"{memory[0]:.0f} to {memory[1]:.0f}",
         "compilations": f"{compiled[0]:.0f} to {compiled[1]:.0f}",
     }

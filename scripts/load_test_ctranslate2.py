@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import uvicorn
+from prometheus_client import generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -64,7 +65,7 @@ class Batches:
 
 
 def make_app(batches: Batches) -> Starlette:
-    """Its one route."""
+    """Completions, and what the process costs."""
 
     async def events(body: dict[str, Any]) -> AsyncIterator[bytes]:
         queue, pieces, count = (
@@ -82,7 +83,15 @@ def make_app(batches: Batches) -> Starlette:
     async def completions(request: Request) -> Response:
         return StreamingResponse(events(await request.json()), media_type="text/event-stream")
 
-    return Starlette(routes=[Route("/v1/completions", completions, methods=["POST"])])
+    async def metrics(request: Request) -> Response:
+        return Response(generate_latest())
+
+    return Starlette(
+        routes=[
+            Route("/v1/completions", completions, methods=["POST"]),
+            Route("/metrics", metrics),
+        ]
+    )
 
 
 async def serve(options: argparse.Namespace) -> None:

@@ -46,7 +46,8 @@ class Engine:
 
     Args:
       t5: the model. trees: of the adapters, by their numbers; {} is the base alone.
-      slots: rows at once. lengths: of inputs, growing: each is padded to one of them. capacity: of outputs.
+      slots: rows at once. lengths: of inputs, growing: each is padded to one of them, and those of a batch count as one
+        of `coarse_lengths`, which end alike. capacity: of outputs.
       execution: how the model is computed.
     """
 
@@ -57,10 +58,11 @@ class Engine:
         *,
         slots: int,
         lengths: Sequence[int],
+        coarse_lengths: Sequence[int],
         capacity: int,
         execution: Execution,
     ):
-        self.slots, self.lengths = slots, tuple(lengths)
+        self.slots, self.lengths, self._coarse = slots, tuple(lengths), tuple(coarse_lengths)
         self.capacity = capacity
         self._params = t5.params
         self._adapters = side_by_side(t5.params, trees) if any(trees) else None
@@ -102,7 +104,7 @@ class Engine:
         tasks = [functools.partial(make_put, length) for length in self.lengths]
         tasks += [
             functools.partial(make_advance, *sizes)
-            for sizes in itertools.product(self._rows, self.lengths)
+            for sizes in itertools.product(self._rows, self._coarse)
         ]
         with concurrent.futures.ThreadPoolExecutor(_COMPILING_AT_ONCE) as pool:
             for made in [pool.submit(task) for task in tasks]:
@@ -127,7 +129,8 @@ class Engine:
         active = np.zeros(self.slots, bool)
         active[list(slots)] = True
         rows = next(n for n in self._rows if n > max(slots))
-        length = int(self._length_of[list(slots)].max())
+        longest = self._length_of[list(slots)].max()
+        length = next(n for n in self._coarse if n >= longest)
         self._moving, chosen = self._advance[rows, length](
             self._moving, self._given, self._params, self._adapters, active, np.int32(count)
         )

@@ -181,8 +181,8 @@ class Scheduler:
         return admitted
 
     def _count(self) -> int:
-        """Tokens until the host looks again: one where somebody waits for the first."""
-        if self._fresh or not self._step_seconds:
+        """Tokens until the host looks again: one where all wait for their first."""
+        if len(self._fresh) == len(self._running) or not self._step_seconds:
             return 1
         return max(1, min(MOST_STEPS, int(_SECONDS_BETWEEN_PARTS / self._step_seconds)))
 
@@ -198,21 +198,24 @@ class Scheduler:
 
     def _part(self, chosen: Chosen, slot: int, out: Output) -> Part:
         part = Part(out.index, [], [], [], None)
-        with_logprobs = out.ticket.rows[out.index].with_logprobs
-        for step in range(int(chosen.steps)):
-            token = int(chosen.tokens[step, slot])
+        steps = int(chosen.steps)
+        ended = chosen.ended[:steps, slot].tolist()
+        for token, over in zip(chosen.tokens[:steps, slot].tolist(), ended, strict=True):
             part.tokens.append(token)
-            if with_logprobs:
-                part.logprobs.append(float(chosen.logprobs[step, slot]))
-                others = zip(
-                    chosen.alternatives[step, slot].tolist(),
-                    chosen.alternative_logprobs[step, slot].tolist(),
-                    strict=True,
-                )
-                part.alternatives.append(list(others))
-            part.ended = out.ends(token, self._eos, bool(chosen.ended[step, slot]))
+            part.ended = out.ends(token, self._eos, over)
             if part.ended:
                 break
+        if out.ticket.rows[out.index].with_logprobs:
+            mine = slice(0, len(part.tokens)), slot
+            part.logprobs = chosen.logprobs[mine].tolist()
+            part.alternatives = [
+                list(zip(tokens, logprobs, strict=True))
+                for tokens, logprobs in zip(
+                    chosen.alternatives[mine].tolist(),
+                    chosen.alternative_logprobs[mine].tolist(),
+                    strict=True,
+                )
+            ]
         return part
 
     def _serve_jobs(self) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from t5x_lite.api import Pretrained, load_pretrained
 from t5x_lite.console import log
+from t5x_lite.decoding.call_shapes import bucket
 from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.errors import InputError
 from t5x_lite.models.config import Execution
@@ -21,6 +22,8 @@ from t5x_lite.serving.sections import ServeSettings
 from t5x_lite.serving.texts import TokenTexts
 from t5x_lite.serving.tickets import Ticket
 from t5x_lite.serving.trouble import Refused, refusal
+
+_LENGTH_STEP = 32  # tokens: of what one input is padded to
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,12 +169,14 @@ def load_served(settings: ServeSettings) -> Served:
                 f"--adapter {adapter}: a soft prompt; LoRA adapters (also rsLoRA, DoRA) are served"
             )
     execution = Execution(dtype=settings.dtype)
-    lengths = input_lengths(settings.max_input_length)
+    longest = settings.max_input_length
+    coarse = input_lengths(longest)
     engine = Engine(
         t5,
         trees,
         slots=settings.max_batch,
-        lengths=lengths,
+        lengths=sorted({min(bucket(n, _LENGTH_STEP), longest) for n in range(1, longest + 1)}),
+        coarse_lengths=coarse,
         capacity=settings.max_new_tokens,
         execution=execution,
     )
@@ -182,7 +187,7 @@ def load_served(settings: ServeSettings) -> Served:
         t5,
         names,
         engine,
-        Alone(t5, trees, lengths, execution),
+        Alone(t5, trees, coarse, execution),
         TokenTexts(t5.tokenizer),
         settings,
         int(time.time()),
@@ -190,7 +195,7 @@ def load_served(settings: ServeSettings) -> Served:
 
 
 def input_lengths(longest: int) -> tuple[int, ...]:
-    """The lengths that inputs are padded to: up to three, each half of the next.
+    """The lengths that the inputs of a batch count as: up to three, each half of the next.
 
     >>> input_lengths(512), input_lengths(100)
     ((128, 256, 512), (50, 100))

@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +26,7 @@ from t5x_lite.serving.served import Served, load_served
 API_KEY = "T5X_LITE_API_KEY"
 _SECONDS_BETWEEN_LOOKS = 0.05
 _BACKLOG = 2048
+_SWITCH_SECONDS = 0.0005
 
 
 class Server(uvicorn.Server):
@@ -81,6 +83,8 @@ async def run(served: Served, listening: socket.socket) -> None:
     """Serves on a socket. The first signal lets what runs end, the second one does not wait."""
     app, scheduler = make_app(served, Metrics())
     server = Server(_uvicorn_config(app, served.settings))
+    # The thread that feeds the device asks for Python's lock often, and each time for long enough to matter.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     scheduler.start()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -61,7 +61,10 @@ class Ticket:
         """
         left, end = self.outputs, self.created + seconds
         while left:
-            part = await asyncio.wait_for(self._parts.get(), end - time.monotonic())
+            try:
+                part = self._parts.get_nowait()
+            except asyncio.QueueEmpty:
+                part = await asyncio.wait_for(self._parts.get(), end - time.monotonic())
             if isinstance(part, Failed):
                 raise part
             left -= part.ended is not None
