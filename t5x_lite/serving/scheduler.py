@@ -18,8 +18,9 @@ from t5x_lite.serving.slots import MOST_STEPS, Chosen
 from t5x_lite.serving.tickets import Failed, Output, Part, Ticket
 from t5x_lite.serving.trouble import Refused
 
-# Several tokens a call save the way to the device and back; a person should not see that they come together.
-_SECONDS_BETWEEN_PARTS = 0.02
+# Several tokens a call save the way to the device and back, and copies there: half of the work where many run. A person
+# does not see that they come together.
+_SECONDS_BETWEEN_PARTS = 0.05
 _RETRY_AFTER = 1  # seconds
 
 Events = list[tuple[Ticket, Part | Failed]]

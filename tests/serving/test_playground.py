@@ -71,8 +71,9 @@ def test_in_a_browser(server, tmp_path):
                 "[...document.querySelectorAll('.note')].slice(1).every((n) => /first token after/.test(n.textContent))"
             )
             first, second = await here.value(outs)
-            expected = server.complete(prompt="Bob will be at the market.", max_tokens=12).json()
-            assert first == expected["choices"][0]["text"] and second
+            body = {"prompt": "Bob will be at the market.", "max_tokens": 12, "logprobs": 5}
+            expected = server.complete(**body, temperature=0).json()["choices"][0]
+            assert first == "".join(expected["logprobs"]["tokens"]) != second
             shaded = await here.value(
                 "[...document.querySelectorAll('.token')].map((one) => [one.title, one.style.background])"
             )
