@@ -56,11 +56,11 @@ def expected(config, params):
     "changes",
     [
         {"attention": "blocked"},
-        {"remat": "dots"},
+        pytest.param({"remat": "dots"}, marks=pytest.mark.slow),
         {"remat": "full"},
         {"scan_layers": True},
         {"scan_layers": True, "remat": "full", "attention": "blocked"},
-        {"scan_layers": True, "remat": "dots"},
+        pytest.param({"scan_layers": True, "remat": "dots"}, marks=pytest.mark.slow),
     ],
     ids=lambda changes: "+".join(f"{k}={v}" for k, v in changes.items()),
 )

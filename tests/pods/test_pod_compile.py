@@ -116,9 +116,17 @@ JOBS: dict[str, tuple[str, dict[str, str]]] = {
 }
 
 
+QUICK = ("full", *(f"wrong {name}" for name in WRONG))
+
+
 @pytest.fixture(scope="module")
-def checks() -> dict[str, Any]:
-    return compiled(JOBS)
+def quick() -> dict[str, Any]:
+    return compiled({name: JOBS[name] for name in QUICK})
+
+
+@pytest.fixture(scope="module")
+def checks(quick: dict[str, Any]) -> dict[str, Any]:
+    return quick | compiled({name: job for name, job in JOBS.items() if name not in QUICK})
 
 
 def sent(program: dict[str, Any], kinds: tuple[str, ...], axes: str = "fsdp") -> float:
@@ -132,8 +140,8 @@ PARAMETERS = 2 * EMBEDDING + 2 * (ATTENTION + MLP) + 2 * (2 * ATTENTION + MLP)
 
 
 @needs_libtpu
-def test_a_train_step_holds_its_state_once_and_multiplies_what_the_model_asks_for(checks):
-    found = checks["full"]
+def test_a_train_step_holds_its_state_once_and_multiplies_what_the_model_asks_for(quick):
+    found = quick["full"]
     (step,) = found["programs"].values()
     # AdamW holds three float32 arrays a parameter; over 4 devices, and a little more for padded tiles.
     state = 3 * 4 * PARAMETERS / 4
@@ -145,6 +153,7 @@ def test_a_train_step_holds_its_state_once_and_multiplies_what_the_model_asks_fo
     assert sent(step, ("all-gather",)) > 0 and sent(step, REDUCTIONS) > 0
 
 
+@pytest.mark.slow
 @needs_libtpu
 def test_an_axis_over_a_whole_plane_gathers_and_scatters_the_least(checks):
     """64 chips: at once, and not along one side after the other, libtpu would write both as all-reduces (2.0)."""
@@ -153,6 +162,7 @@ def test_an_axis_over_a_whole_plane_gathers_and_scatters_the_least(checks):
     assert sent(step, ("all-gather",)) > 0.5 * step["fsdp_minimum"]
 
 
+@pytest.mark.slow
 @needs_libtpu
 def test_a_lora_step_moves_no_gradient_of_a_frozen_weight(checks):
     full, lora = (checks[name]["programs"]["train step"] for name in ("full", "lora"))
@@ -165,6 +175,7 @@ def test_a_lora_step_moves_no_gradient_of_a_frozen_weight(checks):
     assert lora["flops"] < 0.8 * full["flops"]
 
 
+@pytest.mark.slow
 @needs_libtpu
 def test_a_rollout_gathers_the_weights_once(checks):
     programs = checks["rollout"]["programs"]
@@ -181,6 +192,7 @@ def test_a_rollout_gathers_the_weights_once(checks):
     assert sum(c[2] for c in plain["collectives"] if c[3] > 1) > 1024
 
 
+@pytest.mark.slow
 @needs_libtpu
 def test_what_judges_a_rollout_is_compiled_and_held(checks):
     for name in ("rollout", "many rollout"):
@@ -191,12 +203,14 @@ def test_what_judges_a_rollout_is_compiled_and_held(checks):
         assert programs["score"]["beside"] > 0 and judge["arguments"] > 0
 
 
+@pytest.mark.slow
 @needs_libtpu
 def test_a_reward_step_compiles(checks):
     (step,) = checks["reward"]["programs"].values()
     assert step["flops"] * 4 / step["model_flops"] >= 1
 
 
+@pytest.mark.slow
 @needs_libtpu
 def test_over_several_slices_goes_the_slice_axis_alone(checks):
     found = checks["slices"]
@@ -210,6 +224,7 @@ def test_over_several_slices_goes_the_slice_axis_alone(checks):
     assert sum(c[2] * c[3] for c in between if c[0] == "all-gather") < 0.1 * gradients
 
 
+@pytest.mark.slow
 @needs_libtpu
 def test_what_does_not_fit_has_an_account_too(checks):
     found = checks["too large"]
@@ -221,8 +236,8 @@ def test_what_does_not_fit_has_an_account_too(checks):
 
 @needs_libtpu
 @pytest.mark.parametrize("name", WRONG)
-def test_what_cannot_be_is_one_line(checks, name: str):
-    error = checks[f"wrong {name}"]["error"]
+def test_what_cannot_be_is_one_line(quick, name: str):
+    error = quick[f"wrong {name}"]["error"]
     assert WRONG[name][1] in error and "\n" not in error
 
 

@@ -191,8 +191,14 @@ def lora(params):
     return settings.init(params, jax.random.key(1))
 
 
-@pytest.mark.parametrize("adapted", [False, True])
-@pytest.mark.parametrize("dropout", [False, True])
+@pytest.mark.parametrize(
+    ("dropout", "adapted"),
+    [
+        (False, False),
+        (True, True),
+        *(pytest.param(d, not d, marks=pytest.mark.slow) for d in (False, True)),
+    ],
+)
 def test_it_learns_tiny_pairs_and_leaves_the_base_alone(params, lora, adapted, dropout):
     adapters = lora if adapted else {}
     labels = None
@@ -224,7 +230,7 @@ def test_it_learns_tiny_pairs_and_leaves_the_base_alone(params, lora, adapted, d
     assert all(jax.tree.leaves(same)) == adapted
 
 
-@pytest.mark.parametrize("accumulation", [2, 4])
+@pytest.mark.parametrize("accumulation", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_slices_of_a_batch_learn_what_the_whole_does(params, accumulation):
     """Its references are a number a row, not a token."""
     batch = on_device(make_pairs(rows=4).batch(0))

@@ -81,7 +81,10 @@ def test_target_kl_ends_a_step_early(ppo_run):
     assert 0 < kept.metrics[0]["ppo/minibatches"] < 8
 
 
-@pytest.mark.parametrize(("advantage", "samples"), [("gae", 1), ("rloo", 4), ("grpo", 4)])
+@pytest.mark.parametrize(
+    ("advantage", "samples"),
+    [("gae", 1), pytest.param("rloo", 4, marks=pytest.mark.slow), ("grpo", 4)],
+)
 def test_scores_that_are_no_numbers_leave_their_responses_out(ppo_run, caplog, advantage, samples):
     """They are in no figure, and what they would have been is nothing to what is learned."""
 
@@ -113,7 +116,10 @@ def test_scores_that_are_no_numbers_leave_their_responses_out(ppo_run, caplog, a
     jax.tree.map(np.testing.assert_array_equal, state.trainable, other.trainable)
 
 
-@pytest.mark.parametrize(("advantage", "samples"), [("gae", 1), ("rloo", 4), ("grpo", 4)])
+@pytest.mark.parametrize(
+    ("advantage", "samples"),
+    [("gae", 1), ("rloo", 4), pytest.param("grpo", 4, marks=pytest.mark.slow)],
+)
 def test_rows_that_fill_the_batch_are_no_responses(ppo_run, advantage, samples):
     """Sixteen responses of 64, an eighth of a minibatch: figures, number and coefficient are those of the sixteen."""
     controller = KLController("adaptive", 0.5, 100.0)
@@ -143,7 +149,7 @@ def test_rows_that_fill_the_batch_are_no_responses(ppo_run, advantage, samples):
     )
 
 
-@pytest.mark.parametrize("advantage", ["rloo", "grpo"])
+@pytest.mark.parametrize("advantage", ["rloo", pytest.param("grpo", marks=pytest.mark.slow)])
 def test_groups_with_unusable_scores_learn_from_the_others(ppo_run, advantage):
     """Where all that can be scored is the same, nothing is to be learned, whatever could not be."""
     rng = np.random.default_rng(0)

@@ -107,6 +107,7 @@ def test_lengths_that_are_drawn_anew_compile_nothing_anew(ppo_run):
     assert {one.mask.shape for one in drawn} == {(2, 40)}
 
 
+@pytest.mark.slow
 def test_each_of_several_eos_ends_a_response(ppo_run):
     run = ppo_run(share_of_four, steps=1, length=8, generation={"eos_token_id": [1, 5]})
     _, kept = run.train()

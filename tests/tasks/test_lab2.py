@@ -237,6 +237,7 @@ def test_the_original_stays_the_original(full, lora, begun):
     assert outputs(lora) == generated(lora, rows) != source
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", [FULL, LORA])
 def test_parity_changes_the_original_in_place(run, changes, begun, file):
     """What the lab calls the original has been trained by then, so it answers as the trained model does."""
@@ -290,6 +291,7 @@ def test_what_a_step_is_given(run, changes, tmp_path, monkeypatch, mode):
         assert "encoder_segment_ids" not in batch  # then the model masks pads
 
 
+@pytest.mark.slow
 def test_an_adapter_is_read_back_to_be_trained_or_used(run, lora):
     loaded = run(
         f"{LORA}:runlocal",

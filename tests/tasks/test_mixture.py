@@ -148,7 +148,13 @@ def outputs(folder):
     }
 
 
-@pytest.mark.parametrize("kind", sorted(ADAPTERS))
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=() if kind == "lora" else pytest.mark.slow)
+        for kind in sorted(ADAPTERS)
+    ],
+)
 def test_an_adapter_or_a_part_is_trained_on_every_task(begun, tmp_path, kind):
     mixture.run(adapted(begun, kind), str(tmp_path))
     report = json.loads((tmp_path / "report.json").read_text())

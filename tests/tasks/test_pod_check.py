@@ -74,6 +74,7 @@ def test_a_report_says_what_the_cpu_cannot_know(tmp_path):
     assert "# pod check: train on cpu:8" in (tmp_path / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_remat_recomputes_a_forward_pass():
     plain, full = (checked("full", model__remat=remat).programs[0] for remat in ("none", "full"))
     assert 1.2 < full.account.flops / plain.account.flops < 1.34
@@ -123,6 +124,7 @@ def test_a_ppo_step_has_four_programs(critic: str):
     assert update.account.flops * 8 / update.program.model_flops == pytest.approx(1.0, abs=0.15)
 
 
+@pytest.mark.slow
 def test_the_report_tells_what_rewards_and_judges_take():
     flags = {"critic__kind": "trunk", "adapter": LORA}
     report = checked_sections(checked("ppo", **flags), smaller("ppo", **flags))

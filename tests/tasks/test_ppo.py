@@ -296,6 +296,7 @@ def test_without_a_critic_from_a_saved_adapter(judge, lora_run, tmp_path, advant
     assert fingerprint(old, rounded=False) != fingerprint(new, rounded=False)
 
 
+@pytest.mark.slow
 def test_parity_keeps_the_labs_quirks(judge, lora_run, tmp_path):
     changes = {
         "model.source": str(lora_run / "model"),

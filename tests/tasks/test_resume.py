@@ -65,6 +65,7 @@ def test_the_run_that_never_stopped(finished):
     assert "baseline shuffled" in (finished.folder / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_stopped_at_every_step(finished, tiny_config, tmp_path, signal_at):
     """Steps 3 and 6 are due an evaluation, which the signal leaves no time for."""
     for step in range(1, 7):
@@ -79,7 +80,9 @@ def test_stopped_at_every_step(finished, tiny_config, tmp_path, signal_at):
     assert_same_run(tmp_path, finished.folder)
 
 
-@pytest.mark.parametrize("step", [2, 3, 6])
+@pytest.mark.parametrize(
+    "step", [pytest.param(2, marks=pytest.mark.slow), 3, pytest.param(6, marks=pytest.mark.slow)]
+)
 def test_killed(finished, tiny_config, step):
     """Before step 2 there is no checkpoint; before step 3 there is one just written, or half of it."""
     folder = finished.before_step[step]
@@ -133,6 +136,7 @@ def test_a_finished_run_is_only_scored_again(finished, tiny_config, tmp_path, mo
     assert_same_run(folder, finished.folder)
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_run(finished, tiny_config, tmp_path):
     finetune.run(tiny_config({"seed": "1"}), str(tmp_path))
     ours, theirs = metrics_of(tmp_path), metrics_of(finished.folder)
@@ -165,6 +169,7 @@ def test_a_full_disk_keeps_the_earlier_checkpoints(finished, tiny_config, tmp_pa
     assert_same_run(tmp_path, finished.folder)
 
 
+@pytest.mark.slow
 def test_scanned_layers_and_another_mesh(tiny_config, tmp_path, signal_at):
     # Without dropout, whose random bits take most of the time to compile.
     scanned = {"model.scan_layers": "True", "model.architecture.dropout_rate": "0.0"}

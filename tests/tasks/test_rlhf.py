@@ -95,7 +95,9 @@ def test_labels_that_are_not_known_are_named():
 ENCODER = {"model.kind": "encoder", "data.template": "{response}\n{dialogue}"}
 
 
-@pytest.fixture(scope="session", params=["encoder_decoder", "encoder"])
+@pytest.fixture(
+    scope="session", params=[pytest.param("encoder_decoder", marks=pytest.mark.slow), "encoder"]
+)
 def trained_reward(request, tmp_path_factory):
     """A reward model of prompt and response, and one of a single text."""
     folder = tmp_path_factory.mktemp("reward") / request.param

@@ -79,7 +79,7 @@ def of_the_whole_batch(config, random_params, make_batch):
     return gradients_of(config, random_params(config), make_batch(config), 1)
 
 
-@pytest.mark.parametrize("accumulation", [2, 4])
+@pytest.mark.parametrize("accumulation", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_accumulated_is_the_whole_batch(
     config, random_params, make_batch, of_the_whole_batch, accumulation
 ):

@@ -46,6 +46,7 @@ class Measure:
         self._rows, self._plan = list(rows), plan
         self._held, roller = policy
         self._scorers = scorers
+        self._draws, self._several = config.evaluation.draws, config.evaluation.best_of
         settings = roller.settings.updated({"num_return_sequences": 1})
         self._roller = dataclasses.replace(roller, settings=settings, draws=_DRAWS)
         self._texts = Texts(config, vocabulary, rows)
@@ -62,6 +63,15 @@ class Measure:
         return ppo_report.measure(
             extended, rows, references, texts, np.array(kl), self._scorers, self._groups[rows],
         )  # fmt: skip
+
+    def before_and_after(
+        self, before: Any, after: Any
+    ) -> tuple[ppo_report.Measured, ppo_report.Measured, dict[str, ppo_report.Measured]]:
+        """The responses of the policy before and after, and of further systems (best of n)."""
+        measured = self(before, 0, self._draws), self(after, 0, self._draws)
+        if self._several <= 1:
+            return *measured, {}
+        return *measured, {f"best of {self._several}": self.best_of(before, self._several)}
 
     def best_of(self, trainable: Any, count: int) -> ppo_report.Measured:
         """Of `count` responses to every row the one with the highest reward. No weight is trained."""

@@ -12,11 +12,19 @@ from jax.sharding import Mesh
 from t5x_lite.console import log
 from t5x_lite.data.sources import Row
 from t5x_lite.evaluation.text_classifier import TextClassifier, load_text_classifier
-from t5x_lite.rl.rewards import ClassifierReward, Reward, WeightedSum, template_for
+from t5x_lite.rl.rewards import (
+    ClassifierReward,
+    Reward,
+    WeightedSum,
+    check_rewards,
+    make_rewards,
+    template_for,
+)
 from t5x_lite.rl.sections import ClassifierRewardSettings, JudgeSettings
+from t5x_lite.tasks.ppo.sections import Config as PPOConfig
 from t5x_lite.wiring.classifier_training import put_rows
 from t5x_lite.wiring.sections import JudgedConfig
-from t5x_lite.wiring.trained_sources import is_recipe, trained
+from t5x_lite.wiring.trained_sources import check_source, is_recipe, trained
 
 Judge = Callable[[Sequence[Row], Sequence[str]], np.ndarray]
 
@@ -30,6 +38,13 @@ def sources_of(config: JudgedConfig) -> dict[str, str]:
     }
     found["config.toxicity.source"] = config.toxicity.source
     return found | {f"config.judges.{name}.source": s.source for name, s in config.judges.items()}
+
+
+def check_judges(config: PPOConfig) -> None:
+    """What is wrong with the rewards, and with the sources of all models, before any data is read."""
+    check_rewards(config.rewards, "config.rewards")
+    for where, source in {"config.model.source": config.model.source, **sources_of(config)}.items():
+        check_source(source, where)
 
 
 def places_of(config: Any, folder: epath.Path) -> dict[str, str]:
@@ -143,3 +158,20 @@ def _all_outputs(
             ("probabilities", classifier.probabilities(read)),
         )
     }
+
+
+def judges_of(
+    config: JudgedConfig, folder: epath.Path, mesh: Mesh
+) -> tuple[WeightedSum, Judge, dict[str, Judge]]:
+    """The reward, the judge of toxicity, and the judges that no reward reads."""
+    classifiers = Classifiers(folder, mesh)
+    reward = make_rewards(config.rewards, classifiers.load, "config.rewards")
+    toxicity = make_judge(config.toxicity, classifiers)
+    return (
+        reward,
+        toxicity,
+        {
+            name: make_judge(section, classifiers, f"config.judges.{name}")
+            for name, section in config.judges.items()
+        },
+    )
