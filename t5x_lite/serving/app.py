@@ -35,6 +35,12 @@ _PAGE_HEADERS = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-cache",
 }
+# Paths of OpenAI's that clients may try.
+_NOT_THERE = {
+    "/v1/chat": "there are completions, no chat",
+    "/v1/embeddings": "this server generates, and has no embeddings",
+    "/v1/responses": "there are completions, no responses",
+}
 # A request whose client has gone: nobody reads the status (nginx counts such as 499).
 _CLIENT_GONE = 499
 
@@ -186,7 +192,9 @@ class App:
         }
 
     async def _health(self, request: Request) -> Response:
-        return PlainTextResponse("ok\n")
+        if self._scheduler.is_alive:
+            return PlainTextResponse("ok\n")
+        return PlainTextResponse("the device is gone: start the server again\n", 503)
 
     async def _ready(self, request: Request) -> Response:
         if self._scheduler.is_open:
@@ -238,5 +246,5 @@ def _refused(refused: Refused) -> Response:
 async def _not_found(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     message = f"{request.method} {request.url.path}: {error.detail}"
-    hint = "; there are completions, no chat" if "chat" in request.url.path else ""
-    return _refused(Refused(error.status_code, message + hint))
+    hints = (hint for part, hint in _NOT_THERE.items() if request.url.path.startswith(part))
+    return _refused(Refused(error.status_code, "; ".join([message, *hints])))

@@ -19,8 +19,8 @@ def usage() -> str:
     """The text of `t5x-lite serve --help`."""
     lines = [
         "t5x-lite serve --model DIRECTORY [--adapter NAME=DIRECTORY ...] [--FLAG VALUE ...]\n",
-        "Serves a T5 over HTTP, in OpenAI's format: /v1/completions and /v1/models, /healthz, /readyz, /metrics.",
-        "docs/serving.md says more. SIGTERM ends it in order, with exit status 0.\n",
+        "Serves a T5 over HTTP, in OpenAI's format: /v1/completions, /v1/models, /healthz, /readyz, /metrics.",
+        "/ is a playground. docs/serving.md says more. SIGTERM ends it in order, with exit status 0.\n",
     ]
     for field in sections.describe(ServeSettings):
         default = DEFAULTS.get(field.name)

@@ -77,6 +77,11 @@ class Scheduler:
         return self._open
 
     @property
+    def is_alive(self) -> bool:
+        """Whether there is still somebody to generate."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing waits or runs."""
         return not (self.waiting or self._running or self._job)
@@ -134,8 +139,20 @@ class Scheduler:
                 events = [(out.ticket, Failed()) for out in self._running.values()]
                 self._running.clear()
                 self._fresh.clear()
-                self._engine.reset()  # what was given to the failed call is lost
+                if not self._come_back():
+                    _post(events + [(ticket, Failed()) for ticket, _ in self._waiting])
+                    return
             _post(events)
+
+    def _come_back(self) -> bool:
+        """Empty slots, since what was given to a failed call is lost; False where there are none to be had."""
+        try:
+            self._engine.reset()
+        except Exception:
+            log.exception("the device does not come back: start the server again")
+            self.close()
+            return False
+        return True
 
     def _wait_for_work(self) -> bool:
         with self._changed:

@@ -30,6 +30,7 @@ from t5x_lite.serving.metrics import Metrics
 from t5x_lite.serving.sections import DEFAULTS, ServeSettings
 from t5x_lite.serving.served import Served, load_served
 from t5x_lite.serving.server import Server, _uvicorn_config, make_app
+from tests.compiling import pytest_runtest_protocol as pytest_runtest_protocol
 
 TEXTS = [
     "Ann: Are you coming to the market on Sunday?\nBob: Yes, at nine.",

@@ -134,6 +134,7 @@ def test_openai_s_client(server):
     [
         ("GET", "/v1/completions", 405),
         ("POST", "/v1/chat/completions", 404),
+        ("POST", "/v1/embeddings", 404),
         ("GET", "/v1/models/none", 404),
         ("GET", "/nothing", 404),
         ("GET", "/healthz", 200),

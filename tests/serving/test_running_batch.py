@@ -1,10 +1,14 @@
 """What the running batch generates for a request is what `generate` gives for it alone."""
 
 import concurrent.futures
+import contextlib
 import json
 
+import jax
 import numpy as np
 import pytest
+
+from tests.serving.conftest import running, wait_until
 
 PROMPTS = [
     "Ann: Are you coming?",
@@ -67,6 +71,28 @@ def asked():
     ]
 
 
+@contextlib.contextmanager
+def compilations():
+    """What XLA compiles meanwhile."""
+    seen = []
+
+    def note(event, seconds, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            seen.append(seconds)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        yield seen
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)
+
+
+def test_compilations_are_seen():
+    with compilations() as seen:
+        jax.jit(lambda x: x + 12345)(np.float32(1))
+    assert len(seen) == 1
+
+
 def ask(server, case):
     name, prompts, settings, seed = case
     body = {"max_new_tokens": 16} | settings
@@ -88,8 +114,9 @@ def same(model, served, case, answer):
 
 def test_many_at_once_are_as_each_alone_and_compile_nothing(model, served, server, asked):
     compiled = served.engine.compilations
-    with concurrent.futures.ThreadPoolExecutor(12) as pool:
+    with concurrent.futures.ThreadPoolExecutor(12) as pool, compilations() as seen:
         answers = list(pool.map(lambda case: ask(server, case), asked))
+    assert seen == []  # by XLA itself, of whatever
     outputs = [same(model, served, case, got) for case, got in zip(asked, answers, strict=True)]
     by_adapter = dict(zip([case[0] for case in asked[:3]], outputs[:3], strict=True))
     assert by_adapter["tiny"] != by_adapter["first"] != by_adapter["second"]
@@ -98,7 +125,11 @@ def test_many_at_once_are_as_each_alone_and_compile_nothing(model, served, serve
     assert server.metric("t5x_lite_compilations_alone ") == 0
 
 
-@pytest.mark.parametrize("settings", BESIDE, ids=lambda settings: next(iter(settings)))
+@pytest.mark.parametrize(
+    "settings",
+    [BESIDE[0], *(pytest.param(settings, marks=pytest.mark.slow) for settings in BESIDE[1:])],
+    ids=lambda settings: next(iter(settings)),
+)
 def test_what_no_slot_can_do_is_done_beside_them(model, served, server, settings):
     before = server.metric("t5x_lite_compilations_alone ")
     case = ("second", PROMPTS[:2], settings, 0)
@@ -147,3 +178,20 @@ def test_a_failure_costs_those_that_ran_and_nobody_else(served, server, monkeypa
     assert failed.status_code == 500 and failed.json()["error"]["type"] == "server_error"
     assert "device" not in failed.text
     assert server.complete(prompt=PROMPTS[0]).json()["choices"] == before
+
+
+def test_a_device_that_does_not_come_back_is_told_to_whoever_restarts(served, monkeypatch):
+    def fails(*_):
+        raise RuntimeError("the device is gone")
+
+    with running(served) as server:
+        assert server.client.get("/healthz").status_code == 200
+        monkeypatch.setattr(served.engine, "advance", fails)
+        monkeypatch.setattr(served.engine, "reset", fails)
+        assert server.complete(prompt=PROMPTS[0]).status_code == 500
+        assert wait_until(lambda: not server.scheduler.is_alive)
+        assert server.client.get("/healthz").status_code == 503
+        assert server.client.get("/readyz").status_code == 503
+        assert server.complete(prompt=PROMPTS[0]).status_code == 503
+    monkeypatch.undo()
+    served.engine.reset()
