@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from t5x_lite import __version__, console
-from t5x_lite.commands import WORDS
+from t5x_lite.commands import OWN_HELP, WORDS
 from t5x_lite.commands.meant import flags_meant
 from t5x_lite.config import explain_config, load_config, shipped_configs
 from t5x_lite.errors import Diverged, InputError, RewardFailed, Stopped
@@ -52,6 +52,8 @@ One process a host; on a TPU pod they find each other, elsewhere these say where
   --start_seconds 300        how long all wait until the last one is there
   --lost_seconds 30          after how long a silence a process counts as gone, and all end
 
+t5x-lite serve --model DIRECTORY serves a model over HTTP: t5x-lite serve --help.
+
 Configs that ship (each says at its top what it does, on which hardware, and for how long):
 """
 
@@ -70,7 +72,8 @@ _STORAGE_TROUBLE = (
 def run() -> None:
     """The program `t5x-lite`: its exit statuses are those of docs/stops.md, and one line says what to do."""
     arguments = sys.argv[1:]
-    if not arguments or {"--help", "-h", "-help"} & set(arguments):
+    asks_for_help = bool({"--help", "-h", "-help"} & set(arguments))
+    if not arguments or (asks_for_help and arguments[0] not in OWN_HELP):
         sys.stdout.write(_usage())
         return
     if "--version" in arguments:

@@ -12,11 +12,16 @@ WORDS = {
         "t5x_lite.commands.index:index_runs",
         "RUNS: one page over a folder of runs, RUNS/index.html",
     ),
+    "serve": (
+        "t5x_lite.serving.command:answer",
+        "--model DIR: a server in OpenAI's format, with a playground; serve --help",
+    ),
     "completion": (
         "t5x_lite.commands.completion:complete",
         "bash|zsh: a script that completes words, configs and fields",
     ),
 }
+OWN_HELP = ("serve",)
 FLAGS = (
     *("--config", "--workdir", "--print_config", "--dry_run", "--version", "--help"),
     *("--coordinator_address", "--num_processes", "--process_id"),

@@ -33,7 +33,7 @@ from t5x_lite.params.sections import Lora
 
 LORA_LEAVES = (
     *("lora_a", "lora_b", "lora_magnitude", "lora_scaling", "lora_dropout"),
-    "lora_output_scale",  # of `with_output_scales`; in no file
+    *("lora_output_scale", "lora_rows"),  # of `with_output_scales` and `side_by_side`; in no file
 )
 _KERNEL = "/kernel"
 Adapted = Mapping[str, jax.Array]  # the leaves of one adapted kernel, by name
