@@ -52,8 +52,6 @@ One process a host; on a TPU pod they find each other, elsewhere these say where
   --start_seconds 300        how long all wait until the last one is there
   --lost_seconds 30          after how long a silence a process counts as gone, and all end
 
-t5x-lite serve --model DIRECTORY serves a model over HTTP: t5x-lite serve --help.
-
 Configs that ship (each says at its top what it does, on which hardware, and for how long):
 """
 
