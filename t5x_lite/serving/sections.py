@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from t5x_lite.models.config import Dtype
+from t5x_lite.models.sections import Quantization
 from t5x_lite.sections import (
     Above,
     AtLeast,
@@ -31,6 +32,7 @@ class ServeSettings(Section, name="serve"):
     ]
     name: Annotated[str, "What the model is called in requests; '' for the last part of --model."]
     dtype: Annotated[Dtype, "The type that is computed in."]
+    quantization: Quantization
     host: Annotated[
         Name, "The address to listen at. Others than this machine's own open it to a network."
     ]
@@ -59,6 +61,7 @@ DEFAULTS: dict[str, Any] = {
     "adapter": (),
     "name": "",
     "dtype": "float32",
+    "quantization": "none",
     "host": "127.0.0.1",
     "port": 8000,
     "max_batch": 8,

@@ -152,7 +152,7 @@ def load_served(settings: ServeSettings) -> Served:
     Raises:
       InputError: no such model or adapter, one without a tokenizer, two of one name, or a soft prompt.
     """
-    t5 = load_pretrained(settings.model, dtype=settings.dtype)
+    t5 = load_pretrained(settings.model, dtype=settings.dtype, quantization=settings.quantization)
     _ = t5.tokenizer  # without one there are no texts
     name = settings.name or _last_part(settings.model)
     trees: list[Any] = [t5.adapters[t5.adapter].tree if t5.adapter else {}]
