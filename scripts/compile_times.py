@@ -2,8 +2,8 @@
 
     python scripts/compile_times.py --size base --random rbg
 
-For whoever looks into start-up: one process a program, so that nothing is compiled yet, and no persistent cache. A line of
-JSON on standard output. What an H200 gave is in docs/performance.md.
+For whoever looks into start-up: one process a program, so that nothing is compiled yet, and no persistent cache. A line
+of JSON on standard output. What an H200 gave is in docs/performance.md.
 """
 
 from __future__ import annotations
