@@ -42,6 +42,8 @@ One process a host; on a TPU pod they find each other, elsewhere these say where
   --start_seconds 300        how long all wait until the last one is there
   --lost_seconds 30          after how long a silence a process counts as gone, and all end
 
+t5x-lite export --model DIR --out DIRECTORY writes a model for others to run: t5x-lite export --help.
+
 Configs that ship (each says at its top what it does, on which hardware, and for how long):
 """
 
@@ -59,11 +61,15 @@ _STORAGE_TROUBLE = (
 def run() -> None:
     """The program `t5x-lite`: its exit statuses are those of docs/stops.md, and one line says what to do."""
     arguments = sys.argv[1:]
-    if not arguments or {"--help", "-h", "-help"} & set(arguments):
+    if not arguments or (arguments[0] != "export" and {"--help", "-h", "-help"} & set(arguments)):
         sys.stdout.write(USAGE + _list_configs())
         return
     console.setup()
     try:
+        if arguments[0] == "export":
+            command = importlib.import_module("t5x_lite.export.command")
+            sys.stdout.write(command.run(arguments[1:]))
+            return
         if "--print_config" in arguments:
             arguments.remove("--print_config")
             spec, _, overrides = parse([*arguments, "--workdir=none"])
