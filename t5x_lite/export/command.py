@@ -18,8 +18,8 @@ from t5x_lite.export.stablehlo import save_stablehlo
 FORMATS = ("hf", "ctranslate2", "stablehlo")
 
 _DESCRIPTION = """\
-Writes a model for others to run (docs/deployment.md). What is written in DIRECTORY: hf/, a Hugging Face directory with a
-model card; ctranslate2/; stablehlo/, programs and weights that jax alone runs."""
+Writes a model for others to run (docs/deployment.md). What is written in DIRECTORY: hf/, a Hugging Face directory with
+a model card; ctranslate2/; stablehlo/, programs and weights that jax alone runs."""
 
 
 class _Parser(argparse.ArgumentParser):

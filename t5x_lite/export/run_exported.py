@@ -1,4 +1,4 @@
-"""Loads the programs of this folder: programs = load("stablehlo"); tokens, lengths = programs["generate"](int32_rows)."""
+"""Loads the programs of this folder: `tokens, lengths = load("stablehlo")["generate"](encoder_input_tokens)`."""
 
 import functools
 import pathlib

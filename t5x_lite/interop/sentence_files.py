@@ -26,7 +26,7 @@ ACTIVATIONS = ("Identity", "Tanh", "ReLU")
 _PACKAGE = "sentence_transformers."
 _MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
 # Where the settings of the transformer lie, newest first.
-_SETTINGS = ("sentence_bert_config.json", "sentence_roberta_config.json", "sentence_distilbert_config.json")  # fmt: skip
+_SETTINGS = tuple(f"sentence_{kind}_config.json" for kind in ("bert", "roberta", "distilbert"))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,104 @@
+"""CTranslate2 gives the tokens and scores that we and torch give, tied or not, scaled or not."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+import torch
+
+from t5x_lite import load_pretrained
+from t5x_lite.errors import InputError
+from t5x_lite.export.ctranslate2_files import save_ctranslate2, token_names
+from tests.interop.conftest import load_torch, make_oracle
+
+ctranslate2 = pytest.importorskip("ctranslate2")
+MOST = 12
+
+
+def prompts_of(count: int) -> list[list[int]]:
+    """Random tokens and eos, of lengths whose distances have buckets that no rounding decides."""
+    rng = np.random.default_rng(0)
+    return [[*rng.integers(2, 96, n).tolist(), 1] for n in rng.integers(2, 15, count)]
+
+
+def padded(prompts: list[list[int]]) -> np.ndarray:
+    rows = np.zeros((len(prompts), max(map(len, prompts))), np.int32)
+    for row, prompt in zip(rows, prompts, strict=True):
+        row[: len(prompt)] = prompt
+    return rows
+
+
+def check(directory: pathlib.Path, folder: pathlib.Path, count: int) -> None:
+    """Greedy and 4 beams: tokens of ours, torch's and CTranslate2's; and log-probabilities of the greedy tokens."""
+    t5 = load_pretrained(directory)
+    save_ctranslate2(folder, t5.config, t5.params, None)
+    translator = ctranslate2.Translator(str(folder), intra_threads=1)
+    names = token_names(t5.config, None)
+    prompts = prompts_of(count)
+    sources = [[names[id] for id in prompt] for prompt in prompts]
+    batch = torch.tensor(padded(prompts))
+    model = load_torch(directory)
+    for beams in (1, 4):
+        asked = {"num_beams": beams, "max_new_tokens": MOST}
+        if beams > 1:
+            asked |= {"length_penalty": 0.0, "early_stopping": True}
+        found = t5._generate(padded(prompts), 0, asked, with_logprobs=True)
+        with torch.no_grad():
+            theirs = model.generate(batch, attention_mask=(batch != 0).long(), **asked).numpy()
+        results = translator.translate_batch(
+            sources,
+            beam_size=beams,
+            max_decoding_length=MOST,
+            length_penalty=0,
+            return_scores=True,
+        )
+        for row, result in enumerate(results):
+            ours = found.tokens[row, : found.lengths[row]].tolist()
+            assert theirs[row, 1 : 1 + len(ours)].tolist() == ours, (beams, row)
+            ours = ours[:-1] if ours[-1] == 1 else ours
+            assert [names.index(name) for name in result.hypotheses[0]] == ours, (beams, row)
+            score = float(np.sum(found.logprobs[row]))
+            assert result.scores[0] == pytest.approx(score, abs=1e-4), (beams, row)
+
+
+@pytest.mark.parametrize("family", ["t5_1.0", "t5_1.1"])
+def test_tokens_and_scores_are_ours_and_those_of_torch(family, tmp_path):
+    check(make_oracle(family, tmp_path).directory, tmp_path / "ct2", 20)
+
+
+@pytest.mark.slow  # minutes: every family, 200 prompts
+@pytest.mark.parametrize("family", ["t5_1.0", "t5_1.1", "mt5", "byt5", "umt5"])
+def test_two_hundred_prompts_of_every_family(family, tmp_path):
+    check(make_oracle(family, tmp_path).directory, tmp_path / "ct2", 200)
+
+
+def test_an_untied_model_is_not_scaled_and_a_tied_one_is(tmp_path):
+    """What CTranslate2's own converter gets wrong with transformers 5."""
+    scaled = {}
+    for family in ("t5_1.0", "t5_1.1"):
+        t5 = load_pretrained(make_oracle(family, tmp_path).directory)
+        save_ctranslate2(tmp_path / "ct2", t5.config, t5.params, None)
+        scaled[family] = b"decoder/scale_outputs" in (tmp_path / "ct2" / "model.bin").read_bytes()
+    assert scaled == {"t5_1.0": True, "t5_1.1": False}
+
+
+def test_tokens_go_by_the_names_of_the_tokenizer(tmp_path):
+    t5 = load_pretrained("nano")
+    save_ctranslate2(tmp_path / "ct2", t5.config, t5.params, t5.tokenizer, "int8")
+    names = json.loads((tmp_path / "ct2" / "shared_vocabulary.json").read_text())
+    assert len(names) == len(set(names)) == t5.config.vocab_size
+    settings = json.loads((tmp_path / "ct2" / "config.json").read_text())
+    assert (settings["eos_token"], settings["decoder_start_token"]) == ("</s>", "<pad>")
+    text = "Summarize: Ann: Shall we go? Bob: Yes, at ten."
+    tokens = t5.tokenizer.tokenizer.convert_ids_to_tokens(
+        t5.tokenizer.encode([text], add_eos=True)[0]
+    )
+    translator = ctranslate2.Translator(str(tmp_path / "ct2"))
+    (result,) = translator.translate_batch([tokens], beam_size=1, max_decoding_length=20)
+    assert result.hypotheses[0] and set(result.hypotheses[0]) <= set(names)
+
+
+def test_an_unknown_quantization_is_refused_by_name(tmp_path):
+    with pytest.raises(InputError, match="quantization: expected one of float32, .*'int3'"):
+        save_ctranslate2(tmp_path, None, {}, None, "int3")
