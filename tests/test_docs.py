@@ -68,7 +68,7 @@ def test_a_config_names_its_own_command(path: pathlib.Path):
     assert not unknown_fields(text)
 
 
-@pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md", "docs/deployment.md"])
 def test_a_document_names_what_exists(name: str):
     text = (REPOSITORY / name).read_text(encoding="utf-8")
     assert not missing_files(text)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import importlib.util
 import json
 import os
 import pathlib
@@ -56,6 +57,10 @@ def save_stablehlo(directory: str | os.PathLike[str], t5: Pretrained, max_new_to
       InputError: settings that need the number of rows, or the directory cannot be written.
     """
     target = pathlib.Path(directory).expanduser()
+    if importlib.util.find_spec("flatbuffers") is None:
+        raise InputError(
+            "--to stablehlo needs the package flatbuffers, in which jax.export writes: pip install flatbuffers"
+        )
     flat = traverse_util.flatten_dict(t5.params, sep="/")
     programs = _export_all(t5, flat, max_new_tokens)
     staging = target.with_name(target.name + _STAGING)

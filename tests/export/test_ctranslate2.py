@@ -17,9 +17,9 @@ MOST = 12
 
 
 def prompts_of(count: int) -> list[list[int]]:
-    """Random tokens and eos, of lengths whose distances have buckets that no rounding decides."""
+    """Random tokens and eos."""
     rng = np.random.default_rng(0)
-    return [[*rng.integers(2, 96, n).tolist(), 1] for n in rng.integers(2, 15, count)]
+    return [[*rng.integers(2, 96, n).tolist(), 1] for n in rng.integers(2, 30, count)]
 
 
 def padded(prompts: list[list[int]]) -> np.ndarray:
@@ -50,6 +50,7 @@ def check(directory: pathlib.Path, folder: pathlib.Path, count: int) -> None:
             sources,
             beam_size=beams,
             max_decoding_length=MOST,
+            min_decoding_length=0,  # 1 unless said
             length_penalty=0,
             return_scores=True,
         )
