@@ -150,8 +150,8 @@ def load_encoder(source: str | os.PathLike[str], *, dtype: str = "float32") -> S
         params = opened.read(None)
         tokenizer = of_vocabulary(load_vocabulary(folder), modules.max_length or _T5_MAX_LENGTH)
     else:
-        # With a label that no one reads: the head is none of a sentence encoder.
-        classifier = open_classifier(folder, dtype, labels=("",))
+        # With a label that no one reads: a sentence encoder has no head.
+        classifier = open_classifier(folder, dtype, labels=("",), as_encoder=True)
         module, params = classifier.module, classifier.read()
         reach: int = module.config.max_length
         longest = min(reach, modules.max_length or reach)

@@ -100,7 +100,7 @@ def test_two_hundred_prompts_of_the_nano_model(tmp_path):
     t5 = load_pretrained("nano")
     save_stablehlo(tmp_path / "out", t5, 24)
     program = export.deserialize(bytearray((tmp_path / "out" / "generate.stablehlo").read_bytes()))
-    from safetensors.flax import load_file
+    from safetensors.numpy import load_file
 
     tokens = t5.encode([f"Summarize: {row['dialogue']}" for row in rows])
     found, _ = program.call(load_file(tmp_path / "out" / "weights.safetensors"), tokens)
