@@ -76,6 +76,6 @@ get_config = recipe("mixture", {
     "runlocal": {
         "tokenizer.vocab_size": 512,
         "data.tasks": _tasks({**_ROWS, "limit": 32}, {**_ROWS, "split": "test", "limit": 4}),
-        "data.encoder_length": 1024,
+        "data.encoder_length": 1536,  # three solved examples, in the pieces of so small a vocabulary
     },
 })  # fmt: skip

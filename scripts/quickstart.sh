@@ -67,5 +67,6 @@ All of it is in $workdir; open comparison/report.html first, then ppo/report.htm
   report.html, .md, .json   scores and samples       config.json      the whole configuration
 In those of the runs:       samples.jsonl, what the model wrote
 In those of training:       metrics.jsonl, one line a step; checkpoints/; model/ or adapter/, for transformers or peft
+On one page, to sort and to compare: t5x-lite index $workdir
 Next: the recipes in configs/ say at their top what they do and the command that runs them.
 NEXT

@@ -123,7 +123,7 @@ def classifier_table(config: Any, ours: dict[str, Any], with_probe: bool) -> str
         baselines["probe"] = WordClassifier(config, vectors, probe(config.seed))
     sets = {"evaluation": baselines["baseline"].evaluation}
     if config.data.transfer.source != NONE:
-        sets["transfer"] = read_rows(config.data.transfer)
+        sets["transfer"] = read_rows(config.data.transfer, "transfer")
     header = ["rows", "number", "AUC", "interval", "accuracy"]
     for name in baselines:
         header += [f"{name} AUC", f"{name} interval", f"{name} accuracy"]

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import os
-import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,8 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from t5x_lite import streams
-from t5x_lite.console import log
-from t5x_lite.data.vocabulary import Vocabulary, load_vocabulary, tell_differing_ids
+from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.decoding.call_shapes import LENGTH_STEP, bucket, pad_call
 from t5x_lite.decoding.checkpoint_settings import checkpoint_settings
 from t5x_lite.decoding.generate import GenerationOutput, Generator
@@ -27,9 +25,9 @@ from t5x_lite.decoding.stream import Streamer, text_pieces
 from t5x_lite.decoding.structure import prepare
 from t5x_lite.errors import InputError
 from t5x_lite.interop.adapter_source import adapter_of, base_for
+from t5x_lite.interop.beside import vocabulary_beside
 from t5x_lite.interop.generation_files import generation_defaults
 from t5x_lite.interop.hf import save_hf
-from t5x_lite.interop.opened import OpenedModel
 from t5x_lite.interop.peft import load_adapter, save_adapter
 from t5x_lite.interop.pretrained import open_pretrained
 from t5x_lite.interop.t5x import is_t5x
@@ -38,18 +36,8 @@ from t5x_lite.models.init import Params
 from t5x_lite.models.t5 import T5
 from t5x_lite.params.adapters import Adapter, variables
 from t5x_lite.params.lora import merge
+from t5x_lite.params.overview import count
 
-# Of which one lies where a tokenizer does.
-_TOKENIZER_FILES = (
-    *(
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "spiece.model",
-        "tokenizer.model",
-        "sentencepiece.bpe.model",
-    ),
-    *("vocab.json", "vocab.txt", "merges.txt", "special_tokens_map.json"),
-)
 _ENCODER_INPUT = "encoder_input_tokens"
 _LOGITS_INPUTS = (
     _ENCODER_INPUT, "decoder_input_tokens", "encoder_segment_ids", "decoder_segment_ids",
@@ -87,6 +75,17 @@ class Pretrained:
         self._generator = Generator(config, execution, tokenizer)
         self._streamer = Streamer(config, execution, tokenizer)
         self._logits = jax.jit(self._model.apply)
+
+    def __repr__(self) -> str:
+        name = self.source or "of no file"
+        adapters = f", adapters: {', '.join(self.adapters)}" if self.adapters else ""
+        acting = f" ({self.adapter} acts)" if self.adapter else ""
+        settings = repr(self.settings).removeprefix("GenerationSettings")
+        return (
+            f"Pretrained({name!r}: {self.config.num_encoder_layers} + {self.config.num_decoder_layers} layers of"
+            f" {self.config.d_model}, {count(self.params):,} parameters{adapters}{acting},"
+            f" tokenizer {self._tokenizer!r}, generates by {settings})"
+        )
 
     @property
     def tokenizer(self) -> Vocabulary:
@@ -356,7 +355,7 @@ def load_pretrained(
             " tokenizer=DIRECTORY or hub id)"
         )
     opened = open_pretrained(source, architecture)
-    vocabulary = _vocabulary_of(opened, tokenizer)
+    vocabulary = vocabulary_beside(opened, tokenizer)
     return Pretrained(
         opened.config,
         opened.read(param_dtype),
@@ -366,33 +365,3 @@ def load_pretrained(
         os.fspath(source),
         generation_defaults(source)[0],
     )
-
-
-def _vocabulary_of(
-    opened: OpenedModel, tokenizer: str | os.PathLike[str] | None
-) -> Vocabulary | None:
-    """The tokenizer that is given, or that lies beside the model.
-
-    Raises:
-      InputError: it cannot be read, or has more tokens than the model embeds.
-    """
-    directory = pathlib.Path(opened.source)
-    if tokenizer is None and not any((directory / name).is_file() for name in _TOKENIZER_FILES):
-        log.warning(
-            "%s: no tokenizer lies beside the model: token ids work, texts do not", directory
-        )
-        return None
-    vocabulary = load_vocabulary(directory if tokenizer is None else tokenizer)
-    if vocabulary.size > opened.config.vocab_size:
-        raise InputError(
-            f"{tokenizer or directory}: the tokenizer has {vocabulary.size} tokens, but the model embeds"
-            f" {opened.config.vocab_size}: take the tokenizer that the model was trained with, or resize the model"
-            " (transformers: model.resize_token_embeddings) and train it"
-        )
-    tell_differing_ids(
-        vocabulary,
-        pad_token_id=opened.config.pad_token_id,
-        eos_token_id=opened.config.eos_token_id,
-        model=os.fspath(opened.source),
-    )
-    return vocabulary

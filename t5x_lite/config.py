@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import pathlib
 import sys
 import traceback
@@ -16,7 +17,7 @@ from ml_collections import ConfigDict
 from t5x_lite.errors import InputError
 from t5x_lite.parallel.sections import MESHES
 from t5x_lite.recipe import differences, origins
-from t5x_lite.sections import Config, Origin, describe, read
+from t5x_lite.sections import Config, Origin, describe, plain, read
 
 _PACKAGE = pathlib.Path(__file__).resolve().parent
 _FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")  # of a wheel, of a checkout
@@ -45,19 +46,20 @@ def find_config_file(name: str) -> pathlib.Path:
     )
 
 
-def load_config(spec: str, overrides: Mapping[str, str]) -> Any:
+def load_config(spec: str, overrides: Mapping[str, Any], *, as_values: bool = False) -> Any:
     """The checked config of `FILE.py[:ARGUMENT]`, some of its fields changed: a `Config` of its task's sections.
 
     Args:
       spec: a path or the name of a shipped config; what follows the first colon goes to its `get_config`.
       overrides: dotted name -> value as text, `{"optimizer.b1": "0.8"}`: a Python literal, or, for a field that holds
         text, the text itself. Mappings (`generation`, ...) may get new keys. `mesh` takes the name of one, too.
+      as_values: the values are Python values, as Python code gives them, and no text is read as anything else.
 
     Raises:
       InputError: the file is missing or fails (with its line), or a field is unknown, missing or of the wrong type;
         the message names the file, or the flag that set the field.
     """
-    return _load(spec, overrides)[1]
+    return _load(spec, overrides, as_values)[1]
 
 
 def load_values(spec: str, overrides: Mapping[str, str]) -> ConfigDict:
@@ -107,6 +109,23 @@ def explain_config(spec: str, overrides: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def fields_meant(spec: str, name: str) -> list[str]:
+    """The fields of a config whose own name is `name` ("learning_rate" -> ["schedule.learning_rate"]), or nearly.
+
+    spec: as `load_config` takes it; one that cannot be loaded stands for all tasks.
+    """
+    try:
+        known = [field.name for field in describe(type(load_config(spec, {})))]
+    except InputError:
+        known = [field.name for task in tasks() for field in describe(config_of(task))]
+    name = name.rpartition(".")[2]
+    own: dict[str, list[str]] = {}
+    for field in dict.fromkeys(known):
+        own.setdefault(field.rpartition(".")[2], []).append(field)
+    close = [name] if name in own else difflib.get_close_matches(name, own, n=1)
+    return sorted(own[close[0]], key=lambda field: field.count(".")) if close else []
+
+
 def _set_by(values: ConfigDict, overrides: Mapping[str, str], field: str) -> str:
     """What gave a field its value: a flag, else what its recipe says of it, else the file."""
     if _flags(overrides, field):
@@ -125,17 +144,22 @@ def _flags(overrides: Mapping[str, str], field: str) -> list[str]:
     ]
 
 
-def _load(spec: str, overrides: Mapping[str, str]) -> tuple[ConfigDict, Any]:
-    """What the file gives, changed by the flags, and the sections that it says."""
+def _load(
+    spec: str, overrides: Mapping[str, Any], as_values: bool = False
+) -> tuple[ConfigDict, Any]:
+    """What the file gives, changed by the flags (or Python values), and the sections that it says."""
     name, colon, argument = spec.partition(":")
     file = find_config_file(name)
     values = _run(file, *([argument] if colon else []))
     _unshare(values, set())
-    for field, text in overrides.items():
-        _override(values, field, _mesh_by_name(text) if field == "mesh" else text)
+    for field, value in overrides.items():
+        text = isinstance(value, str) and (field == "mesh" or not as_values)
+        _override(values, field, _mesh_by_name(value) if field == "mesh" and text else value, text)
 
     def origin(field: str) -> str:
-        return f"--config.{field}" if _flags(overrides, field) else f"{file}: config.{field}"
+        if not _flags(overrides, field):
+            return f"{file}: config.{field}"
+        return f"config.{field}" if as_values else f"--config.{field}"
 
     return values, read_config(values, origin).with_differences(differences(values))
 
@@ -190,8 +214,8 @@ def _mesh_by_name(text: str) -> str:
     return text
 
 
-def _override(config: ConfigDict, field: str, text: str) -> None:
-    """Sets a field, known or not: `read_config` judges the result."""
+def _override(config: ConfigDict, field: str, value: Any, is_text: bool) -> None:
+    """Sets a field, known or not, to a value or to what a flag's text means: `read_config` judges the result."""
     *sections, name = field.split(".")
     with config.unlocked(), config.ignore_type():
         section = config
@@ -202,7 +226,7 @@ def _override(config: ConfigDict, field: str, text: str) -> None:
             if not isinstance(section, ConfigDict):
                 raise InputError(f"--config.{field}: {part} is not a section, it holds {section!r}")
         try:
-            section[name] = _parse(text, section.get(name))
+            section[name] = _parse(value, section.get(name)) if is_text else plain(value)
         except (
             ValueError,
             TypeError,
@@ -210,7 +234,7 @@ def _override(config: ConfigDict, field: str, text: str) -> None:
             KeyError,
         ) as error:  # names that no section has
             raise InputError(
-                f"--config.{field}: {text!r:.80} names fields that no section can have ({error})"
+                f"--config.{field}: {value!r:.80} names fields that no section can have ({error})"
             ) from error
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import itertools
 import logging
 import os
+import pathlib
 import sys
 import threading
 import time
@@ -28,6 +30,7 @@ _SECONDS_BEFORE_WAITING = 0.3
 _FRAMES = "|/-\\"
 # Libraries that report every step of their own work at the level INFO, or warn of what is fine here.
 _CHATTY = ("absl", "orbax", "tensorstore", "grain", "datasets", "transformers", "httpx", "fsspec")
+_GOOGLE = "0x1ae0"  # of PCI vendors: TPUs, and the network cards of Google's machines
 _open_bars = 0
 
 
@@ -73,6 +76,30 @@ def setup(level: int = logging.INFO) -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # of XLA's C++ too: errors alone
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    look_for_no_tpu_in_vain()
+
+
+def look_for_no_tpu_in_vain() -> None:
+    """Keeps jax from starting libtpu where it is installed but no TPU is there (the pod check needs it): that prints
+    several lines of warnings about TPU hosts at each start.
+
+    Nothing is done where the environment says which platforms to use, where another plugin of jax (a GPU's) is
+    installed, or where anything of Google's is on the PCI bus. jax must not have been imported yet.
+    """
+    if "jax" in sys.modules or "JAX_PLATFORMS" in os.environ:
+        return
+    import importlib.metadata  # not above: `--help` pays for what it does not need
+    import importlib.util
+
+    there = importlib.util.find_spec
+    if there("libtpu") is None or there("jax_plugins") is not None:
+        return
+    if importlib.metadata.entry_points(group="jax_plugins"):
+        return
+    vendors = glob.glob("/sys/bus/pci/devices/*/vendor")
+    google = any(pathlib.Path(file).read_text().strip() == _GOOGLE for file in vendors)
+    if not google and not glob.glob("/dev/accel*") and not glob.glob("/dev/vfio/[0-9]*"):
+        os.environ["JAX_PLATFORMS"] = "cpu"
 
 
 class Bar(Protocol):

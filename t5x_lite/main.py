@@ -10,9 +10,12 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from t5x_lite import console
+from t5x_lite import __version__, console
+from t5x_lite.commands import WORDS
+from t5x_lite.commands.meant import flags_meant
 from t5x_lite.config import explain_config, load_config, shipped_configs
 from t5x_lite.errors import Diverged, InputError, RewardFailed, Stopped
 from t5x_lite.foreign.visible import one_line
@@ -22,6 +25,7 @@ from t5x_lite.train.signals import deadline, leave_at_once
 
 USAGE = """\
 t5x-lite --config FILE.py[:ARGUMENT] --workdir DIRECTORY [--config.FIELD=VALUE ...]
+t5x-lite WORD ...
 
 Runs the experiment that a config describes. What it leaves in DIRECTORY: config.json, metrics.jsonl, report.json,
 report.md, report.html, samples.jsonl, TensorBoard events, model/, checkpoints/. The same command again goes on where a
@@ -32,7 +36,13 @@ stopped run was.
   --config.FIELD=VALUE       changes any field, e.g. --config.schedule.learning_rate=1e-4
   --workdir DIRECTORY        where the run's files go
   --print_config             writes every field with its value, its meaning and its origin, and runs nothing
+  --dry_run                  reads and checks everything, tells sizes and memory, and compiles and writes nothing
+  --version                  the version
   --help                     this text
+
+The words are:
+
+@WORDS@
 
 One process a host; on a TPU pod they find each other, elsewhere these say where they are:
 
@@ -42,11 +52,10 @@ One process a host; on a TPU pod they find each other, elsewhere these say where
   --start_seconds 300        how long all wait until the last one is there
   --lost_seconds 30          after how long a silence a process counts as gone, and all end
 
-t5x-lite export --model DIR --out DIRECTORY writes a model for others to run: t5x-lite export --help.
-
 Configs that ship (each says at its top what it does, on which hardware, and for how long):
 """
 
+_DRY_RUN = "--dry_run"
 _START_SECONDS, _LOST_SECONDS = 300.0, 30.0
 
 # Exit statuses, beside 0, and 1 for a fault of the program (docs/stops.md).
@@ -62,35 +71,18 @@ def run() -> None:
     """The program `t5x-lite`: its exit statuses are those of docs/stops.md, and one line says what to do."""
     arguments = sys.argv[1:]
     if not arguments or (arguments[0] != "export" and {"--help", "-h", "-help"} & set(arguments)):
-        sys.stdout.write(USAGE + _list_configs())
+        sys.stdout.write(_usage())
+        return
+    if "--version" in arguments:
+        sys.stdout.write(f"t5x-lite {__version__}\n")
         return
     console.setup()
     try:
-        if arguments[0] == "export":
-            command = importlib.import_module("t5x_lite.export.command")
-            sys.stdout.write(command.run(arguments[1:]))
-            return
-        if "--print_config" in arguments:
-            arguments.remove("--print_config")
-            spec, _, overrides = parse([*arguments, "--workdir=none"])
-            sys.stdout.write(explain_config(spec, overrides))
-            return
-        launch, arguments = parse_launch(arguments)
-        spec, workdir, overrides = parse(arguments)
-        config = load_config(spec, overrides)
-        time_left = seconds_of(getattr(config, "stop_after", ""))
-        with (
-            deadline(time_left),
-            leave_at_once(),
-            joined(launch, json.dumps(to_dict(config), sort_keys=True)),
-        ):
-            task = importlib.import_module(f"t5x_lite.tasks.{config.task}.run")
-            folder = os.path.expanduser(workdir)
-            # Not above: what it needs takes a second to import, which `--help` should not pay.
-            from t5x_lite.wiring.lock import locked
-
-            with locked(folder):
-                task.run(config, folder)
+        text = _answer(arguments)
+        if text is None:
+            _run_task(arguments)
+        else:
+            sys.stdout.write(text)
     except InputError as error:
         _exit(str(error), _BAD_INPUT)
     except OSError as error:
@@ -112,6 +104,53 @@ def run() -> None:
             raise
         traceback.print_exc()
         _end(1)
+
+
+def _answer(arguments: list[str]) -> str | None:
+    """What is asked for in place of a run: that of a word, or of a flag; None where a run is."""
+    if arguments[0] in WORDS:
+        module, _, function = WORDS[arguments[0]][0].partition(":")
+        return getattr(importlib.import_module(module), function)(arguments[1:]) or ""
+    if "--print_config" in arguments:
+        arguments.remove("--print_config")
+        spec, _, overrides = parse([*arguments, "--workdir=none"])
+        return explain_config(spec, overrides)
+    if _DRY_RUN in arguments:
+        spec, workdir, overrides = parse(parse_launch([a for a in arguments if a != _DRY_RUN])[1])
+        config = _load(spec, overrides)
+        rehearsal = importlib.import_module("t5x_lite.wiring.rehearsal")
+        return f"{spec}: {rehearsal.rehearse(config, os.path.expanduser(workdir))}"
+    return None
+
+
+def _run_task(arguments: list[str]) -> None:
+    launch, arguments = parse_launch(arguments)
+    spec, workdir, overrides = parse(arguments)
+    config = _load(spec, overrides)
+    time_left = seconds_of(getattr(config, "stop_after", ""))
+    with (
+        deadline(time_left),
+        leave_at_once(),
+        joined(launch, json.dumps(to_dict(config), sort_keys=True)),
+    ):
+        task = importlib.import_module(f"t5x_lite.tasks.{config.task}.run")
+        folder = os.path.expanduser(workdir)
+        # Not above: what it needs takes a second to import, which `--help` should not pay.
+        from t5x_lite.wiring.lock import locked
+
+        with locked(folder):
+            task.run(config, folder)
+
+
+def _load(spec: str, overrides: Mapping[str, str]) -> Any:
+    """The config, whose files are there."""
+    from t5x_lite.data.named_rows import (
+        check_files,
+    )  # a tenth of a second, which `--help` should not pay
+
+    config = load_config(spec, overrides)
+    check_files(config)
+    return config
 
 
 def parse_launch(arguments: Sequence[str]) -> tuple[Launch, list[str]]:
@@ -158,12 +197,14 @@ def parse(arguments: Sequence[str]) -> tuple[str, str, dict[str, str]]:
     """
     given = {"--config": "", "--workdir": ""}
     overrides = {}
+    unknown = ""
     rest = list(arguments)
     while rest:
         flag, equals, value = rest.pop(0).partition("=")
         field = flag.removeprefix("--config.")
         if flag not in given and field in ("", flag):
-            raise InputError(f"{flag}: there is no such flag; see t5x-lite --help")
+            unknown = unknown or flag
+            continue
         if not equals:
             if not rest or rest[0].startswith("--"):
                 raise InputError(f"{flag} needs a value; see t5x-lite --help")
@@ -172,10 +213,19 @@ def parse(arguments: Sequence[str]) -> tuple[str, str, dict[str, str]]:
             given[flag] = value
         else:
             overrides[field] = value
+    if unknown:
+        meant = flags_meant(unknown, given["--config"])
+        hint = f"did you mean {meant}?" if meant else "see t5x-lite --help"
+        raise InputError(f"{unknown}: there is no such flag; {hint}")
     for flag, value in given.items():
         if not value:
             raise InputError(f"{flag} is missing; see t5x-lite --help")
     return given["--config"], given["--workdir"], overrides
+
+
+def _usage() -> str:
+    words = "\n".join(f"  {word:<11}{what}" for word, (_, what) in WORDS.items())
+    return USAGE.replace("@WORDS@", words) + _list_configs()
 
 
 def _list_configs() -> str:

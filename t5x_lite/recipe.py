@@ -149,6 +149,12 @@ class Recipe:
         )
 
 
+def open_recipe(file: pathlib.Path) -> Recipe | None:
+    """The recipe of a config file, before any word is laid over it; None where it makes its config otherwise."""
+    found = getattr(_execute(file), "get_config", None)
+    return found if isinstance(found, Recipe) else None
+
+
 def origins(config: ConfigDict) -> Mapping[str, str]:
     """Where each field's value was written: dotted name -> "base finetune", "recipe quickstart.py", "word lora".
 

@@ -1,5 +1,6 @@
 """What reaches the terminal, the log file, and nobody."""
 
+import importlib.util
 import logging
 import os
 import pty
@@ -125,3 +126,43 @@ def test_a_terminal_shows_one_bar_and_a_second_one_only_if_it_lasts():
     for step in (2, 3, 4):
         assert any(re.fullmatch(rf"\d\d:\d\d:\d\d step {step} done", text) for text in redrawn)
     assert not redrawn[-1].strip()  # nothing is left of the bars
+
+
+@pytest.mark.parametrize(
+    "libtpu, plugin, files, platforms",
+    [
+        (True, False, {}, "cpu"),
+        (False, False, {}, None),  # nothing would be printed
+        (True, True, {}, None),  # a GPU's plugin
+        (True, False, {"/dev/accel*": ["/dev/accel0"]}, None),  # a TPU of v2 to v4
+        (True, False, {"/dev/vfio/[0-9]*": ["/dev/vfio/0"]}, None),  # v5e and later
+    ],
+)
+def test_libtpu_is_left_alone_only_where_no_tpu_can_be(
+    monkeypatch, libtpu, plugin, files, platforms
+):
+    found = {"libtpu": libtpu, "jax_plugins": plugin}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: found[name] or None)
+    monkeypatch.setattr(console.glob, "glob", lambda pattern: files.get(pattern, []))
+    monkeypatch.delitem(sys.modules, "jax", raising=False)
+    monkeypatch.setenv("JAX_PLATFORMS", "")
+    monkeypatch.delenv("JAX_PLATFORMS")
+    console.look_for_no_tpu_in_vain()
+    assert os.environ.get("JAX_PLATFORMS") == platforms
+    monkeypatch.setenv("JAX_PLATFORMS", "tpu")
+    console.look_for_no_tpu_in_vain()
+    assert os.environ["JAX_PLATFORMS"] == "tpu"
+
+
+def test_googles_hardware_on_the_bus_is_left_alone(monkeypatch, tmp_path):
+    (tmp_path / "vendor").write_text("0x1ae0\n")
+    found = {"libtpu": True, "jax_plugins": None}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: found[name])
+    monkeypatch.setattr(
+        console.glob, "glob", lambda p: [str(tmp_path / "vendor")] if "pci" in p else []
+    )
+    monkeypatch.delitem(sys.modules, "jax", raising=False)
+    monkeypatch.setenv("JAX_PLATFORMS", "")
+    monkeypatch.delenv("JAX_PLATFORMS")
+    console.look_for_no_tpu_in_vain()
+    assert "JAX_PLATFORMS" not in os.environ

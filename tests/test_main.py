@@ -244,11 +244,11 @@ BAD_INPUT = {
     ),
     "no data file": (
         one_thing("data.train.source", "missing.jsonl"),
-        r"data.source: there is no file missing.jsonl",
+        r"config.data.train.source: there is no file missing.jsonl",
     ),
     "a folder that holds no data": (
         lambda tmp: (tmp / "dir.jsonl").mkdir() or [f"--config.data.train.source={tmp}/dir.jsonl"],
-        r"data.source: '.*dir.jsonl' is neither a file ending in .*, a folder with such files",
+        r"data.train.source: '.*dir.jsonl' is neither a file ending in .*, a folder with such files",
     ),
     "invalid JSON": (
         lambda tmp: own_rows(tmp / "x.jsonl", DIALOGUES + "{'id'}\n"),
@@ -290,7 +290,7 @@ BAD_INPUT = {
     ),
     "a data set on the hub, and no network": (
         lambda tmp: ["--config.data.train.source=knkarthick/nosuchset", "--config.data.train.split=train"],
-        r"data.source: cannot load split 'train' of .*check the id, the split and the network",
+        r"data.train.source: cannot load split 'train' of .*check the id, the split and the network",
     ),
     "a model of another architecture": (
         lambda tmp: a_model(tmp / "bart", {"model_type": "bart"}),

@@ -17,10 +17,10 @@ PACKAGE = REPOSITORY / "t5x_lite"
 # Data flows downwards: a file imports from its own room and from rooms above it.
 ROOMS = (
     "errors foreign console streams sections params data models parallel optim checkpoints interop decoding embedding"
-    " evaluation train rl reports pods recipe config wiring api export tasks main"
+    " evaluation train rl reports pods recipe config wiring api export tasks runs commands main"
 ).split()
-# The package itself re-exports the surface of `api`; `__main__` starts `main`.
-ROOMS.insert(ROOMS.index("api") + 1, "__init__")
+# The package itself re-exports the surface of `api` and `runs`; `__main__` starts `main`.
+ROOMS.insert(ROOMS.index("runs") + 1, "__init__")
 ROOMS.append("__main__")
 
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))

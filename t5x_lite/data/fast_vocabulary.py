@@ -96,6 +96,9 @@ class Vocabulary:
                     f" cannot spell would stand for {name}. Name another {name}_token in tokenizer_config.json"
                 )
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.size:,} tokens, eos {self.eos_id}, pad {self.pad_id})"
+
     @property
     def padded_size(self) -> int:
         """The number of embedding rows a new model should have: `size` rounded up to a multiple of

@@ -130,6 +130,11 @@ def _read_rows(
     return rows, len(left_out)
 
 
+def is_bundled(source: str) -> bool:
+    """Whether `source` is a file of the bundled corpus."""
+    return source in _BUNDLED
+
+
 def is_file(source: str) -> bool:
     """Whether `source` means files (or the bundled corpus) rather than a Hugging Face dataset id."""
     if source in _BUNDLED or is_table(source) or not _HUB_ID.fullmatch(source):

@@ -108,6 +108,15 @@ class GenerationSettings:
     # The section of a config that these come from, as it was given: config.json holds that.
     given_values: ClassVar[Mapping[str, Any]] = {}
 
+    def __repr__(self) -> str:
+        told = [
+            f"{field.name}={value!r}"
+            for field in dataclasses.fields(self)
+            if (value := getattr(self, field.name)) is not field.default
+            and repr(value) != repr(field.default)
+        ]
+        return f"GenerationSettings({', '.join(told)})"
+
     def __post_init__(self) -> None:
         self._check_values()
         self._check_contradictions()

@@ -22,13 +22,11 @@ def refuse_beyond_memory(abstract: Any, what: str) -> None:
     Raises:
       InputError: with what they take and what there is.
     """
-    leaves = [leaf for leaf in jax.tree.leaves(abstract) if leaf.sharding is not None]
+    leaves = _placed(abstract)
     if not leaves:
         return
     here = leaves[0].sharding.device_set & set(jax.local_devices())
-    each = sum(
-        math.prod(leaf.sharding.shard_shape(leaf.shape)) * _itemsize(leaf.dtype) for leaf in leaves
-    )
+    each = bytes_each(abstract)
     for device in list(here)[:1]:
         on_host = device.platform == "cpu"  # its devices share the machine's memory
         stats = {} if on_host else device.memory_stats() or {}
@@ -39,6 +37,18 @@ def refuse_beyond_memory(abstract: Any, what: str) -> None:
                 f"{what} would take {in_words(taken)} {'on this machine' if on_host else 'on each device'}, which has"
                 f" {in_words(most)}; choose smaller sizes, or more devices"
             )
+
+
+def bytes_each(abstract: Any) -> int:
+    """Bytes that a tree of `jax.ShapeDtypeStruct` takes on each device; leaves without a sharding are not counted."""
+    return sum(
+        math.prod(leaf.sharding.shard_shape(leaf.shape)) * _itemsize(leaf.dtype)
+        for leaf in _placed(abstract)
+    )
+
+
+def _placed(abstract: Any) -> list[Any]:
+    return [leaf for leaf in jax.tree.leaves(abstract) if leaf.sharding is not None]
 
 
 def _itemsize(dtype: Any) -> int:

@@ -6,10 +6,11 @@ import dataclasses
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
@@ -52,6 +53,23 @@ def plot_metrics(
 
     The same records give the same bytes on the same machine.
     """
+    return _saved(records, panels, "png", {"Software": None})
+
+
+def draw_metrics(
+    records: Sequence[Mapping[str, Any]], panels: Sequence[Panel] = PANELS
+) -> bytes | None:
+    """`plot_metrics` as SVG, without a background, its words as text; a page may turn black to its own color."""
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "t5x_lite"}):
+        return _saved(records, panels, "svg", {"Date": None})
+
+
+def _saved(
+    records: Sequence[Mapping[str, Any]],
+    panels: Sequence[Panel],
+    kind: str,
+    metadata: Mapping[str, Any],
+) -> bytes | None:
     series: dict[str, tuple[list[int], list[float]]] = {}
     for record in records:
         for name, value in record.items():
@@ -82,7 +100,7 @@ def plot_metrics(
         _draw(axes, panel, {name: series[name] for name in names})
         axes.set_xlim(-0.02 * last, 1.02 * last)
     file = io.BytesIO()
-    figure.savefig(file, format="png", metadata={"Software": None})
+    figure.savefig(file, format=kind, metadata=dict(metadata), transparent=kind == "svg")
     return file.getvalue()
 
 
@@ -92,7 +110,9 @@ def _has_data(values: Sequence[float]) -> bool:
 
 def _draw(axes: Any, panel: Panel, series: Mapping[str, tuple[list[int], list[float]]]) -> None:
     smoothed = False
-    for number, (name, (steps, values)) in enumerate(series.items()):
+    numbers = _numbered(series)
+    for name, (steps, values) in series.items():
+        number = numbers[name]
         color, marker = _COLORS[number % len(_COLORS)], _MARKERS[number % len(_MARKERS)]
         x, y = np.array(steps), np.where(np.isfinite(values), values, np.nan)
         if len(x) > _SMOOTHED and not name.endswith("learning_rate"):
@@ -132,6 +152,17 @@ def _draw(axes: Any, panel: Panel, series: Mapping[str, tuple[list[int], list[fl
     axes.spines[["top", "right"]].set_visible(False)
     if len(series) > 1 or smoothed:
         axes.legend(frameon=False, fontsize=8.5)
+
+
+def _numbered(names: Iterable[str]) -> dict[str, int]:
+    """Which color each series takes: in a panel with both, training the first and evaluation the second, everywhere."""
+    held_out = [name for name in names if "eval" in name]
+    trained = [name for name in names if "eval" not in name]
+    if not trained:
+        return {name: number for number, name in enumerate(held_out)}
+    return {name: 2 * number for number, name in enumerate(trained)} | {
+        name: 2 * number + 1 for number, name in enumerate(held_out)
+    }
 
 
 def _moving_average(values: np.ndarray, window: int) -> np.ndarray:

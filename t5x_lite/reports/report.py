@@ -11,10 +11,10 @@ from typing import Any
 import jax
 from etils import epath
 
-from t5x_lite.foreign.visible import visible
 from t5x_lite.reports import tables
 from t5x_lite.reports.metrics import json_value, read_metrics
-from t5x_lite.reports.plots import PANELS, Panel, plot_metrics
+from t5x_lite.reports.page import escaped, inline_svg, page
+from t5x_lite.reports.plots import PANELS, Panel, draw_metrics, plot_metrics
 from t5x_lite.reports.scores import scores_blocks
 from t5x_lite.train.divergence import SPIKE
 
@@ -22,10 +22,12 @@ CURVES_FILE = "curves.png"
 DIFFERS = "differs from the base"
 DIVERGED = "diverged"
 HEALTH = "went wrong"
+WARNINGS = "warnings"
+ADVICE = "What to do: a smaller schedule.learning_rate, or more schedule.warmup_steps."
 
 # Sections come in this order, others in between by name: a reader wants results first, settings last.
 _FIRST = (
-    DIVERGED, HEALTH, "summary", DIFFERS, "differences", "scores", "before and after",
+    DIVERGED, HEALTH, WARNINGS, "summary", DIFFERS, "differences", "scores", "before and after",
     "toxicity of responses", "judges", "training", "data", "parameters",
 )  # fmt: skip
 _LAST = ("samples", "environment", "config")
@@ -33,19 +35,6 @@ _LAST = ("samples", "environment", "config")
 _WORSE = 0.1  # nats by which a loss at least has to rise, beside being doubled, to be told of
 _SECTION = 2  # the level of a section's heading
 _CELL = 80  # characters of a value that differs from the base
-
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a }
-body { max-width: 66rem; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.6rem } h3 { font-size: 1rem }
-h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid #ccc }
-table { border-collapse: collapse; margin: .8rem 0; display: block; overflow-x: auto }
-table { font-variant-numeric: tabular-nums }
-th, td { text-align: left; vertical-align: top; padding: .25rem .8rem; border-bottom: 1px solid #e4e4e4 }
-th { border-bottom: 1px solid #888 } .number { text-align: right }
-td { white-space: pre-line; overflow-wrap: break-word }
-img { max-width: 100% } nav { margin: 1rem 0; font-size: .9rem }
-"""
 
 
 def write_report(
@@ -63,7 +52,8 @@ def write_report(
             {"name", "rouge1", "rouge2", "rougeL"} to stand beside it}
         "samples": a list of mappings, each shown as its own table (texts are long)
         DIFFERS: {field: (of the base, of this run)}, behind "summary" alone
-        DIVERGED: how the run ended, and HEALTH: skipped updates (added here, from metrics.jsonl), before all others
+        DIVERGED: how the run ended, HEALTH: skipped updates (added here, from metrics.jsonl), and WARNINGS, a list of
+            texts that each say what to do, before all others
 
     pictures: PNGs by the section that they belong under; each is written as SECTION.png, too.
 
@@ -82,10 +72,11 @@ def write_report(
     for name, picture in files.items():
         (folder / name).write_bytes(picture)
     blocks = _blocks(content, files)
+    drawing = draw_metrics(records, panels)
     text = json.dumps(content, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
     (folder / "report.json").write_bytes(f"{text}\n".encode())
     (folder / "report.md").write_bytes(_markdown(blocks).encode())
-    (folder / "report.html").write_bytes(_html(content["title"], blocks, files).encode())
+    (folder / "report.html").write_bytes(_html(content["title"], blocks, files, drawing).encode())
 
 
 def _health(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -111,7 +102,7 @@ def _health(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         said.append(
             f"The last loss, {losses[-1]:.4g}, is far above the first, {losses[0]:.4g}: nothing was learned."
         )
-    return {HEALTH: " ".join(said)} if said else {}
+    return {HEALTH: " ".join([*said, ADVICE])} if said else {}
 
 
 def _blocks(content: Mapping[str, Any], files: Mapping[str, bytes]) -> list[tables.Block]:
@@ -121,7 +112,7 @@ def _blocks(content: Mapping[str, Any], files: Mapping[str, bytes]) -> list[tabl
     blocks: list[tables.Block] = [tables.Heading(content["title"], 1)]
     for name in (name for name in order if name in shown):
         value: Any = content.get(name)
-        if name != "summary":
+        if name not in ("summary", WARNINGS):
             blocks.append(tables.Heading(name.replace("_", " ").capitalize(), 2))
         if name == "scores":
             blocks += [block for key in sorted(value) for block in scores_blocks(key, value[key])]
@@ -131,6 +122,10 @@ def _blocks(content: Mapping[str, Any], files: Mapping[str, bytes]) -> list[tabl
                 blocks.append(tables.Table(("field", "value"), _fields(sample, sort=False)))
         elif name == DIFFERS:
             blocks.append(_differing(value))
+        elif name == WARNINGS:
+            blocks += [tables.Warned(text) for text in value]
+        elif name == HEALTH:
+            blocks.append(tables.Warned(value))
         elif value is not None:
             blocks.append(_generic(value))
         if name == "training" and CURVES_FILE in files:
@@ -185,6 +180,8 @@ def _markdown(blocks: Sequence[tables.Block]) -> str:
                 parts.append(f"{'#' * level} {tables.escape_markdown(text)}")
             case tables.Paragraph(text):
                 parts.append(tables.escape_markdown(text))
+            case tables.Warned(text):
+                parts.append(f"> **Note:** {tables.escape_markdown(text)}")
             case tables.Table(header, rows):
                 parts.append(tables.markdown_table(header, rows))
             case tables.Picture(file, caption):
@@ -196,37 +193,38 @@ def _contents(blocks: Sequence[tables.Block]) -> str:
     """Links to the sections; the samples of a long report are many screens down."""
     names = [b.text for b in blocks if isinstance(b, tables.Heading) and b.level == _SECTION]
     links = (
-        f'<a href="#section-{number}">{_escaped(name)}</a>' for number, name in enumerate(names, 1)
+        f'<a href="#section-{number}">{escaped(name)}</a>' for number, name in enumerate(names, 1)
     )
     return f"<nav>{' · '.join(links)}</nav>"
 
 
-def _html(title: str, blocks: Sequence[tables.Block], files: Mapping[str, bytes]) -> str:
+def _html(
+    title: str, blocks: Sequence[tables.Block], files: Mapping[str, bytes], drawing: bytes | None
+) -> str:
+    """drawing: the curves as SVG, which take the page's colors."""
     parts = []
     sections = 0
     for block in blocks:
         match block:
             case tables.Heading(text, level) if level == _SECTION:
                 sections += 1
-                parts.append(f'<h{level} id="section-{sections}">{_escaped(text)}</h{level}>')
+                parts.append(f'<h{level} id="section-{sections}">{escaped(text)}</h{level}>')
             case tables.Heading(text, level):
-                parts.append(f"<h{level}>{_escaped(text)}</h{level}>")
+                parts.append(f"<h{level}>{escaped(text)}</h{level}>")
                 if level == 1:
                     parts.append(_contents(blocks))
             case tables.Paragraph(text):
-                parts.append(f"<p>{_escaped(text)}</p>")
+                parts.append(f"<p>{escaped(text)}</p>")
+            case tables.Warned(text):
+                parts.append(f'<p class="warning">{escaped(text)}</p>')
             case tables.Table(header, rows):
                 parts.append(tables.html_table(header, rows))
+            case tables.Picture(file, caption) if file == CURVES_FILE and drawing:
+                parts.append(f"<figure>{inline_svg(drawing, 'curves')}</figure>")
             case tables.Picture(file, caption):
                 # Inside the page, so that it can be sent to someone.
                 data = base64.b64encode(files[file]).decode()
-                parts.append(f'<img alt="{_escaped(caption)}" src="data:image/png;base64,{data}">')
-    body = "\n".join(parts)
-    return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{_escaped(title)}</title>\n'
-        f"<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
-    )
-
-
-def _escaped(text: str) -> str:
-    return html.escape(visible(text))
+                parts.append(
+                    f'<img alt="{html.escape(caption)}" src="data:image/png;base64,{data}">'
+                )
+    return page(title, "\n".join(parts))

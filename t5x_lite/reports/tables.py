@@ -32,6 +32,13 @@ class Paragraph:
 
 
 @dataclasses.dataclass(frozen=True)
+class Warned:
+    """Running text that a reader must not miss."""
+
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Table:
     """A header and rows of cells (text, numbers, booleans or None)."""
 
@@ -47,7 +54,7 @@ class Picture:
     caption: str
 
 
-Block = Heading | Paragraph | Table | Picture
+Block = Heading | Paragraph | Warned | Table | Picture
 
 
 def markdown_table(header: Sequence[str], rows: Rows) -> str:
@@ -71,13 +78,18 @@ def html_table(header: Sequence[str], rows: Rows) -> str:
 
     def line(cells: Sequence[object], tag: str) -> str:
         inner = "".join(
-            f"<{tag}{' class=number' if r else ''}>{html.escape(shown(cell))}</{tag}>"
+            f"<{tag}{' class=number' if r else ''}>{_html_cell(cell)}</{tag}>"
             for cell, r in zip(cells, right, strict=True)
         )
         return f"<tr>{inner}</tr>"
 
     body = "\n".join(line(row, "td") for row in rows)
     return f"<table>\n<thead>{line(header, 'th')}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+
+
+def _html_cell(cell: object) -> str:
+    text = html.escape(shown(cell))
+    return f"<bdi>{text}</bdi>" if isinstance(cell, str) else text
 
 
 def escape_markdown(text: str) -> str:
@@ -94,7 +106,11 @@ def escape_markdown(text: str) -> str:
 
 
 def shown(cell: object) -> str:
-    """Numbers as people read them: thousands apart, floats with up to six significant digits; None is a dash."""
+    """Numbers as people read them: thousands apart, floats with up to four significant digits; None is a dash.
+
+    >>> shown(0.123456), shown(12345.6), shown(1234567), shown(None)
+    ('0.1235', '12,346', '1,234,567', '–')
+    """
     if cell is None:
         return "–"
     if isinstance(cell, bool):
@@ -102,7 +118,7 @@ def shown(cell: object) -> str:
     if isinstance(cell, int):
         return f"{cell:,}"
     if isinstance(cell, float):
-        return f"{cell:.6g}"
+        return f"{cell:,.0f}" if 1e3 <= abs(cell) < 1e15 else f"{cell:.4g}"
     return visible(str(cell))
 
 

@@ -20,7 +20,7 @@ import functools
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from t5x_lite.errors import InputError
@@ -176,7 +176,8 @@ def _read(cls: type[S], values: Any, place: str, origin: Origin, having: str = "
     for name in values:
         if name not in known:
             raise InputError(
-                f"{origin(prefix + name)}: there is no such field{_nearest(name, known, having)}"
+                f"{origin(prefix + name)}: there is no such field"
+                f"{_nearest(name, known, having, _below(cls, prefix, name))}"
             )
     found = {}
     for name, field in known.items():
@@ -350,8 +351,15 @@ def _is_mapping(value: Any) -> bool:
     return hasattr(value, "items")  # a ConfigDict is no collections.abc.Mapping
 
 
-def _nearest(name: str, known: Iterable[str], having: str) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
+def _below(cls: Any, prefix: str, name: str) -> list[str]:
+    """The whole names of fields called `name` in the sections below this one."""
+    from t5x_lite.sections.described import describe  # which reads what is declared here
+
+    return [prefix + field.name for field in describe(cls) if field.name.endswith(f".{name}")]
+
+
+def _nearest(name: str, known: Iterable[str], having: str, below: Sequence[str]) -> str:
+    close = list(dict.fromkeys(below)) or difflib.get_close_matches(name, known, n=1)
     if close:
-        return f"; did you mean {close[0]}?"
+        return f"; did you mean {' or '.join(close[:3])}?"
     return f"; {having}there are {', '.join(sorted(known)) or 'none'}"

@@ -32,6 +32,7 @@ from t5x_lite.params.paths import Params, flatten, map_with_path
 from t5x_lite.params.sections import NoAdapter, SavedAdapter, SoftPrompt
 from t5x_lite.params.stacking import canonical_paths, is_stacked, unstack
 from t5x_lite.wiring.model import Loaded, shardings_of
+from t5x_lite.wiring.rehearsal import is_rehearsal, note
 from t5x_lite.wiring.sections import AdaptedConfig
 
 _WHERE = "config.train.trainable"
@@ -135,7 +136,15 @@ def adaptation_of(config: AdaptedConfig, loaded: Loaded, mesh: Mesh) -> Adaptati
             check_base(source, unstack(base) if is_stacked(base) else base)
         return base, make_adapters(settings, begin, base, adapters, config.seed)
 
-    return Adaptation(settings, labels, params, adapters, make, loaded=bool(source))
+    found = Adaptation(settings, labels, params, adapters, make, loaded=bool(source))
+    if is_rehearsal():
+        sizes = found.sizes()
+        note(
+            "trained",
+            f"{sizes['trainable parameters']:,} of {sizes['all parameters']:,} parameters"
+            f" ({sizes['trainable percent']:.2f} %)",
+        )
+    return found
 
 
 def check_loads(section: Any) -> None:

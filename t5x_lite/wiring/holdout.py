@@ -32,9 +32,9 @@ def read_with_holdout(
     Raises:
       InputError: as `read_rows`, a share that leaves nothing on one side, or ids to leave out of what is set aside.
     """
-    rows = keep(read_rows(data.train))
+    rows = keep(read_rows(data.train, "train"))
     if data.evaluation.source != HOLDOUT:
-        evaluation_rows = keep(read_rows(data.evaluation))
+        evaluation_rows = keep(read_rows(data.evaluation, "evaluation"))
         warn_of_shared_rows(evaluation_rows, rows, group_fields(data))
         return rows, evaluation_rows
     if data.evaluation.exclude:

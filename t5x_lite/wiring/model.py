@@ -22,8 +22,10 @@ from t5x_lite.models.sections import ModelSettings
 from t5x_lite.models.t5 import T5
 from t5x_lite.parallel.memory import refuse_beyond_memory
 from t5x_lite.parallel.shardings import param_shardings, with_shardings
+from t5x_lite.params.overview import count
 from t5x_lite.params.stacking import stack
 from t5x_lite.sections import at_place
+from t5x_lite.wiring.rehearsal import note, note_memory
 
 RANDOM = "random"
 _SIZES = "config.model.architecture, or config.json"
@@ -79,6 +81,8 @@ def load_model(
         T5(config, dataclasses.replace(execution, scan_layers=False)), section.param_dtype, mesh
     )
     refuse_beyond_memory(unrolled, f"the model {section.source!r} ({_SIZES} of it)")
+    note("parameters", f"{count(unrolled):,} in {section.param_dtype}")
+    note_memory("parameters", unrolled)
     model = T5(config, execution)
     abstract = _placed(model, section.param_dtype, mesh) if execution.scan_layers else unrolled
 

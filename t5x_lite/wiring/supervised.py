@@ -37,6 +37,7 @@ from t5x_lite.train.measured import MEMORY_FILE, MeasuredStep
 from t5x_lite.train.state import TrainState, init_state
 from t5x_lite.train.update import Batch, TrainStep
 from t5x_lite.wiring.model import shardings_of
+from t5x_lite.wiring.rehearsal import note, note_memory
 from t5x_lite.wiring.resume import BatchOf, States, cadence_of, place_of, run_turns
 from t5x_lite.wiring.sections import OptimizedConfig, TrainingConfig
 
@@ -93,6 +94,8 @@ def place_state(
         adapters=shardings_of(adapters),
     )
     abstract = with_shardings(shapes, shardings)
+    note_memory("state (parameters, adapters, optimizer)", abstract)
+    note("memory, beside it", "gradients of what is trained, activations and temporaries")
     refuse_beyond_memory(
         abstract, "parameters, adapters and optimizer state (config.model, adapter)"
     )

@@ -27,6 +27,8 @@ from t5x_lite.interop.t5x import is_t5x
 from t5x_lite.models.config import T5Config
 from t5x_lite.parallel.processes import from_process_zero
 from t5x_lite.parallel.shardings import row_multiple
+from t5x_lite.sections import at_place
+from t5x_lite.wiring.rehearsal import note, note_batches, note_lengths, own_folder
 from t5x_lite.wiring.sections import TokenizedConfig, TrainingConfig
 from t5x_lite.wiring.workdir import is_claimed, local_copy
 
@@ -70,20 +72,25 @@ def check_texts(data: Any, names: Sequence[str], target: str = "") -> None:
                 )
 
 
-def read_rows(section: RowsSettings) -> list[Row]:
-    """The rows that a section names.
+def read_rows(section: RowsSettings, name: str) -> list[Row]:
+    """The rows that a section names. name: of the section below `config.data`, e.g. "train".
 
     Raises:
-      InputError: as `data.sources.load_rows`.
+      InputError: as `data.sources.load_rows`, with the section before it.
     """
-    return load_rows(
-        section.source,
-        section.split,
-        section.columns,
-        id_column=section.id_column,
-        exclude=section.exclude,
-        limit=section.limit,
-    )
+    try:
+        rows = load_rows(
+            section.source,
+            section.split,
+            section.columns,
+            id_column=section.id_column,
+            exclude=section.exclude,
+            limit=section.limit,
+        )
+    except InputError as error:
+        raise at_place(error, "data", f"config.data.{name}") from error
+    note(f"rows, {name}", f"{len(rows):,} of {section.source}")
+    return rows
 
 
 def read_splits(data: Any) -> tuple[list[Row], list[Row]]:
@@ -92,7 +99,7 @@ def read_splits(data: Any) -> tuple[list[Row], list[Row]]:
     Raises:
       InputError: as `data.sources.load_rows`.
     """
-    train, evaluation = read_rows(data.train), read_rows(data.evaluation)
+    train, evaluation = read_rows(data.train, "train"), read_rows(data.evaluation, "evaluation")
     warn_of_shared_rows(evaluation, train, data.cut_field)
     return train, evaluation
 
@@ -109,6 +116,14 @@ def texts_of(rows: list[Row]) -> list[str]:
 
 
 def vocabulary_of(config: TokenizedConfig, texts: Sequence[str], folder: epath.Path) -> Vocabulary:
+    """`_vocabulary_of`, which a rehearsal notes, and trains elsewhere."""
+    with own_folder(folder) as place:
+        vocabulary = _vocabulary_of(config, texts, place)
+    note("tokenizer", f"{vocabulary.size:,} tokens")
+    return vocabulary
+
+
+def _vocabulary_of(config: TokenizedConfig, texts: Sequence[str], folder: epath.Path) -> Vocabulary:
     """The tokenizer of `tokenizer.source`: a Hugging Face id or directory, or one of two words.
 
     "model" takes the tokenizer that comes with `model.source`. "train" trains one on `texts` into folder/tokenizer; a
@@ -149,6 +164,7 @@ def make_split(data: TextsSettings, rows: list[Row], vocabulary: Vocabulary, nam
         cut_field=data.cut_field,
         name=name,
     )
+    note_lengths(name, examples)
     return Split(rows, examples)
 
 
@@ -211,7 +227,9 @@ def bucketed_plan(
         lengths = [tuple(pair) for pair in batch.buckets]
     rows = row_multiple(mesh, batch.accumulation)
     shapes = make_shapes(lengths, size=batch.size, tokens=batch.tokens, row_multiple=rows)
-    return _plan(examples, shapes, model, seed=config.seed, pack=pack)
+    plan = _plan(examples, shapes, model, seed=config.seed, pack=pack)
+    note_batches("training", plan)
+    return plan
 
 
 def evaluation_plan(
@@ -226,7 +244,9 @@ def evaluation_plan(
     # A small split needs no larger batches.
     most = -(-len(examples.encoder_lengths) // row_multiple) * row_multiple
     shapes = tuple(shape._replace(rows=min(shape.rows, most)) for shape in shapes)
-    return _plan(examples, shapes, config, seed=None, pack=False)
+    plan = _plan(examples, shapes, config, seed=None, pack=False)
+    note_batches("evaluation", plan)
+    return plan
 
 
 def _plan(

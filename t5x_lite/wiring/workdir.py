@@ -18,6 +18,7 @@ from etils import epath
 from t5x_lite.errors import InputError
 from t5x_lite.parallel.processes import from_process_zero, wait_for_all
 from t5x_lite.sections import Config, to_dict
+from t5x_lite.wiring.rehearsal import end_rehearsal, is_rehearsal
 
 CONFIG_FILE = "config.json"
 # Object stores, by what reads them.
@@ -42,6 +43,10 @@ def open_workdir(workdir: str, config: Config) -> epath.Path:
     _check_store(workdir)
     folder = epath.Path(workdir)
     file = folder / CONFIG_FILE
+    if is_rehearsal():
+        if file.exists():
+            _compare(workdir, _read_config(file), _resolved(config), config.FREE)
+        return folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".writable-{jax.process_index()}"
@@ -134,7 +139,13 @@ def is_claimed(folder: epath.Path) -> bool:
 
 
 def claim_workdir(folder: epath.Path, config: Config) -> None:
-    """Writes config.json (process 0), when all that could be wrong with the input has been checked."""
+    """Writes config.json (process 0), when all that could be wrong with the input has been checked.
+
+    Raises:
+      Rehearsed: the run is only rehearsed; here it would begin.
+    """
+    if is_rehearsal():
+        end_rehearsal()
     if jax.process_index() == 0:
         fresh = folder / f"{CONFIG_FILE}.new"
         fresh.write_text(json.dumps(_resolved(config), indent=2, sort_keys=True) + "\n")

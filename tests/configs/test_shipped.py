@@ -51,7 +51,7 @@ def test_an_unknown_argument_is_no_silent_default(file: pathlib.Path):
 def test_the_bundled_texts_give_the_classifiers_vocabulary(tmp_path):
     """SentencePiece refuses more pieces than the texts have, and `runlocal` asks for fewer."""
     config = load_config("classifier.py", {})
-    vocabulary = get_vocabulary(config, read_rows(config.data.train), epath.Path(tmp_path))
+    vocabulary = get_vocabulary(config, read_rows(config.data.train, "train"), epath.Path(tmp_path))
     assert vocabulary.size == config.tokenizer.vocab_size
 
 

@@ -1,22 +1,23 @@
 """The files of a report: stable, complete, escaped, and with curves in them."""
 
 import ast
-import base64
 import io
 import json
 import pathlib
 import re
+import sys
 
 import matplotlib.image
 import numpy as np
 import pytest
 
 from t5x_lite.config import load_config, read_config
+from t5x_lite.reports.environment import environment
 from t5x_lite.reports.intervals_plot import plot_intervals
 from t5x_lite.reports.metrics import MetricsWriter
 from t5x_lite.reports.outcome import report_run
-from t5x_lite.reports.plots import PANELS, Panel, plot_metrics
-from t5x_lite.reports.report import write_report
+from t5x_lite.reports.plots import PANELS, Panel, _numbered, plot_metrics
+from t5x_lite.reports.report import ADVICE, write_report
 from t5x_lite.reports.tables import html_table, markdown_table
 from t5x_lite.sections import to_dict
 
@@ -111,9 +112,44 @@ def test_files_are_complete_and_the_same_twice(tmp_path):
         and "&lt;script&gt;" in page
         and "<title>A run &lt;1&gt;</title>" in page
     )
-    (picture,) = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
-    assert base64.b64decode(picture) == (tmp_path / "one" / "curves.png").read_bytes()
-    assert "http" not in page  # self-contained
+    assert page.count("<svg") == 1 and "train/loss" in page
+    assert not re.findall(r'(?:src|href)="(?!#|data:)', page)  # self-contained
+
+
+def test_a_page_reads_on_a_phone_and_in_the_dark(tmp_path):
+    write_curves(tmp_path)
+    write_report(tmp_path, {**REPORT, "warnings": ["Reward hacking: raise the KL."]})
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
+    assert "@media (prefers-color-scheme: dark)" in page and "@media (max-width: 40rem)" in page
+    assert '<p class="warning"><bdi>Reward hacking: raise the KL.</bdi></p>' in page
+    assert "<bdi>A: &lt;script&gt;hi&lt;/script&gt;" in page
+    figure = page[page.index("<figure>") : page.index("</figure>")]
+    # Words and axes are black, which the style turns to the page's color; no background is drawn.
+    assert "stroke: #000000" in figure and "<text" in figure and "fill: #ffffff" not in figure
+    lines = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert lines.index("> **Note:** Reward hacking") < lines.index("It went well.")
+
+
+def test_training_and_evaluation_have_their_colors_everywhere():
+    assert _numbered(["evaluation/loss", "loss"]) == {"loss": 0, "evaluation/loss": 1}
+    assert _numbered(["loss", "ppo/loss/total", "eval/loss"]) == {
+        "loss": 0, "ppo/loss/total": 2, "eval/loss": 1,
+    }  # fmt: skip
+    assert _numbered(["evaluation/rouge1", "evaluation/rouge2"]) == {
+        "evaluation/rouge1": 0, "evaluation/rouge2": 1,
+    }  # fmt: skip
+
+
+def test_the_environment_says_when_where_and_how(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/bin/t5x-lite", "--config", "a b.py"])
+    found = environment()
+    assert found["command"] == "t5x-lite --config 'a b.py'"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", found["date"])
+    assert re.fullmatch(r"[0-9a-f]{40}|not a checkout", found["commit"])
+    assert "cores" in found["machine"] and float(found["minutes since the program began"]) >= 0
+    monkeypatch.setattr(sys, "argv", ["/lib/ipykernel_launcher.py", "-f", "x.json"])
+    assert environment()["command"] == "from Python"
 
 
 def test_a_report_without_curves_or_scores(tmp_path):
@@ -198,7 +234,7 @@ def test_tables_align_and_escape():
     lines = markdown_table(header, rows).splitlines()
     assert lines[1] == "|--------|------:|" and lines[2] == "| a\\|b   | 1,000 |"
     assert lines[4] == "| x<br>y |     2 |"
-    assert "<td>a|b</td><td class=number>1,000</td>" in html_table(header, rows)
+    assert "<td><bdi>a|b</bdi></td><td class=number>1,000</td>" in html_table(header, rows)
     assert markdown_table(["flag", "share"], [[True, 0.25]]).endswith("| yes  |  0.25 |")
 
 
@@ -253,6 +289,7 @@ def test_what_went_wrong_stands_first(tmp_path, lines, said):
     text = "".join(json.dumps({"step": n, **line}) + "\n" for n, line in enumerate(lines, 1))
     (tmp_path / "metrics.jsonl").write_text(text)
     write_report(tmp_path, {"title": "a run", "summary": "fine"}, panels=())
+    said = f"{said} {ADVICE}" if said else None
     assert json.loads((tmp_path / "report.json").read_text()).get("went wrong") == said
     shown = [line for line in (tmp_path / "report.md").read_text().splitlines() if line]
-    assert shown[1:3] == ["## Went wrong", said] if said else shown[1] == "fine"
+    assert shown[1:3] == ["## Went wrong", f"> **Note:** {said}"] if said else shown[1] == "fine"

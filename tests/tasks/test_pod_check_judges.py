@@ -115,7 +115,7 @@ RECIPES = {
 def test_a_recipe_is_what_it_would_train(tmp_path, name: str):
     config = load_config(*RECIPES[name])
     labels = ("score",) if config.task == "reward" else ("hate", "nothate")
-    rows = read_rows(load_config("classifier.py:runlocal", {}).data.train)
+    rows = read_rows(load_config("classifier.py:runlocal", {}).data.train, "train")
     with on_mesh(make_mesh({"slice": 1, "data": 8, "fsdp": 1, "model": 1})) as mesh:
         loaded = load_classifier(config, labels, rows, mesh, epath.Path(tmp_path))
     module, longest = trained_by(config)

@@ -29,12 +29,12 @@ MODEL = T5Config(
 def split(finished, tiny_config):
     data = tiny_config().data
     vocabulary = load_vocabulary(finished.folder / "tokenizer")
-    return make_split(data, read_rows(data.evaluation), vocabulary, "evaluation")
+    return make_split(data, read_rows(data.evaluation, "evaluation"), vocabulary, "evaluation")
 
 
 def test_a_tokenizer_is_trained_anew_until_the_run_has_started(tiny_config, tmp_path):
     config = tiny_config()
-    rows = read_rows(config.data.train)
+    rows = read_rows(config.data.train, "train")
     folder = epath.Path(tmp_path)
     assert get_vocabulary(config, rows, folder).size == 300
     smaller = tiny_config({"tokenizer.vocab_size": "280"})

@@ -50,7 +50,7 @@ def run(config: Config, workdir: str) -> None:
     train_rows, evaluation_rows = read_with_holdout(config.data, config.seed)
     sets = {"evaluation": evaluation_rows}
     if config.data.transfer.source != NONE:
-        sets["transfer"] = read_rows(config.data.transfer)
+        sets["transfer"] = read_rows(config.data.transfer, "transfer")
         warn_of_shared_rows(sets["transfer"], train_rows, group_fields(config.data))
     targets = {
         name: label_numbers(rows, values, labels, name)

@@ -18,7 +18,7 @@ def run(config: Config, workdir: str) -> None:
     check_generation(config)
     check_loads(config.adapter)
     check_texts(config.data, ("evaluation",))
-    rows = read_rows(config.data.evaluation)
+    rows = read_rows(config.data.evaluation, "evaluation")
     folder = open_workdir(workdir, config)
     with on_mesh(mesh):
         vocabulary = get_vocabulary(config, rows, folder)

@@ -30,7 +30,14 @@ from t5x_lite.reports.systems import (
     side_by_side,
 )
 from t5x_lite.tasks.finetune.sections import Config
-from t5x_lite.wiring.trained_sources import check_source, is_recipe, recipe_of, trained
+from t5x_lite.wiring.rehearsal import is_rehearsal
+from t5x_lite.wiring.trained_sources import (
+    check_source,
+    is_recipe,
+    recipe_of,
+    rehearse_recipe,
+    trained,
+)
 
 ORIGINAL = "original"
 # comparison.original: not compared; read anew from where it came; the very model that training changed (lab 2's quirk).
@@ -92,6 +99,11 @@ def run_others(config: Config, rows: Sequence[Row], folder: epath.Path) -> list[
     for name, source in section.runs:
         if not is_recipe(source):
             checked(name, source)
+    if is_rehearsal():
+        for _, source in section.runs:
+            if is_recipe(source):
+                rehearse_recipe(source, folder)
+        return []
     return [
         checked(name, trained(source, folder / _RECIPES / name)) for name, source in section.runs
     ]

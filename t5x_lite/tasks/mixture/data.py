@@ -91,7 +91,10 @@ def read_tasks(data: DataSettings) -> dict[str, TaskRows]:
     for name, task in data.tasks.items():
         denoised = data.denoising.rate and data.denoising.task == name
         needed = task.rate != 0 or task.shots or denoised
-        rows = TaskRows(read_rows(task.train) if needed else [], read_rows(task.evaluation))
+        rows = TaskRows(
+            read_rows(task.train, f"tasks.{name}.train") if needed else [],
+            read_rows(task.evaluation, f"tasks.{name}.evaluation"),
+        )
         if rows.train:
             warn_of_shared_rows(rows.evaluation, rows.train, task.cut_field)
         tasks[name] = rows

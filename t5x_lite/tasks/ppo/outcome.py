@@ -21,6 +21,7 @@ from t5x_lite.models.config import T5Config
 from t5x_lite.params.partition import TRAINABLE, separate
 from t5x_lite.reports.metrics import read_metrics
 from t5x_lite.reports.outcome import report_run
+from t5x_lite.reports.report import WARNINGS
 from t5x_lite.rl.policy import parts_of
 from t5x_lite.tasks.ppo import report as ppo_report
 from t5x_lite.tasks.ppo.parts import Trees
@@ -98,7 +99,7 @@ def report(
     steps = [record for record in read_metrics(folder) if "objective/kl" in record]
     toxicity = ppo_report.toxicity_table(systems, config.toxicity.rows, bootstrap)
     content = {
-        "summary": " ".join(found) or "Nothing to warn of.",
+        **({WARNINGS: found} if found else {"summary": "Nothing to warn of."}),
         "before and after": table,
         "toxicity of responses": toxicity,
         "judges": ppo_report.agreement_of_judges(before, after),

@@ -21,7 +21,7 @@ from t5x_lite.tasks.ppo.parts import (
     prompt_plan,
     read_algorithm,
 )
-from t5x_lite.tasks.ppo.rewards import check_judges, judges_of, probe
+from t5x_lite.tasks.ppo.rewards import check_judges, judges_of, probe, sources_of
 from t5x_lite.tasks.ppo.sections import Config
 from t5x_lite.tasks.ppo.texts import Texts
 from t5x_lite.tasks.ppo.training import Setup, sizes_of, train_policy
@@ -29,7 +29,7 @@ from t5x_lite.wiring.classifier_training import put_rows
 from t5x_lite.wiring.holdout import read_with_holdout
 from t5x_lite.wiring.model import load_model
 from t5x_lite.wiring.text import check_texts, get_vocabulary, make_split
-from t5x_lite.wiring.trained_sources import trained
+from t5x_lite.wiring.trained_sources import rehearse_sources, trained
 from t5x_lite.wiring.workdir import claim_workdir, open_workdir
 
 
@@ -54,8 +54,9 @@ def run(config: Config, workdir: str) -> None:
         held_out = make_split(config.data, evaluation_rows, vocabulary, "evaluation")
         loaded = load_model(built.model, config.model.execution, vocabulary, mesh, config.seed)
         prepare(settings, loaded.model.config, config.ppo.prompts)
-        reward, toxicity, judges = judges_of(config, folder, mesh)
         parts = parts_of(config, loaded, algorithm, mesh)
+        rehearse_sources(sources_of(config).values(), folder)
+        reward, toxicity, judges = judges_of(config, folder, mesh)
         held = parts.make()
         # The first call of the rewards: what is wrong with their arguments must not spoil the folder.
         probes, found = probe(

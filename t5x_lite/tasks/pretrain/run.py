@@ -35,8 +35,8 @@ def run(config: Config, workdir: str) -> None:
     mesh = make_mesh(config.mesh.sizes())
     check_training(config, mesh)
     check_denoisers(config.data)
-    train_rows = read_rows(config.data.train)
-    evaluation_rows = read_rows(config.data.evaluation)
+    train_rows = read_rows(config.data.train, "train")
+    evaluation_rows = read_rows(config.data.evaluation, "evaluation")
     warn_of_shared_rows(evaluation_rows, train_rows, config.data.field)
     folder = open_workdir(workdir, config)
     with on_mesh(mesh):

@@ -70,7 +70,7 @@ def ask(config: Config, rows: list[Row], vocabulary: Vocabulary) -> dict[str, As
     used = dict.fromkeys(name for name, _ in (*config.runs, *config.side_by_side.runs))
     source: list[Row] = []
     if any(isinstance(config.prompts[name], FewShot) for name in used):
-        source = read_rows(data.shots)
+        source = read_rows(data.shots, "shots")
     same_split = (data.shots.source, data.shots.split) == (
         data.evaluation.source,
         data.evaluation.split,

@@ -28,7 +28,7 @@ def run(config: Config, workdir: str) -> None:
     mesh = make_mesh(config.mesh.sizes())
     check_prompts(config)
     runs = read_runs(config)
-    rows = read_rows(config.data.evaluation)
+    rows = read_rows(config.data.evaluation, "evaluation")
     shown = check_shown(config, rows)
     folder = open_workdir(workdir, config)
     with on_mesh(mesh):

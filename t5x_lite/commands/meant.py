@@ -1,0 +1,52 @@
+"""What a flag that there is not was meant to be."""
+
+from __future__ import annotations
+
+import difflib
+
+from t5x_lite.commands import FLAGS, WORDS
+from t5x_lite.config import fields_meant
+
+# What other programs call the same.
+_ELSEWHERE = {
+    "lr": "schedule.learning_rate",
+    "epochs": "train.steps",
+    "num_train_epochs": "train.steps",
+    "max_steps": "train.steps",
+    "batch_size": "batch.size",
+    "per_device_train_batch_size": "batch.size",
+    "gradient_accumulation_steps": "batch.accumulation",
+    "warmup_ratio": "schedule.warmup_steps",
+    "model": "model.source",
+    "model_name_or_path": "model.source",
+    "tokenizer_name": "tokenizer.source",
+    "dataset_name": "data.train.source",
+    "train_file": "data.train.source",
+    "validation_file": "data.evaluation.source",
+    "max_source_length": "data.encoder_length",
+    "max_target_length": "data.decoder_length",
+    "bf16": "model.dtype",
+    "fp16": "model.dtype",
+}
+_SHOWN = 3
+
+
+def flags_meant(flag: str, spec: str) -> str:
+    """The flags that a flag which there is not may stand for, with "or" between; "" where none comes near.
+
+    spec: the config that was given beside it, "" for none.
+
+    >>> flags_meant("--lr", "finetune.py"), flags_meant("--output_dir", "")
+    ('--config.schedule.learning_rate', '--workdir')
+    """
+    if not flag.startswith("--"):
+        if flag.partition(":")[0].endswith(".py"):
+            return f"--config {flag}"
+        return "".join(difflib.get_close_matches(flag, WORDS, n=1))
+    name = flag.lstrip("-").replace("-", "_")
+    if close := difflib.get_close_matches(f"--{name}", FLAGS, n=1, cutoff=0.8):
+        return close[0]
+    if name in ("output_dir", "out", "outdir"):
+        return "--workdir"
+    fields = [_ELSEWHERE[name]] if name in _ELSEWHERE else fields_meant(spec, name)
+    return " or ".join(f"--config.{field}" for field in fields[:_SHOWN])

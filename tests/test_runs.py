@@ -1,0 +1,113 @@
+"""Runs from Python: values as Python values, and what a run left as an object."""
+
+import subprocess
+import sys
+
+import pytest
+
+import t5x_lite as t
+from t5x_lite.config import load_config
+from t5x_lite.decoding.settings import GenerationSettings
+
+SHORT = {"train.steps": 2, "schedule.warmup_steps": 1, "evaluation.bootstrap_samples": 20}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return t.train("quickstart.py:runlocal", SHORT, workdir=tmp_path_factory.mktemp("runs") / "a")
+
+
+def test_a_run_is_what_it_left(run):
+    assert run.metrics[-1]["step"] == 2
+    assert run.report["training"]["steps"] == 2
+    assert run.config["train"]["steps"] == 2
+    assert len(run.samples) == 8
+    assert isinstance(run.model.generate(["Hello"], max_new_tokens=2)[0], str)
+    assert run.model is run.model
+    assert t.open_run(run.workdir).metrics == run.metrics
+
+
+def test_what_is_shown_tells(run):
+    assert "task 'finetune', step 2, loss " in repr(run) and "reported" in repr(run)
+    assert "37,216 parameters" in repr(run.model) and "1 + 1 layers of 32" in repr(run.model)
+    assert "400 tokens" in repr(run.model.tokenizer)
+    assert repr(GenerationSettings(num_beams=4)) == "GenerationSettings(num_beams=4)"
+    assert "finetune: bundled" in repr(run.report)
+    page = run.report._repr_html_()
+    assert page.startswith("<iframe srcdoc=") and "finetune: bundled&lt;/bdi&gt;&lt;/h1&gt;" in page
+
+
+def test_values_are_python_values():
+    config = load_config(
+        "quickstart.py",
+        {"train.steps": 7, "schedule.learning_rate": 1, "optimizer.no_weight_decay": [".*/scale"],
+         "generation": {"num_beams": 2}, "mesh": "fsdp", "data.train.split": "1"},
+        as_values=True,
+    )  # fmt: skip
+    assert config.train.steps == 7 and config.schedule.learning_rate == 1.0
+    assert config.optimizer.no_weight_decay == (".*/scale",)
+    assert config.generation == {"num_beams": 2} or config.generation.num_beams == 2
+    assert config.mesh.fsdp == -1 and config.data.train.split == "1"
+
+
+@pytest.mark.parametrize(
+    "call, config, overrides, told",
+    [
+        (t.train, "quickstart.py", {"train.steps": "7"}, "config.train.steps must be a whole"),
+        (t.train, "quickstart.py", {"train.stepz": 7}, "config.train.stepz: there is no such"),
+        (t.train, "lab3_ppo.py", {}, "its task is 'ppo', .* call t5x_lite.ppo"),
+        (t.ppo, "lora.py", {}, "its task is 'finetune', .* call t5x_lite.train"),
+        (t.evaluate, "compare.py:runlocal", {}, "its task is 'compare', .* call t5x_lite.run"),
+        (t.prompt, "nope.py", {}, "there is no file nope.py"),
+    ],
+)
+def test_bad_input_is_an_input_error(tmp_path, call, config, overrides, told):
+    with pytest.raises(t.InputError, match=told):
+        call(config, overrides, workdir=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(t.InputError, match="not the workdir of a run"):
+        t.open_run(tmp_path)
+
+
+def test_any_task_runs(tmp_path):
+    run = t.run("compare.py:runlocal", {"evaluation.bootstrap_samples": 20}, workdir=tmp_path / "c")
+    assert run.metrics == [] and "systems" in run.report
+    assert "task 'compare', reported" in repr(run)
+
+
+def test_the_public_names_are_listed_and_late():
+    code = (
+        "import sys, t5x_lite as t; assert set(t.__all__) <= set(dir(t)); assert 'jax' not in sys.modules\n"
+        "import t5x_lite.train.step; assert callable(t.train) and t.train.step\n"
+        "assert all(getattr(t, name) is not None for name in t.__all__)\n"
+        "try: t.nothing\nexcept AttributeError: pass\nelse: raise SystemExit(1)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+OUTSIDE = """\
+import t5x_lite as t
+
+run: t.Run = t.train("lora.py", {"train.steps": 20}, workdir="runs/lora")
+texts: list[str] = run.model.generate(["a"], num_beams=4)
+losses: list[float] = [record["loss"] for record in run.metrics]
+title: str = run.report["title"]
+model: t.Pretrained = t.load_pretrained("nano")
+settings: t.GenerationSettings = model.settings
+error: type[ValueError] = t.InputError
+wrong: int = model.generate(["a"])
+"""
+
+
+@pytest.mark.slow
+def test_a_type_checker_accepts_it_from_outside(tmp_path):
+    (tmp_path / "outside.py").write_text(OUTSIDE)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "outside.py"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    errors = [line for line in done.stdout.splitlines() if "error:" in line]
+    assert len(errors) == 1 and "outside.py:10:" in errors[0], done.stdout
