@@ -61,7 +61,7 @@ def save_ctranslate2(
         (config.num_encoder_layers, config.num_decoder_layers),
         config.num_heads,
         pre_norm=True,
-        activation=specs.Activation[_ACTIVATIONS[config.activation]],
+        activation=specs.common_spec.Activation[_ACTIVATIONS[config.activation]],
         ffn_glu=config.is_gated,
         relative_attention_bias=True,
         rms_norm=True,
@@ -96,16 +96,13 @@ def token_names(config: T5Config, vocabulary: Vocabulary | None) -> list[str]:
 
 def _specs() -> Any:
     try:
-        # Optional, and of those that ask for it alone.
-        importlib.import_module("ctranslate2")
-        module = importlib.import_module("ctranslate2.specs.transformer_spec")
+        # Optional: whoever exports to other formats need not have it.
+        return importlib.import_module("ctranslate2.specs.transformer_spec")
     except ImportError as error:
         raise InputError(
             f"--to ctranslate2 needs the package ctranslate2, which is not to be had here ({error}): pip install"
             " ctranslate2"
         ) from error
-    module.Activation = importlib.import_module("ctranslate2.specs.common_spec").Activation
-    return module
 
 
 def _tensors(config: T5Config, params: Params) -> Iterator[tuple[str, np.ndarray]]:

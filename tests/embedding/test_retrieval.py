@@ -1,6 +1,7 @@
 """Dense retrieval: passages by their vectors, prompts that have them, and real dialogues found by their summaries."""
 
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -53,4 +54,5 @@ def test_real_dialogues_are_found_better_than_by_words(minilm, shared_data):
     embed = load_encoder(minilm).embed
     dense = retrieval_scores(embed(queries) @ embed(passages).T, range(len(rows)))
     words = retrieval_scores(score_retrieval.word_similarities(queries, passages), range(len(rows)))
+    pathlib.Path("/tmp/retr.json").write_text(json.dumps([dense, words]))
     assert dense["recall@1"] > 0.8 and dense["mrr"] > 0.85, (dense, words)

@@ -37,6 +37,8 @@ def exported(request, tmp_path_factory):
     """The model, the inputs, and the folder in which a bare process ran the programs on them."""
     folder = tmp_path_factory.mktemp("exported")
     t5 = load_pretrained(make_oracle(request.param, folder).directory)
+    # Random weights repeat themselves; and a processor has to work on symbolic rows as well.
+    t5.settings = t5.settings.updated({"repetition_penalty": 3.0})
     save_stablehlo(folder / "stablehlo", t5, MOST)
     rng = np.random.default_rng(0)
     inputs = {"one": rng.integers(2, 96, (1, 37)), "many": rng.integers(2, 96, (20, 150))}
@@ -69,7 +71,9 @@ def test_the_loop_gives_the_tokens_of_generate(exported):
 def test_steps_one_by_one_give_the_first_tokens(exported):
     t5, inputs, folder = exported
     found = np.load(folder / "steps.npz")
-    expected = t5.generate_tokens(inputs["many"].astype(np.int32), max_new_tokens=MOST)[:, :4]
+    expected = t5.generate_tokens(
+        inputs["many"].astype(np.int32), max_new_tokens=4, repetition_penalty=1.0
+    )
     ended = np.cumsum(expected == 1, axis=1) - (expected == 1) > 0
     np.testing.assert_array_equal(np.where(ended, 0, found["tokens"]), expected)
     assert found["encoded"].shape == (20, 150, t5.config.d_model)
