@@ -140,9 +140,10 @@ def _poolings(file: pathlib.Path) -> tuple[str, ...]:
             key.removeprefix(prefix) for key, on in fields.items() if key.startswith(prefix) and on
         ]
     else:
-        names = [named] if isinstance(named, str) else named
-        whole = {"cls": "cls_token", "max": "max_tokens", "mean": "mean_tokens"}
-        chosen = [whole.get(name, name) for name in names] if isinstance(names, list) else []
+        # As newer versions write it: a name, or several.
+        names = named if isinstance(named, list) else [named]
+        older = {"cls": "cls_token", "max": "max_tokens", "mean": "mean_tokens"}
+        chosen = [older.get(str(name), str(name)) for name in names]
     unknown = [name for name in chosen if name not in POOLINGS]
     if unknown or not chosen:
         raise InputError(

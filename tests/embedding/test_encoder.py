@@ -53,6 +53,13 @@ def test_vectors_of_a_sentence_t5_are_those_of_torch(sentence_t5):
     np.testing.assert_allclose(encoder.embed(TEXTS), normed(vectors), atol=1e-4)
 
 
+def test_a_pooling_is_read_in_its_newer_spelling(sentence_t5, tmp_path):
+    folder = shutil.copytree(sentence_t5, tmp_path / "copy")
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode": "mean"}')
+    expected = t5x_lite.load_encoder(sentence_t5).embed(TEXTS[:1])
+    np.testing.assert_array_equal(t5x_lite.load_encoder(folder).embed(TEXTS[:1]), expected)
+
+
 def _weight(folder) -> np.ndarray:
     from t5x_lite.interop.weight_files import open_weights
 
@@ -103,6 +110,7 @@ def test_the_real_minilm_has_the_vectors_that_torch_gives(minilm):
             "the pooling 'lasttoken' is not read; those that are: cls_token",
         ),
         ("1_Pooling/config.json", {"pooling_mode_mean_tokens": False}, "the pooling 'none' is not"),
+        ("1_Pooling/config.json", {"pooling_mode": ["mean", "last"]}, "the pooling 'last' is not"),
         ("sentence_bert_config.json", {"max_seq_length": "9"}, "max_seq_length is '9'"),
         (
             "2_Dense/config.json",

@@ -1,7 +1,6 @@
 """Dense retrieval: passages by their vectors, prompts that have them, and real dialogues found by their summaries."""
 
 import json
-import pathlib
 
 import numpy as np
 import pytest
@@ -45,7 +44,7 @@ def test_the_task_asks_with_passages_that_the_encoder_found(bert, tmp_path):
 
 
 @pytest.mark.slow  # a minute: MiniLM over real dialogues
-def test_real_dialogues_are_found_better_than_by_words(minilm, shared_data):
+def test_real_dialogues_are_found_by_their_summaries(minilm, shared_data):
     import score_retrieval
 
     lines = (shared_data / "dialogsum" / "dialogsum.dev.jsonl").read_text().splitlines()
@@ -54,5 +53,6 @@ def test_real_dialogues_are_found_better_than_by_words(minilm, shared_data):
     embed = load_encoder(minilm).embed
     dense = retrieval_scores(embed(queries) @ embed(passages).T, range(len(rows)))
     words = retrieval_scores(score_retrieval.word_similarities(queries, passages), range(len(rows)))
-    pathlib.Path("/tmp/retr.json").write_text(json.dumps([dense, words]))
-    assert dense["recall@1"] > 0.8 and dense["mrr"] > 0.85, (dense, words)
+    assert dense["recall@1"] > 0.85 and dense["mrr"] > 0.9
+    # A summary repeats its dialogue's words, all of which BM25 reads.
+    assert words["recall@1"] > 0.9

@@ -45,10 +45,10 @@ def check(directory: pathlib.Path, folder: pathlib.Path, count: int) -> None:
             asked |= {"length_penalty": 0.0, "early_stopping": True}
         found = t5._generate(padded(prompts), 0, asked, with_logprobs=True)
         with torch.no_grad():
-            # Its cache does not know of stacks that differ in depth.
-            theirs = model.generate(
-                batch, attention_mask=(batch != 0).long(), use_cache=False, **asked
-            ).numpy()
+            # Its cache does not know of stacks that differ in depth, and its files name no eos.
+            own = {"use_cache": False, "eos_token_id": 1, "pad_token_id": 0}
+            mask = (batch != 0).long()
+            theirs = model.generate(batch, attention_mask=mask, **own, **asked).numpy()
         results = translator.translate_batch(
             sources,
             beam_size=beams,
