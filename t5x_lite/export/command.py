@@ -70,8 +70,9 @@ def run(arguments: Sequence[str]) -> str:
 
 def _save_hf(folder: pathlib.Path, t5: Pretrained, given: argparse.Namespace, merged: str) -> None:
     t5.save_pretrained(folder)
-    said = {"license": given.license, "language": codes(given.language), "adapter": merged}
     name = given.name or pathlib.Path(os.path.abspath(given.out)).name
+    said = {"license": given.license, "language": codes(given.language), "adapter": merged}
+    said["place"] = given.name or f"{name}/{folder.name}"
     write_card(
         folder, model_card(name, t5.config, read_report(merged or given.model), said, folder)
     )

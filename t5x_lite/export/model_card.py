@@ -16,13 +16,16 @@ from t5x_lite.reports.tables import markdown_table
 
 FILE = "README.md"
 _REPORT = "report.json"
+# Of what `read_report` adds to a report: the hash of the tokens that the run was trained on.
+_EXAMPLES = "sha256 of the training examples"
 # Sources that are no id of the hub: those of this project, and files.
 _NO_HUB_ID = ("random", "nano", "model", "bundled", "holdout")
 _METRICS = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
 
 def read_report(source: str) -> dict[str, Any]:
-    """The report of the run that `source` is the workdir of, or its model/ or adapter/; {} where there is none.
+    """The report of the run that `source` is the workdir of, or its model/ or adapter/, and the fingerprint of its data
+    where its checkpoints are still there; {} where there is none.
 
     Raises:
       InputError: there is one, and it is no JSON object.
@@ -32,7 +35,17 @@ def read_report(source: str) -> dict[str, Any]:
         return {}
     for place in (folder, folder.resolve().parent):
         if (place / _REPORT).is_file():
-            return read_object(place / _REPORT)
+            return read_object(place / _REPORT) | _data_fingerprint(place)
+    return {}
+
+
+def _data_fingerprint(workdir: pathlib.Path) -> dict[str, str]:
+    """Of the tokens of all training examples, as the newest checkpoint has it."""
+    steps = [place for place in workdir.glob("checkpoints/*") if place.name.isdecimal()]
+    for step in sorted(steps, key=lambda place: int(place.name), reverse=True):
+        if (step / "metadata" / "metadata").is_file():
+            found = read_object(step / "metadata" / "metadata").get("examples")
+            return {_EXAMPLES: found} if isinstance(found, str) else {}
     return {}
 
 
@@ -48,8 +61,8 @@ def model_card(
     Args:
       name: what the model is called.
       report: of the run that trained it (`read_report`); {}: not known.
-      said: what whoever exports says: "license", "language" (codes), "source" (where the weights were read),
-        "adapter" (merged; "": none).
+      said: what whoever exports says: "license", "language" (codes), "adapter" (merged; "": none), "place" (by which
+        it is loaded).
       folder: the export, whose hashes.json has the fingerprints of its files.
 
     Raises:
@@ -58,7 +71,7 @@ def model_card(
     parts = [_header(config, report, said), f"# {name}\n", _what(config, report, said)]
     if report:
         parts += [_training(report), _scores(report)]
-    parts += [_use(name), _fingerprints(folder)]
+    parts += [_use(said["place"]), _fingerprints(folder)]
     return "\n".join(part for part in parts if part)
 
 
@@ -67,7 +80,8 @@ def _header(config: T5Config, report: Mapping[str, Any], said: Mapping[str, Any]
     fields: dict[str, Any] = {
         "license": said["license"] or "unknown",
         "library_name": "transformers",
-        "tags": ["t5x-lite", "jax", "summarization" if _rouge(report) else "text2text-generation"],
+        "pipeline_tag": "text2text-generation",
+        "tags": ["t5x-lite", "jax"],
     }
     if said["language"]:
         fields["language"] = list(said["language"])
@@ -109,6 +123,10 @@ def _training(report: Mapping[str, Any]) -> str:
     ]
     if rows:
         lines.append(markdown_table(("rows", "source", "split", "limit"), rows))
+    if _EXAMPLES in report:
+        lines.append(
+            f"\nSHA-256 of the training examples' tokens, in order: `{report[_EXAMPLES]}`.\n"
+        )
     training = report.get("training")
     if isinstance(training, Mapping):
         lines.append(markdown_table(("what", "value"), list(training.items())))
@@ -157,13 +175,13 @@ def _mean(value: Any) -> float | None:
     return float(value) if isinstance(value, (int, float)) else None
 
 
-def _use(name: str) -> str:
+def _use(place: str) -> str:
     return f"""## Use
 
 ```python
 from t5x_lite import load_pretrained  # or transformers: AutoModelForSeq2SeqLM, AutoTokenizer
 
-t5 = load_pretrained("{name}")
+t5 = load_pretrained("{place}")
 t5.generate(["..."])
 ```
 """
@@ -199,10 +217,6 @@ def _is_hub_id(source: Any) -> bool:
     return not source.startswith((".", "/", "~", "bundled/")) and not any(
         c in source for c in "*?["
     )
-
-
-def _rouge(report: Mapping[str, Any]) -> bool:
-    return any(_systems(scores) for scores in (report.get("scores") or {}).values())
 
 
 def _value(report: Mapping[str, Any], *names: str) -> Any:

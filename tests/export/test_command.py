@@ -40,6 +40,10 @@ def workdir(tmp_path):
     folder = tmp_path / "run"
     load_pretrained("nano").save_pretrained(folder / "model")
     (folder / "report.json").write_text(json.dumps(REPORT))
+    for step, hashed in ((9, "0ld"), (16, "cafe")):
+        (folder / "checkpoints" / str(step) / "metadata").mkdir(parents=True)
+        file = folder / "checkpoints" / str(step) / "metadata" / "metadata"
+        file.write_text(json.dumps({"examples": hashed}))
     return folder
 
 
@@ -56,7 +60,8 @@ def test_the_card_says_what_is_known(workdir, tmp_path, named):
     assert fields == {
         "license": "apache-2.0",
         "library_name": "transformers",
-        "tags": ["t5x-lite", "jax", "summarization"],
+        "pipeline_tag": "text2text-generation",
+        "tags": ["t5x-lite", "jax"],
         "language": ["en"],
         "base_model": "google/flan-t5-small",
         "datasets": ["knkarthick/dialogsum"],
@@ -69,6 +74,8 @@ def test_the_card_says_what_is_known(workdir, tmp_path, named):
         "schedule.learning_rate",
         "0.0003",
         "16",
+        "in order: `cafe`",
+        'load_pretrained("me/mine")',
         *hashes.values(),
     ):
         assert part in body

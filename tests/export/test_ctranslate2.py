@@ -1,19 +1,23 @@
 """CTranslate2 gives the tokens and scores that we and torch give, tied or not, scaled or not."""
 
+import dataclasses
 import json
 import pathlib
 
 import numpy as np
 import pytest
 import torch
+import transformers
 
 from t5x_lite import load_pretrained
 from t5x_lite.errors import InputError
 from t5x_lite.export.ctranslate2_files import save_ctranslate2, token_names
+from t5x_lite.interop.hf import save_hf
 from tests.interop.conftest import load_torch, make_oracle
 
 ctranslate2 = pytest.importorskip("ctranslate2")
 MOST = 12
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
 
 def prompts_of(count: int) -> list[list[int]]:
@@ -106,3 +110,38 @@ def test_tokens_go_by_the_names_of_the_tokenizer(tmp_path):
 def test_an_unknown_quantization_is_refused_by_name(tmp_path):
     with pytest.raises(InputError, match="quantization: expected one of float32, .*'int3'"):
         save_ctranslate2(tmp_path, None, {}, None, "int3")
+
+
+@pytest.mark.skipif(transformers.__version__ < "5", reason="transformers 4 believes config.json")
+def test_its_own_converter_scales_what_is_not_and_the_documented_one_does_not(tmp_path):
+    class Converter(ctranslate2.converters.TransformersConverter):
+        def load_model(self, *args, **kwargs):
+            model = super().load_model(*args, **kwargs)
+            model.config.tie_word_embeddings = getattr(model.config, "scale_decoder_outputs", False)
+            return model
+
+    text = (REPOSITORY / "docs" / "deployment.md").read_text()
+    assert (
+        'model.config.tie_word_embeddings = getattr(model.config, "scale_decoder_outputs"' in text
+    )
+    nano = load_pretrained("nano")
+    config = dataclasses.replace(
+        nano.config, tie_word_embeddings=False, scale_decoder_outputs=False
+    )
+    head = np.asarray(nano.params["token_embedder"]["embedding"]).T * config.d_model**-0.5
+    decoder = nano.params["decoder"] | {"logits_dense": {"kernel": head}}
+    params = nano.params | {"decoder": decoder}
+    save_hf(tmp_path / "hf", config, params, nano.tokenizer)
+    save_ctranslate2(tmp_path / "ours", config, params, nano.tokenizer)
+    own = ctranslate2.converters.TransformersConverter(str(tmp_path / "hf"))
+    own.convert(str(tmp_path / "own"))
+    Converter(str(tmp_path / "hf")).convert(str(tmp_path / "told"))
+    names = token_names(config, nano.tokenizer)
+    source = [[names[id] for id in nano.tokenizer.encode(["Ann: Shall we go?"], add_eos=True)[0]]]
+    scores = {}
+    for name in ("ours", "own", "told"):
+        translator = ctranslate2.Translator(str(tmp_path / name), intra_threads=1)
+        (scored,) = translator.score_batch(source, [source[0][:-1]])
+        scores[name] = np.array(scored.log_probs)
+    np.testing.assert_allclose(scores["told"], scores["ours"], atol=1e-4)
+    assert np.abs(scores["own"] - scores["ours"]).max() > 0.1
