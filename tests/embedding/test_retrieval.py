@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 
 from t5x_lite import load_encoder
+from t5x_lite.data.prompts import DenseRetrieval
+from t5x_lite.data.prompts_build import Budget, build_prompts
 from t5x_lite.data.retrieval import Passages
+from t5x_lite.data.vocabulary import load_vocabulary
 from t5x_lite.embedding.scores import retrieval_scores
+from t5x_lite.tasks.prompt.asked import _embed_of
 
 
 def letters(texts):
@@ -35,12 +39,22 @@ def test_scores_of_a_search_that_ties_are_no_better_than_chance():
 
 
 def test_the_task_asks_with_passages_that_the_encoder_found(bert, tmp_path):
-    from t5x_lite.data.prompts import DenseRetrieval
-    from t5x_lite.tasks.prompt.asked import _embed_of
-
     prompt = DenseRetrieval("{documents} {dialogue}", folder="x", passages=1, encoder=str(bert))
     vectors = _embed_of(prompt)(["Ann"])
     np.testing.assert_array_equal(vectors, load_encoder(bert).embed(["Ann"]))
+
+
+def test_a_prompt_has_the_passages_that_are_most_like_its_row(tmp_path):
+    (tmp_path / "all.txt").write_text("aaa\n\nbbb\n\nccc\n")
+    prompt = DenseRetrieval(
+        "{documents} | {dialogue}", folder=str(tmp_path), passages=1, encoder="x"
+    )
+    rows = [{"id": str(number), "dialogue": text} for number, text in enumerate(("cab c", "bb a"))]
+    built = build_prompts(
+        prompt, rows, load_vocabulary("nano"),
+        shots=[], target="", field="dialogue", budget=Budget(64, "error", "it"), embed=letters,
+    )  # fmt: skip
+    assert built.texts == ["ccc | cab c", "bbb | bb a"]
 
 
 @pytest.mark.slow  # a minute: MiniLM over real dialogues
