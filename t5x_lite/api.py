@@ -37,6 +37,7 @@ from t5x_lite.models.t5 import T5
 from t5x_lite.params.adapters import Adapter, variables
 from t5x_lite.params.lora import merge
 from t5x_lite.params.overview import count
+from t5x_lite.params.quantized import check_quantization
 
 _ENCODER_INPUT = "encoder_input_tokens"
 _LOGITS_INPUTS = (
@@ -302,7 +303,8 @@ class Pretrained:
     def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
         """Writes a Hugging Face directory (safetensors, configs, tokenizer) that transformers and this loader read.
 
-        The generation settings that the model was loaded with go along.
+        The generation settings that the model was loaded with go along. What was loaded in integers is written as the
+        floats that it computes with.
         Adapters do not go along: see `save_adapter` and `merge_adapter`.
         """
         save_hf(directory, self.config, self.params, self._tokenizer, generation=self.generation)
@@ -316,6 +318,7 @@ def load_pretrained(
     tokenizer: str | os.PathLike[str] | None = None,
     base: str | os.PathLike[str] | None = None,
     architecture: Mapping[str, Any] | None = None,
+    quantization: str = "none",
 ) -> Pretrained:
     """Loads a T5 (mT5, ByT5, UMT5) and its tokenizer.
 
@@ -330,6 +333,8 @@ def load_pretrained(
       base: of an adapter: the model to put it on, in place of the one that it names.
       architecture: of a t5x checkpoint: what it does not say, by the names of `T5Config` ({"feed_forward_proj":
         "gated-silu"}).
+      quantization: "int8" or "int4": matrices are kept as integers (see `params.quantized`), and adapters act on them;
+        "none": as the file has them.
 
     Raises:
       InputError: no such model, no network for a hub id, files that are no T5, an adapter whose base is not there, or a
@@ -339,12 +344,9 @@ def load_pretrained(
     if adapter is not None:
         name = base_for(adapter, base)
         t5 = load_pretrained(
-            name,
-            dtype=dtype,
-            param_dtype=param_dtype,
-            tokenizer=tokenizer,
-            architecture=architecture,
-        )
+            name, dtype=dtype, param_dtype=param_dtype, tokenizer=tokenizer,
+            architecture=architecture, quantization=quantization,
+        )  # fmt: skip
         t5.load_adapter(adapter)
         return t5
     if base is not None:
@@ -354,11 +356,12 @@ def load_pretrained(
             f"{source}: a t5x checkpoint comes without a tokenizer; give load_pretrained(...,"
             " tokenizer=DIRECTORY or hub id)"
         )
+    check_quantization(quantization, "quantization")
     opened = open_pretrained(source, architecture)
     vocabulary = vocabulary_beside(opened, tokenizer)
     return Pretrained(
         opened.config,
-        opened.read(param_dtype),
+        opened.read(param_dtype, quantization=quantization),
         vocabulary,
         Execution(dtype=dtype),
         checkpoint_settings(source),

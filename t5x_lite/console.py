@@ -29,7 +29,9 @@ _SECONDS_BEFORE_A_NESTED_BAR = 3.0
 _SECONDS_BEFORE_WAITING = 0.3
 _FRAMES = "|/-\\"
 # Libraries that report every step of their own work at the level INFO, or warn of what is fine here.
-_CHATTY = ("absl", "orbax", "tensorstore", "grain", "datasets", "transformers", "httpx", "fsspec")
+_CHATTY = ("tensorstore", "grain", "datasets", "transformers", "httpx", "fsspec")
+# These log a page for each error of their threads, which they raise later on: it is told then, in a line.
+_TELLING_TWICE = ("absl", "orbax")
 _GOOGLE = "0x1ae0"  # of PCI vendors: TPUs, and the network cards of Google's machines
 _open_bars = 0
 
@@ -74,6 +76,9 @@ def setup(level: int = logging.INFO) -> None:
     log.propagate = False
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR)
+    for name in _TELLING_TWICE:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    sys.unraisablehook = _without_late_answers
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # of XLA's C++ too: errors alone
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     look_for_no_tpu_in_vain()
@@ -100,6 +105,12 @@ def look_for_no_tpu_in_vain() -> None:
     google = any(pathlib.Path(file).read_text().strip() == _GOOGLE for file in vendors)
     if not google and not glob.glob("/dev/accel*") and not glob.glob("/dev/vfio/[0-9]*"):
         os.environ["JAX_PLATFORMS"] = "cpu"
+
+
+def _without_late_answers(unraisable: sys.UnraisableHookArgs) -> None:
+    """A write that failed is told of; that others of its checkpoint answered when nobody listened any more is not."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 class Bar(Protocol):

@@ -17,8 +17,8 @@ class InputError(ValueError):
 
 
 class Stopped(Exception):
-    """A run that a signal or a deadline ended in an orderly way: its checkpoint is written, the same command goes on
-    from there. signal_number: 0 for the deadline.
+    """A run that a signal, a deadline or a notice of preemption ended in an orderly way: its checkpoint is written, the
+    same command goes on from there. signal_number: 0 for the deadline, -1 for the notice.
     """
 
     def __init__(self, signal_number: int, step: int):

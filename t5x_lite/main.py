@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from t5x_lite import __version__, console
-from t5x_lite.commands import WORDS
+from t5x_lite.commands import OWN_HELP, WORDS
 from t5x_lite.commands.meant import flags_meant
 from t5x_lite.config import explain_config, load_config, shipped_configs
 from t5x_lite.errors import Diverged, InputError, RewardFailed, Stopped
@@ -70,7 +70,8 @@ _STORAGE_TROUBLE = (
 def run() -> None:
     """The program `t5x-lite`: its exit statuses are those of docs/stops.md, and one line says what to do."""
     arguments = sys.argv[1:]
-    if not arguments or (arguments[0] != "export" and {"--help", "-h", "-help"} & set(arguments)):
+    asks_for_help = bool({"--help", "-h", "-help"} & set(arguments))
+    if not arguments or (asks_for_help and arguments[0] not in OWN_HELP):
         sys.stdout.write(_usage())
         return
     if "--version" in arguments:
@@ -96,7 +97,7 @@ def run() -> None:
         _exit(str(error), _REWARD_FAILED)
     except Stopped as stopped:
         number = stopped.signal_number
-        _exit(str(stopped), 128 + number if number else _STOPPED_IN_TIME)
+        _exit(str(stopped), 128 + number if number > 0 else _STOPPED_IN_TIME)
     except KeyboardInterrupt:
         _exit("stopped; the same command goes on from the last checkpoint, if there is one", 130)
     except Exception:

@@ -5,6 +5,8 @@ import json
 import os
 import pathlib
 import resource
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -107,6 +109,16 @@ def test_a_file_that_is_called_as_a_step_is_put_aside(folder, caplog):
 def test_other_folders_are_left_alone(folder, name: str):
     (folder / name).mkdir()
     assert restored(folder) == 6 and (folder / name).is_dir()
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "null", '{"item_handlers": [1]}', '{"metrics": 3}', "{\x00", "[" * 5000, "\xff"]
+)  # fmt: skip
+def test_notes_of_the_storage_library_may_be_damaged(folder, content: str, caplog):
+    """They hold nothing of the state, and the library fails over them where a type is another one."""
+    (folder / "6" / "_CHECKPOINT_METADATA").write_text(content)
+    assert restored(folder) == 6
+    assert "6/_CHECKPOINT_METADATA: damaged, and removed" in caplog.text
 
 
 def test_an_empty_folder_is_a_damaged_checkpoint(folder):
@@ -221,6 +233,36 @@ def test_trouble_with_the_storage_is_one_line(folder, cause: Exception, reason: 
 def test_other_faults_are_not_said_to_be_of_the_storage(folder):
     with pytest.raises(ZeroDivisionError), storage_trouble_is_named(epath.Path(folder), 9):
         raise ZeroDivisionError
+
+
+OUT_OF_DISK = """
+import resource, sys
+import jax.numpy as jnp
+from t5x_lite import console
+from t5x_lite.checkpoints.manager import Checkpoints
+from t5x_lite.errors import InputError
+console.setup()
+checkpoints = Checkpoints(sys.argv[1], keep=1)
+resource.setrlimit(resource.RLIMIT_FSIZE, (60, resource.RLIM_INFINITY))
+try:
+    checkpoints.save(1, {"w": jnp.arange(400.0)}, {})
+    checkpoints.wait()
+except InputError as error:
+    sys.exit(f"told: {error}")
+"""
+
+
+def test_a_program_says_no_more_than_that_line(tmp_path):
+    """The storage library's threads would log a page of their own before."""
+    run = subprocess.run(
+        [sys.executable, "-c", OUT_OF_DISK, str(tmp_path / "checkpoints")],
+        cwd=pathlib.Path(__file__).resolve().parents[1],
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.stderr.startswith("told: ") and run.stderr.count("\n") == 1, run.stderr
 
 
 @pytest.mark.parametrize("limit", [0, 60, 300, 1000, 3000])

@@ -13,7 +13,7 @@ import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from t5x_lite.checkpoints import manager, manifest
+from t5x_lite.checkpoints import manager, manifest, own_part
 from t5x_lite.checkpoints.manager import Checkpoints
 from t5x_lite.errors import InputError
 from t5x_lite.train.state import init_state
@@ -231,13 +231,59 @@ def test_a_checkpoint_of_another_state_is_refused_before_it_is_read(open_checkpo
 
 
 def test_the_newest_and_the_best_are_kept(open_checkpoints):
-    checkpoints = open_checkpoints(keep=2, best_metric="loss", best_mode="min")
+    checkpoints = open_checkpoints(keep=2, keep_best=1, best_metric="loss", best_mode="min")
     for step, loss in ((1, 3.0), (2, 1.0), (3, 2.0), (4, 4.0)):
         checkpoints.save(step, make_state(step), {"metrics": {"loss": loss}})
     checkpoints.save(5, make_state(5), {})  # not evaluated
     checkpoints.wait()
     assert {path.name for path in checkpoints.directory.iterdir()} == {"2", "4", "5"}
     assert_identical(checkpoints.restore(abstract(make_state()), step=2)[0], make_state(2))
+
+
+def test_so_many_of_the_best_and_every_so_manieth_are_kept(open_checkpoints):
+    """Also by a run that goes on; a number that is none is never best."""
+    scores = [0.1, 0.9, 0.3, float("nan"), 0.8, 0.2, 0.4, 0.5]
+    for begin, end in ((0, 4), (4, 8)):
+        checkpoints = open_checkpoints(keep=1, keep_every=3, keep_best=2, best_metric="score")
+        for step in range(begin + 1, end + 1):
+            checkpoints.save(step, make_state(step), {"metrics": {"score": scores[step - 1]}})
+        checkpoints.wait()
+    assert {path.name for path in checkpoints.directory.iterdir()} == {"2", "3", "5", "6", "8"}
+    assert_identical(checkpoints.restore(abstract(make_state()), step=3)[0], make_state(3))
+
+
+def test_a_metric_that_no_evaluation_has_is_named(open_checkpoints):
+    checkpoints = open_checkpoints(keep=1, keep_best=1, best_metric="rouge")
+    checkpoints.save(1, make_state(1), {})  # not evaluated
+    with pytest.raises(
+        InputError, match="checkpoint.best_metric 'rouge': no evaluation has it; there are a, b"
+    ):
+        checkpoints.save(2, make_state(2), {"metrics": {"a": 1.0, "b": 2.0}})
+
+
+def hashed_names(monkeypatch, module):
+    names = []
+    sha256 = module.sha256_of
+    monkeypatch.setattr(module, "sha256_of", lambda path: names.append(str(path)) or sha256(path))
+    return names
+
+
+def test_what_a_process_writes_is_hashed_while_it_is_written(open_checkpoints, monkeypatch):
+    """Before the manifest is, which hashes what is left: what joins the parts of the processes."""
+    own, rest = (hashed_names(monkeypatch, module) for module in (own_part, manifest))
+    checkpoints = open_checkpoints()
+    noise = jnp.asarray(np.random.default_rng(0).normal(size=300_000), jnp.float32)
+    checkpoints.save(1, {"noise": noise}, {})
+    checkpoints.wait()
+    sizes = {
+        str(path.relative_to(checkpoints.directory / "1")): path.stat().st_size
+        for path in pathlib.Path(checkpoints.directory / "1").rglob("*")
+        if path.is_file()
+    }
+    hashed = [[name.rpartition("tmp/")[2] for name in names] for names in (own, rest)]
+    assert not set(hashed[0]) & set(hashed[1])
+    assert sum(sizes[f"state/{name}"] for name in hashed[0] if "ocdbt" in name) > 1_000_000, sizes
+    checkpoints.restore({"noise": jax.ShapeDtypeStruct(noise.shape, noise.dtype)}, step=1)
 
 
 def test_a_full_disk_costs_the_save_and_nothing_else(open_checkpoints):

@@ -1,5 +1,6 @@
 """The program as its user meets it: flags, exit statuses, one line for each mistake, and signals."""
 
+import concurrent.futures
 import json
 import logging
 import os
@@ -429,12 +430,14 @@ def test_what_ends_a_run_decides_its_status(program, monkeypatch, tmp_path, erro
 
 
 def test_a_run_in_a_workdir_where_one_lives_is_refused(program, monkeypatch, tmp_path):
-    """Before anything is read; the first one's lock stays."""
+    """Before anything is read; the first one's lock stays. Within one thread a task would be the program's own."""
     second = []
 
     def run(config, workdir):
         monkeypatch.setattr(finetune, "run", lambda *_: second.append("ran"))
-        found, _, errors = program("--config", QUICKSTART, "--workdir", workdir)
+        with concurrent.futures.ThreadPoolExecutor(1) as thread:
+            arguments = ("--config", QUICKSTART, "--workdir", workdir)
+            found, _, errors = thread.submit(program, *arguments).result()
         assert found == 2 and "another run is there (host" in errors and is_one_line(errors)
         assert (pathlib.Path(workdir) / "run.lock").exists()
 

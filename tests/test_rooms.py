@@ -17,7 +17,7 @@ PACKAGE = REPOSITORY / "t5x_lite"
 # Data flows downwards: a file imports from its own room and from rooms above it.
 ROOMS = (
     "errors foreign console streams sections params data models parallel optim checkpoints interop decoding embedding"
-    " evaluation train rl reports pods recipe config wiring api export tasks runs commands main"
+    " evaluation train rl reports pods recipe config wiring api export serving tasks runs commands main"
 ).split()
 # The package itself re-exports the surface of `api` and `runs`; `__main__` starts `main`.
 ROOMS.insert(ROOMS.index("runs") + 1, "__init__")
@@ -109,9 +109,10 @@ def test_dependencies_are_those_that_are_imported():
         if module.split(".")[0] not in ("t5x_lite", *sys.stdlib_module_names)
     }
     pyproject = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    project = pyproject["project"]
     declared = {
         re.sub(r"[-_.]+", "-", re.split(r"[<>=;\[ ]", requirement)[0]).lower()
-        for requirement in pyproject["project"]["dependencies"]
+        for requirement in (*project["dependencies"], *project["optional-dependencies"]["serve"])
     }
     # jaxlib comes with jax, in the version that jax needs.
     assert imported - declared - {"jaxlib"} == set(), "imported, but not in pyproject.toml"

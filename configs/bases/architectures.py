@@ -27,7 +27,7 @@ BASE = {
     "train": {"steps": 100}, "loss": shared.LOSS, "optimizer": shared.MUON,
     "schedule": {"name": "cosine", "learning_rate": 7e-3, "warmup_steps": 10, "final_fraction": 0.0},
     "mesh": shared.MESH,
-    "checkpoint": {"every_steps": 100, "keep": 1}, **shared.ENDS,
+    "checkpoint": {"every_steps": 100, "keep": 1, **shared.KEPT}, **shared.ENDS,
     "evaluation": {"every_steps": 50, "batch_tokens": 4096, "bootstrap_samples": 2000, "samples": 5},
     "logging": shared.LOGGING,
 }  # fmt: skip

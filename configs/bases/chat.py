@@ -5,7 +5,7 @@ from t5x_lite.recipe import load_base
 shared = load_base("shared")
 
 BASE = {
-    "task": "chat", "seed": 0, "model": {"source": "nano", **shared.FLOAT32},
+    "task": "chat", "seed": 0, "model": {"source": "nano", **shared.FLOAT32, "quantization": "none"},
     "tokenizer": {"source": "model"},  # the one that comes with the model
     "data": {
         "template": shared.IN_DETAIL, "cut_field": "dialogue",

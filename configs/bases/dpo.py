@@ -9,7 +9,7 @@ BASE = {
     "model": {
         "source": "nano",
         "architecture": shared.TINY_T5,  # only of a random model
-        **shared.FLOAT32, "remat": "none", "scan_layers": False, "attention": "auto",
+        **shared.FLOAT32, "quantization": "none", "remat": "none", "scan_layers": False, "attention": "auto",
     },
     "tokenizer": {**shared.TOKENIZER, "user_defined_symbols": shared.TWO_SPEAKERS},
     "adapter": {**shared.LORA, "targets": ((".*/(query|key|value|out|wi(_0|_1)?|wo)", 16),), "dropout": 0.0},
@@ -27,7 +27,7 @@ BASE = {
     "loss": {"kind": "sigmoid", "beta": 0.5, "label_smoothing": 0.0, "chunk": 0}, "optimizer": shared.ADAMW,
     "schedule": {"name": "linear", "learning_rate": 2e-4, "warmup_steps": 20, "final_fraction": 0.0},
     "mesh": shared.MESH,
-    "checkpoint": {"every_steps": 50, "keep": 1}, **shared.ENDS,
+    "checkpoint": {"every_steps": 50, "keep": 1, **shared.KEPT}, **shared.ENDS,
     "evaluation": {**shared.EVALUATION, "every_steps": 50}, "generation": {"max_new_tokens": 128},
     "logging": {"every_steps": 5, "tensorboard": True}, "published": {},
 }  # fmt: skip

@@ -12,7 +12,7 @@ BASE = {
     "model": {
         "source": "runs/quickstart/full",
         "architecture": shared.TINY_T5,  # only of a random model
-        **shared.FLOAT32, "attention": "auto",
+        **shared.FLOAT32, "quantization": "none", "attention": "auto",
     },
     # {"method": "load", "source": "runs/lora/adapter"} scores the model with a saved adapter.
     "adapter": {"method": "none"}, "tokenizer": shared.TOKENIZER,

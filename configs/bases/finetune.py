@@ -9,7 +9,7 @@ BASE = {
     "model": {
         "source": "google/flan-t5-base",
         "architecture": {},  # of a random model; a checkpoint brings its own
-        "dtype": "bfloat16", "param_dtype": "float32", "remat": "dots", "scan_layers": False,
+        "dtype": "bfloat16", "param_dtype": "float32", "quantization": "none", "remat": "dots", "scan_layers": False,
         "attention": "auto",
     },
     "tokenizer": {**shared.TOKENIZER, "source": "google/flan-t5-base", "keep_newlines": False},
@@ -29,7 +29,7 @@ BASE = {
     "loss": {**shared.LOSS, "chunk": 32},
     "optimizer": {**shared.ADAMW, "weight_decay": 0.01, "no_weight_decay": (".*/scale", ".*/rel_embedding")},
     "schedule": {"name": "linear", "learning_rate": 1e-4, "warmup_steps": 50, "final_fraction": 0.0},
-    "mesh": shared.MESH, "checkpoint": {"every_steps": 200, "keep": 2},
+    "mesh": shared.MESH, "checkpoint": {"every_steps": 200, "keep": 2, **shared.KEPT},
     **shared.ENDS, "evaluation": shared.EVALUATION,
     "generation": {"max_new_tokens": 128, "num_beams": 4},
     "comparison": {"name": "this run", "original": "none", "runs": (), "rows": ()}, "logging": shared.LOGGING,

@@ -7,7 +7,7 @@ shared = load_base("shared")
 BASE = {
     "task": "mixture", "seed": 0,
     "model": {
-        "source": "random", "architecture": shared.SMALL_T5, **shared.FLOAT32, "remat": "none",
+        "source": "random", "architecture": shared.SMALL_T5, **shared.FLOAT32, "quantization": "none", "remat": "none",
         "scan_layers": False, "attention": "auto",
     },
     "tokenizer": shared.TOKENIZER,
@@ -26,7 +26,7 @@ BASE = {
     "optimizer": shared.ADAMW,
     "schedule": {"name": "linear", "learning_rate": 5e-4, "warmup_steps": 20, "final_fraction": 0.0},
     "mesh": shared.MESH,
-    "checkpoint": {"every_steps": 100, "keep": 1}, **shared.ENDS,
+    "checkpoint": {"every_steps": 100, "keep": 1, **shared.KEPT}, **shared.ENDS,
     "evaluation": {**shared.EVALUATION, "every_steps": 100, "task": "", "samples": 1},
     "generation": {"max_new_tokens": 128}, "logging": shared.LOGGING,
 }  # fmt: skip

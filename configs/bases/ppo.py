@@ -11,7 +11,7 @@ BASE = {
     "model": {
         "source": "train:quickstart.py:rude",
         "architecture": shared.TINY_T5,  # only of a random model
-        **shared.FLOAT32, "attention": "auto",
+        **shared.FLOAT32, "quantization": "none", "attention": "auto",
     },
     "tokenizer": {**shared.TOKENIZER, "user_defined_symbols": shared.TWO_SPEAKERS}, "adapter": shared.LORA,
     "train": {"trainable": "adapters", "frozen_dtype": "float32"},
@@ -50,7 +50,10 @@ BASE = {
     "optimizer": shared.ADAMW,
     "schedule": {"name": "constant", "learning_rate": 1e-3, "warmup_steps": 0, "final_fraction": 1.0},
     "mesh": shared.MESH,
-    "checkpoint": {"every_steps": 10, "keep": 1}, **shared.ENDS,
+    "checkpoint": {
+        "every_steps": 10, "keep": 1, **shared.KEPT, "best_metric": "evaluation/reward", "best_mode": "max",
+    },
+    **shared.ENDS,
     "evaluation": {
         "every_steps": 10, "rows_while_training": 32, "batch_size": 32,
         "draws": 2,  # responses to a row, before and after

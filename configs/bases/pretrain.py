@@ -30,7 +30,7 @@ BASE = {
     "train": {"steps": 500}, "loss": shared.LOSS, "optimizer": shared.MUON,
     "schedule": {"name": "cosine", "learning_rate": 7e-3, "warmup_steps": 30, "final_fraction": 0.0},
     "mesh": shared.MESH,
-    "checkpoint": {"every_steps": 100, "keep": 1}, **shared.ENDS,
+    "checkpoint": {"every_steps": 100, "keep": 1, **shared.KEPT}, **shared.ENDS,
     "evaluation": {"every_steps": 100, "batch_tokens": 4096, "samples": 2}, "logging": shared.LOGGING,
 }  # fmt: skip
 WORDS = shared.runlocal(BASE, {"tokenizer.vocab_size": 512, "data.decoder_length": 64})

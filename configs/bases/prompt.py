@@ -56,7 +56,7 @@ BASE = {
     "model": {
         "source": "google/flan-t5-base",
         "architecture": shared.TINY_T5,  # only of a random model
-        **shared.FLOAT32, "attention": "auto",
+        **shared.FLOAT32, "quantization": "none", "attention": "auto",
     },
     "tokenizer": shared.TOKENIZER,
     "data": {

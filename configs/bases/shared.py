@@ -9,7 +9,7 @@ ENDS = {
         "in_a_row": 5, "window": 100, "in_window": 30, "spike": 7.0, "spikes_count": False, "action": "stop",
         "rollbacks": 2,
     },
-    "stop_after": "",
+    "stop_after": "", "stop_on_preemption": False,
 }  # fmt: skip
 LOSS = {"label_smoothing": 0.0, "z_loss": 0.0, "chunk": 0}
 EVALUATION = {
@@ -59,6 +59,8 @@ LORA = {
     "rslora": False, "dora": False,
 }  # fmt: skip
 
+# Which checkpoints are kept beside the last ones.
+KEPT = {"keep_every": 0, "keep_best": 0, "best_metric": "evaluation/loss", "best_mode": "min"}
 BUNDLED = {
     "source": "bundled", "split": "train", "columns": {"dialogue": "dialogue", "summary": "summary"},
     "id_column": "id", "exclude": "", "limit": 0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 import shutil
 import tempfile
@@ -13,6 +14,13 @@ from t5x_lite.console import log
 from t5x_lite.errors import InputError
 
 _LAST_STEP = 2**31 - 1  # a step is an int32
+ORBAX_METADATA = "_CHECKPOINT_METADATA"
+# Its fields, by what orbax takes there.
+_NOTES: dict[str, tuple[type, ...]] = {
+    "item_handlers": (dict, str, type(None)), "metrics": (dict,), "performance_metrics": (dict, type(None)),
+    "custom_metadata": (dict,), "init_timestamp_nsecs": (int, type(None)),
+    "commit_timestamp_nsecs": (int, type(None)),
+}  # fmt: skip
 
 
 class Alias:
@@ -59,9 +67,26 @@ def put_aside_what_is_none(directory: epath.Path) -> None:
                 f"{path}: a link in place of a checkpoint; put the folder itself there, or remove the link to go on"
                 " from an earlier one"
             )
+        _leave_out_what_orbax_cannot_read(path / ORBAX_METADATA)
         is_step = path.name.isascii() and int(path.name) <= _LAST_STEP
         if not is_step or not path.is_dir():
             log.warning("%s: no checkpoint of a run; moved to %s", path, put_aside(path))
+
+
+def _leave_out_what_orbax_cannot_read(file: epath.Path) -> None:
+    """Removes orbax's own notes on a checkpoint where they are not such notes: it would fail over them, and does
+    without where there are none. They hold nothing of the state, and are written behind the manifest.
+    """
+    try:
+        if not file.exists():
+            return
+        content = json.loads(file.read_text())
+        good = all(type(content[name]) in kinds for name, kinds in _NOTES.items())
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        good = False
+    if not good:
+        log.warning("%s: damaged, and removed: nothing is lost with it", file)
+        file.unlink() if not file.is_dir() else file.rmtree()
 
 
 def put_aside(path: epath.Path) -> str:

@@ -12,6 +12,7 @@ certain step never falls back.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -19,16 +20,18 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 from etils import epath
-from orbax.checkpoint import checkpoint_managers
 
 from t5x_lite.checkpoints.folder import Alias, put_aside, put_aside_what_is_none
+from t5x_lite.checkpoints.kept import METADATA, Best, policy
 from t5x_lite.checkpoints.manifest import damage_of, describe, write_manifest
+from t5x_lite.checkpoints.own_part import HashedRestore, HashedSave, HashingHandler
 from t5x_lite.checkpoints.trouble import storage_trouble_is_named
 from t5x_lite.console import log
 from t5x_lite.errors import InputError
 from t5x_lite.parallel.processes import from_process_zero
 
 PyTree = Any
+_STATE = "state"
 
 
 class Checkpoints:
@@ -42,6 +45,8 @@ class Checkpoints:
         directory: str | os.PathLike[str],
         *,
         keep: int,
+        keep_every: int = 0,
+        keep_best: int = 0,
         best_metric: str = "",
         best_mode: str = "max",
     ):
@@ -50,7 +55,9 @@ class Checkpoints:
         Args:
           directory: a local path or a remote one (gs://...).
           keep: how many of the newest checkpoints to keep, from 1 on.
-          best_metric: also keep the one best checkpoint by this entry of `metadata["metrics"]`; "" keeps none.
+          keep_every: also keep those of every so-manieth step; 0 keeps none.
+          keep_best: also keep so many of the best by `best_metric`, an entry of `metadata["metrics"]`, of those whose
+            entry is finite; 0 keeps none.
           best_mode: "max" or "min": which value of `best_metric` is best.
 
         Raises:
@@ -63,29 +70,22 @@ class Checkpoints:
         self.directory = epath.Path(directory)
         if "://" not in os.fspath(directory):
             self.directory = self.directory.expanduser().resolve()  # orbax wants absolute paths
-        self._best_metric = best_metric
         self._saving: tuple[int, dict[str, Any]] | None = None
-        policies: list[Any] = [checkpoint_managers.LatestN(keep)]
-        if best_metric:
-            policies.append(
-                checkpoint_managers.BestN(
-                    get_metric_fn=lambda metrics: metrics[best_metric],
-                    reverse=best_mode == "min",
-                    n=1,
-                    keep_checkpoints_without_metrics=False,
-                )
-            )
+        self._best = Best(self.directory, best_metric, best_mode, keep_best) if keep_best else None
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
+            preservation_policy=policy(keep, keep_every, self._best),
             cleanup_tmp_directories=True,
             async_options=ocp.AsyncOptions(post_finalization_callback=self._write_manifest),
         )
+        self._handler = HashingHandler()
         self._alias = Alias(self.directory)
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             from_process_zero(lambda: put_aside_what_is_none(self.directory))
             self._manager = ocp.CheckpointManager(
-                self._alias.path, options=options, item_names=("state", "metadata")
+                self._alias.path,
+                options=options,
+                item_handlers={_STATE: self._handler, METADATA: ocp.JsonCheckpointHandler()},
             )
         except OSError as error:
             self._alias.remove()
@@ -109,7 +109,8 @@ class Checkpoints:
           metadata: JSON-able facts to store along (seed, plan step, config hash, ...).
 
         Raises:
-          InputError: the directory holds a later checkpoint, or the last save could not be written.
+          InputError: the directory holds a later checkpoint, the last save could not be written, or there are metrics
+            and none of them is `best_metric`.
         """
         self.wait()
         latest = self.latest_step()
@@ -122,14 +123,14 @@ class Checkpoints:
             )
         flat = _flat(state)
         self._saving = (step, describe(flat))
-        metrics = metadata.get("metrics", {})
+        if self._best is not None:
+            self._best.note(step, metadata.get("metrics", {}))
         with storage_trouble_is_named(self.directory, step):
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(flat), metadata=ocp.args.JsonSave(dict(metadata))
+                    state=HashedSave(flat), metadata=ocp.args.JsonSave(dict(metadata))
                 ),
-                metrics=dict(metrics) if self._best_metric in metrics else None,
                 force=True,
             )
 
@@ -150,7 +151,7 @@ class Checkpoints:
         """
         self.wait()
         flat = _flat(abstract_state)
-        chosen = from_process_zero(lambda: self._choose(step, describe(flat)))
+        chosen = self._choose(step, describe(flat))
         self._manager.reload()  # a damaged checkpoint may have been renamed
         first = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         targets = {
@@ -161,9 +162,7 @@ class Checkpoints:
         }
         restored = self._manager.restore(
             chosen,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(targets), metadata=ocp.args.JsonRestore()
-            ),
+            args=ocp.args.Composite(state=HashedRestore(targets), metadata=ocp.args.JsonRestore()),
         )
         # By path, for orbax need not keep the order of a map.
         leaves = [restored["state"][path] for path in flat]
@@ -198,11 +197,13 @@ class Checkpoints:
         prefix = f"{step}.orbax-checkpoint-tmp"
         places = [path for path in self.directory.iterdir() if path.name.startswith(prefix)]
         # Object stores know no renaming; there the directory has its final name from the start.
-        write_manifest(places[0] if places else self.directory / str(step), tree)
+        place = places[0] if places else self.directory / str(step)
+        known = {f"{_STATE}/{name}": value for name, value in self._handler.hashes().items()}
+        write_manifest(place, tree, known)
 
     def _choose(self, step: int | None, wanted: Mapping[str, Any]) -> int:
-        """The step to restore. Compares the trees before it hashes, so that a wrong config is told at once."""
-        steps = sorted(self._manager.all_steps(), reverse=True)
+        """The step to restore. Compares the trees before files are hashed, so that a wrong config is told at once."""
+        steps = from_process_zero(lambda: sorted(self._manager.all_steps(), reverse=True))
         if not steps or (step is not None and step not in steps):
             have = f"has steps {sorted(steps)}" if steps else "has none"
             asked = "no checkpoint" if step is None else f"no checkpoint of step {step}"
@@ -214,9 +215,13 @@ class Checkpoints:
                 return candidate
             if step is not None:
                 raise InputError(f"{place}: {damage}; use another step ({sorted(steps)})")
-            aside = put_aside(place)
-            log.warning("%s: %s; moved to %s, trying an earlier one", place, damage, aside)
+            from_process_zero(functools.partial(_give_up, place, damage))
         raise InputError(f"{self.directory}: every checkpoint is damaged (now named damaged-STEP)")
+
+
+def _give_up(place: epath.Path, damage: str) -> None:
+    aside = put_aside(place)
+    log.warning("%s: %s; moved to %s, trying an earlier one", place, damage, aside)
 
 
 def _flat(tree: PyTree) -> dict[str, Any]:

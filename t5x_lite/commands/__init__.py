@@ -16,11 +16,16 @@ WORDS = {
         "t5x_lite.export.command:run",
         "--model DIR --out DIR: a model for others to run; export --help",
     ),
+    "serve": (
+        "t5x_lite.serving.command:answer",
+        "--model DIR: a server in OpenAI's format, with a playground; serve --help",
+    ),
     "completion": (
         "t5x_lite.commands.completion:complete",
         "bash|zsh: a script that completes words, configs and fields",
     ),
 }
+OWN_HELP = ("export", "serve")
 FLAGS = (
     *("--config", "--workdir", "--print_config", "--dry_run", "--version", "--help"),
     *("--coordinator_address", "--num_processes", "--process_id"),

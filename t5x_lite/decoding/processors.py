@@ -1,7 +1,7 @@
 """Logit processors: rules that change next-token scores [row, vocab], equal to those of transformers.
 
 Here `tokens` is int32 [row, 1 + capacity]: the decoder start token and what was generated; only `tokens[:, :step + 1]`
-is filled when token number `step` (a scalar that counts from 0) is chosen.
+is filled when token number `step` (counted from 0: [], or [row] where rows began at different times) is chosen.
 
 Nothing here sorts the vocabulary. Keeping the most likely tokens (top_k, top_p, typical_p) needs a threshold alone,
 found by bisection over the bits of a float in 32 passes: 2.5 ms against 40 ms for a sort of [8, 32128] on one CPU.
@@ -11,6 +11,7 @@ Tokens of exactly equal score are kept or removed together, where transformers' 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +27,7 @@ def process(
     Args:
       scores: float32 [row, vocab]; logits (greedy, sampling) or log-probabilities (beams), as transformers has it.
       tokens: int32 [row, 1 + capacity], see above.
-      step: int32 [], the number of tokens generated so far.
+      step: int32 [] or [row], the number of tokens generated so far.
       values: per row (`Values.per_row`).
 
     Returns:
@@ -37,7 +38,13 @@ def process(
         pad = structure.pad_token_id
         scores = encoder_repetition_penalty(scores, values.encoder_tokens, pad, penalty)
     if values.repetition_penalty is not None:
-        scores = repetition_penalty(scores, tokens, step, values.repetition_penalty)
+        penalty = values.repetition_penalty
+        scores = _where_on(
+            jnp.any(penalty != 1),
+            lambda scores, penalty: repetition_penalty(scores, tokens, step, penalty),
+            scores,
+            penalty,
+        )
     if structure.no_repeat_ngram_size:
         scores = no_repeat_ngram(scores, tokens, step, structure.no_repeat_ngram_size)
     if structure.encoder_no_repeat_ngram_size:
@@ -55,7 +62,8 @@ def process(
         scores = jnp.where(values.suppressed[None], -jnp.inf, scores)
     if values.begin_suppressed is not None:
         begin = 0 if values.forced_first is None else 1
-        scores = jnp.where(values.begin_suppressed[None] & (step == begin), -jnp.inf, scores)
+        begins = jnp.reshape(step == begin, (-1, 1))
+        scores = jnp.where(values.begin_suppressed[None] & begins, -jnp.inf, scores)
     return warp(scores, values, structure.least_kept) if structure.do_sample else scores
 
 
@@ -65,18 +73,23 @@ def warp(scores: jax.Array, values: Values, least: int) -> jax.Array:
     Each keeps at least the `least` tokens it ranks first.
     """
     scores = scores / values.temperature[:, None]
-    # Settings at "off" must not cost 32 passes over the vocabulary, nor a compilation when they are turned on.
-    for values_of, is_on, keep in (
-        (values.top_k, jnp.any(values.top_k > 0), top_k),
-        (values.top_p, jnp.any(values.top_p < 1), top_p),
+    for given, neutral, keep in (
+        (values.top_k, 0, top_k),
+        (values.top_p, 1, top_p),
+        (values.min_p, 0, min_p),
+        (values.typical_p, 1, typical_p),
     ):
-        filtered = functools.partial(keep, least=least)
-        scores = jax.lax.cond(is_on, filtered, lambda s, _: s, scores, values_of)
-    if values.min_p is not None:
-        scores = min_p(scores, values.min_p, least)
-    if values.typical_p is not None:
-        scores = typical_p(scores, values.typical_p, least)
+        if given is not None:
+            filtered = functools.partial(keep, least=least)
+            scores = _where_on(jnp.any(given != neutral), filtered, scores, given)
     return scores
+
+
+def _where_on(
+    is_on: jax.Array, act: Callable[..., jax.Array], scores: jax.Array, value: jax.Array
+) -> jax.Array:
+    """Settings at "off" in all rows must not cost passes over the vocabulary, nor a compilation when turned on."""
+    return jax.lax.cond(is_on, act, lambda scores, _: scores, scores, value)
 
 
 def top_k(scores: jax.Array, k: jax.Array, least: int = 1) -> jax.Array:
@@ -130,7 +143,7 @@ def repetition_penalty(
 
     Source: Keskar et al. 2019 (arXiv:1909.05858).
     """
-    seen = _scatter(tokens, jnp.arange(tokens.shape[1])[None] <= step, scores)
+    seen = _scatter(tokens, _until(tokens, step), scores)
     return _penalized(scores, seen, penalty)
 
 
@@ -158,8 +171,7 @@ def no_repeat_ngram(scores: jax.Array, tokens: jax.Array, step: jax.Array, n: in
     if n > tokens.shape[1]:
         return scores  # no row has room for one
     # A window counts if its last token is generated. Near the start of a row none is complete yet.
-    inside = jnp.arange(tokens.shape[1])[None] <= step
-    return _ban_ngrams(scores, tokens, step, tokens, inside, n)
+    return _ban_ngrams(scores, tokens, step, tokens, _until(tokens, step), n)
 
 
 def encoder_no_repeat_ngram(
@@ -186,7 +198,7 @@ def encoder_no_repeat_ngram(
     inside = jnp.pad(whole, ((0, 0), (n - 1, 0)))
     banned = _ban_ngrams(scores, tokens, step, encoder_tokens, inside, n)
     # Shorter than n - 1 tokens, the row cannot complete one.
-    return jnp.where(step + 2 >= n, banned, scores)
+    return jnp.where(jnp.reshape(step + 2 >= n, (-1, 1)), banned, scores)
 
 
 def _ban_ngrams(
@@ -201,7 +213,7 @@ def _ban_ngrams(
     windows = source.shape[1] - n + 1
     complete = jnp.broadcast_to(inside[:, n - 1 :], (tokens.shape[0], windows))
     # The last n - 1 tokens; near the start of a row the slice is clamped.
-    prefix = jax.lax.dynamic_slice_in_dim(tokens, step + 2 - n, n - 1, axis=1)
+    prefix = _window(tokens, step + 2 - n, n - 1)
     for offset in range(n - 1):
         complete &= source[:, offset : offset + windows] == prefix[:, offset, None]
     return jnp.where(_scatter(source[:, n - 1 :], complete, scores), -jnp.inf, scores)
@@ -211,11 +223,24 @@ def bad_words(scores: jax.Array, tokens: jax.Array, step: jax.Array, words: jax.
     """Removes every token that would complete one of `words` int32 [words, longest], padded with -1 on the left."""
     longest = words.shape[1]
     padded = jnp.pad(tokens, ((0, 0), (longest, 0)), constant_values=-2)  # matches no token
-    recent = jax.lax.dynamic_slice_in_dim(padded, step + 2, longest - 1, axis=1)
+    recent = _window(padded, step + 2, longest - 1)
     prefixes = words[None, :, :-1]
     matches = jnp.all((prefixes == -1) | (prefixes == recent[:, None]), axis=-1)  # [row, words]
     completions = jnp.broadcast_to(words[None, :, -1], matches.shape)
     return jnp.where(_scatter(completions, matches, scores), -jnp.inf, scores)
+
+
+def _until(tokens: jax.Array, step: jax.Array) -> jax.Array:
+    """bool [row or 1, length]: where `tokens` is filled."""
+    return jnp.arange(tokens.shape[1])[None] <= jnp.reshape(step, (-1, 1))
+
+
+def _window(tokens: jax.Array, start: jax.Array, size: int) -> jax.Array:
+    """[row, size]: from `start` ([] or [row]) on, which is clamped."""
+    if not jnp.ndim(start):
+        return jax.lax.dynamic_slice_in_dim(tokens, start, size, axis=1)
+    take = functools.partial(jax.lax.dynamic_slice_in_dim, slice_size=size, axis=0)
+    return jax.vmap(take)(tokens, start)
 
 
 def _ban(scores: jax.Array, token: int, where: jax.Array) -> jax.Array:

@@ -108,18 +108,13 @@ def resume(
         inputs = jax.lax.dynamic_index_in_dim(state.tokens, state.step, axis=1, keepdims=False)
         logits, cache = next_logits(inputs, state.step, state.cache)
         scores = process(logits, state.tokens, state.step, structure, values)
-        if row_keys is not None:
-            keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(row_keys, state.step)
-            chosen = jax.vmap(jax.random.categorical)(keys, scores)
-        else:
-            chosen = jnp.argmax(scores, axis=-1)
-        chosen = jnp.where(state.done, structure.pad_token_id, chosen.astype(jnp.int32))
+        chosen = likeliest(scores) if row_keys is None else draw(scores, row_keys, state.step)
+        chosen = jnp.where(state.done, structure.pad_token_id, chosen)
 
         def write_logprob(logprobs: jax.Array | None, scores: jax.Array) -> jax.Array | None:
             if logprobs is None:
                 return None
-            logprob = jnp.take_along_axis(scores, chosen[:, None], axis=1)[:, 0]
-            logprob = jnp.where(state.done, 0.0, logprob - jax.nn.logsumexp(scores, axis=1))
+            logprob = jnp.where(state.done, 0.0, logprob_of(chosen, scores))
             return _write(logprobs, logprob, state.step)
 
         stop_state, stopped = advance_stops(values.stop_table, state.stop_state, chosen)
@@ -136,6 +131,23 @@ def resume(
         )
 
     return jax.lax.while_loop(unfinished, advance, state)
+
+
+def likeliest(scores: jax.Array) -> jax.Array:
+    """Greedy: [row, vocab] -> int32 [row]."""
+    return jnp.argmax(scores, axis=-1).astype(jnp.int32)
+
+
+def draw(scores: jax.Array, row_keys: jax.Array, step: jax.Array) -> jax.Array:
+    """A token a row, int32 [row], of `scores` [row, vocab]: number `step` ([] or [row]) of the row of that key."""
+    keys = jax.vmap(jax.random.fold_in)(row_keys, jnp.broadcast_to(step, row_keys.shape))
+    return jax.vmap(jax.random.categorical)(keys, scores).astype(jnp.int32)
+
+
+def logprob_of(tokens: jax.Array, scores: jax.Array) -> jax.Array:
+    """Natural logarithm of the probability of `tokens` [row] under `scores` [row, vocab]: float32 [row]."""
+    score = jnp.take_along_axis(scores, tokens[:, None], axis=1)[:, 0]
+    return score - jax.nn.logsumexp(scores, axis=1)
 
 
 def is_eos(tokens: jax.Array, structure: Structure) -> jax.Array:
@@ -156,11 +168,15 @@ def row_keys(rng: jax.Array, row_ids: jax.Array, rows_per_input: int) -> jax.Arr
     """
 
     def keys_of(row_id: jax.Array) -> jax.Array:
-        key = jax.random.fold_in(rng, row_id)
-        return jax.vmap(lambda number: jax.random.fold_in(key, number))(jnp.arange(rows_per_input))
+        return jax.vmap(lambda number: row_key(rng, row_id, number))(jnp.arange(rows_per_input))
 
     keys = jax.vmap(keys_of)(row_ids)
     return keys.reshape(-1, *keys.shape[2:])
+
+
+def row_key(rng: jax.Array, row_id: jax.Array, number: jax.Array) -> jax.Array:
+    """The key of one row of `row_keys`."""
+    return jax.random.fold_in(jax.random.fold_in(rng, row_id), number)
 
 
 def _write(buffer: jax.Array, column: jax.Array, position: jax.Array) -> jax.Array:

@@ -256,10 +256,14 @@ class GenerationSettings:
             if getattr(self, name) is not None:
                 check_ids(name, getattr(self, name))
         if self.bad_words_ids is not None:
+            if not isinstance(self.bad_words_ids, Sequence | np.ndarray):
+                raise bad("bad_words_ids", self.bad_words_ids, "a list of lists of token ids")
             for word in self.bad_words_ids:
                 check_ids("bad_words_ids", word)
                 if not len(word):
                     raise bad("bad_words_ids", word, "words of at least one token id")
+        if not isinstance(self.stop_strings, Sequence | None):
+            raise bad("stop_strings", self.stop_strings, "a text or a list of texts")
         texts = self.stop_texts()
         if not all(isinstance(text, str) and text for text in texts):
             raise bad("stop_strings", self.stop_strings, "texts that are not empty")

@@ -149,19 +149,38 @@ def check_streamable(settings: GenerationSettings) -> None:
         )
 
 
-def text_pieces(tokens: Iterable[int], vocabulary: Vocabulary) -> Iterator[str]:
-    """The text of `tokens` in pieces, each as soon as it is certain; together they are `vocabulary.decode`'s text.
+class Pieces:
+    """The text of tokens in pieces, each as soon as it is certain; together they are `vocabulary.decode`'s text.
 
     A character of several byte tokens comes whole.
     """
-    ids: list[int] = []
-    shown = text = ""
+
+    def __init__(self, vocabulary: Vocabulary):
+        self._vocabulary = vocabulary
+        self._ids: list[int] = []
+        self._shown = self._text = ""
+
+    def push(self, tokens: Iterable[int]) -> str:
+        """What is certain of the text with these tokens behind those before; "" where nothing is yet."""
+        self._ids.extend(tokens)
+        (self._text,) = self._vocabulary.decode([self._ids])
+        certain = self._text.rstrip(_INCOMPLETE)
+        if len(certain) <= len(self._shown) or not certain.startswith(self._shown):
+            return ""
+        piece = certain[len(self._shown) :]
+        self._shown = certain
+        return piece
+
+    def rest(self) -> str:
+        """What there is left when no token comes any more."""
+        return self._text[len(self._shown) :]
+
+
+def text_pieces(tokens: Iterable[int], vocabulary: Vocabulary) -> Iterator[str]:
+    """The text of `tokens` in pieces, see `Pieces`."""
+    pieces = Pieces(vocabulary)
     for token in tokens:
-        ids.append(token)
-        (text,) = vocabulary.decode([ids])
-        certain = text.rstrip(_INCOMPLETE)
-        if len(certain) > len(shown) and certain.startswith(shown):
-            yield certain[len(shown) :]
-            shown = certain
-    if len(text) > len(shown):
-        yield text[len(shown) :]
+        if piece := pieces.push([token]):
+            yield piece
+    if rest := pieces.rest():
+        yield rest

@@ -33,6 +33,7 @@ from t5x_lite.interop.weight_files import FORMATS, open_weights
 from t5x_lite.interop.wrapped_names import IN_FRONT_OF_A_T5, pass_over, unwrapped
 from t5x_lite.models.config import T5Config
 from t5x_lite.params.gather import whole
+from t5x_lite.params.integers import is_quantized
 
 DEFAULT_SHARD_BYTES = 5 * 10**9  # as transformers 4 and 5 write
 _STAGING = ".partial-export"
@@ -234,11 +235,15 @@ def _equal(one: Tensor, other: Tensor) -> bool:
 
 
 def _to_tensor(entry: Entry, parameter: Any, dtype: str | None) -> Tensor:
+    stored = "float32" if is_quantized(parameter) else parameter.dtype.name
+
     def read() -> np.ndarray:
-        array = converted(entry.to_hf(whole(parameter)), dtype, entry.path)
+        # Of integers, what they stand for.
+        weight = parameter.astype(stored) if is_quantized(parameter) else parameter
+        array = converted(entry.to_hf(whole(weight)), dtype, entry.path)
         return checked(array, f"save_hf: {entry.path}", WRITTEN)
 
-    return Tensor(entry.hf_shape, DTYPES[dtype or parameter.dtype.name], read)
+    return Tensor(entry.hf_shape, DTYPES[dtype or stored], read)
 
 
 def _write(

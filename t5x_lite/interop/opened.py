@@ -17,6 +17,7 @@ from t5x_lite.interop.finite import READ, checked
 from t5x_lite.interop.tensors import DTYPES, Tensor
 from t5x_lite.models.config import T5Config
 from t5x_lite.params.fingerprint import fingerprint_of
+from t5x_lite.params.quantized import quantize_leaf
 
 Params = dict[str, Any]
 _NAMES_SHOWN = 8
@@ -40,7 +41,12 @@ class OpenedModel:
     source: os.PathLike[str]
     stored: Mapping[str, Stored]
 
-    def read(self, param_dtype: str | None, shardings: Params | None = None) -> Params:
+    def read(
+        self,
+        param_dtype: str | None,
+        shardings: Params | None = None,
+        quantization: str = "none",
+    ) -> Params:
         """The canonical unrolled parameter tree (nested dicts of jax arrays).
 
         Weights are read one tensor at a time, each straight into its sharding: no process ever holds more than its
@@ -50,6 +56,7 @@ class OpenedModel:
           param_dtype: "float32", "bfloat16" or "float16"; None keeps the type of each tensor in the file.
           shardings: a tree like the parameters with a `jax.sharding.Sharding` a leaf; None puts all on the default
             device.
+          quantization: "int8" or "int4": each matrix becomes integers as soon as it is read (`params.quantized`).
 
         Raises:
           InputError: a file that cannot be read, values that the type cannot hold, or that are not finite.
@@ -63,7 +70,8 @@ class OpenedModel:
                 where = f"{self.source}: {name}"
                 array = checked(converted(tensor.read(), param_dtype, where), where, READ)
                 # Waiting for the transfer keeps the host at one tensor.
-                params[path] = _place(array, placed.get(path)).block_until_ready()
+                placed_array = _place(array, placed.get(path)).block_until_ready()
+                params[path] = quantize_leaf(path, placed_array, quantization)
                 bar.update()
         return traverse_util.unflatten_dict(params, sep="/")
 

@@ -40,6 +40,7 @@ from t5x_lite.models.config import T5Config
 from t5x_lite.params.adapters import Adapter
 from t5x_lite.params.fingerprint import fingerprint
 from t5x_lite.params.gather import whole
+from t5x_lite.params.integers import is_quantized
 from t5x_lite.params.lora import LoraSettings, adapted_modules, adapted_of, split_axes
 from t5x_lite.params.paths import Params, flatten
 from t5x_lite.params.soft_prompts import SOFT_PROMPT
@@ -99,7 +100,7 @@ def save_adapter(
         (base_name, "", "") if os.path.isdir(base_name) else base_name.partition("@")
     )
     fields |= {"base_model_name_or_path": name or None, "revision": revision or None}
-    base = fingerprint(params, rounded=True)
+    base = _fingerprint(params, base_name)
     if jax.process_index() != 0:
         return
     try:
@@ -195,7 +196,7 @@ def check_base(
     source = adapter_directory(directory)
     file = source / TENSORS_FILE
     wanted = safetensors_metadata(file).get(_BASE) if file.is_file() else None
-    if wanted is None or wanted == (found := fingerprint(params, rounded=True)):
+    if wanted is None or wanted == (found := _fingerprint(params, base)):
         return
     if base and wanted in _file_fingerprints(base, params, found):
         return
@@ -204,6 +205,16 @@ def check_base(
         f"{source}: this adapter was trained on other weights ({name}, fingerprint {wanted[:12]}) than the model it is"
         f" to be put on (fingerprint {found[:12]}); load the base it was trained on"
     )
+
+
+def _fingerprint(params: Params, base: str | os.PathLike[str]) -> str:
+    """Of a base; of one that was loaded in integers: of the floats in its files, where they are known.
+
+    So an adapter fits its base, whether that was or is loaded in integers or not.
+    """
+    if base and any(map(is_quantized, flatten(params).values())):
+        return open_pretrained(base).fingerprint("float32")
+    return fingerprint(params, rounded=True)
 
 
 def _file_fingerprints(base: str | os.PathLike[str], params: Params, found: str) -> tuple[str, ...]:

@@ -54,12 +54,18 @@ def adapt(
       x: [..., *inputs] in the compute type.
       kernel: [*inputs, *outputs].
       mask: of `input_mask`.
+
+    Where `adapted` has "lora_rows" (`params.side_by_side`), y is [rows, length, *outputs], and each row has an adapter
+    of its own.
     """
     a, b = adapted["lora_a"], adapted["lora_b"]
     dropped = x if mask is None else x * mask
     precision = precision_for(x.dtype)
     # [..., lora_rank]
     low = jnp.tensordot(dropped, a.astype(x.dtype), axes=a.ndim - 1, precision=precision)
+    by_row = "lora_rows" in adapted
+    if by_row:
+        low = low * adapted["lora_rows"][:, None].astype(low.dtype)
     # The scaling on the small factor: in half precision, a product would first have to hold the unscaled numbers.
     b = (b * adapted["lora_scaling"]).astype(x.dtype)
     y = y + jnp.tensordot(low, b, axes=1, precision=precision).astype(y.dtype)
@@ -67,7 +73,7 @@ def adapt(
         adapted = {**adapted, "lora_output_scale": output_scale(kernel, adapted)}
     if "lora_output_scale" in adapted:
         scale = adapted["lora_output_scale"].astype(y.dtype)
-        y = y * jnp.expand_dims(scale, tuple(range(y.ndim - scale.ndim)))
+        y = y * jnp.expand_dims(scale, 1 if by_row else tuple(range(y.ndim - scale.ndim)))
     return y
 
 

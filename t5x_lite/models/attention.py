@@ -34,7 +34,7 @@ def attend(
     Args:
       query: [..., heads, query, kv].
       key_values: key and value, [..., heads, key, kv].
-      bias: float32 [heads, query, key] (or with 1 for query), or None.
+      bias: float32 [heads, query, key] (or with 1 for query), or such a one a row, or None.
       mask: bool [..., query, key], True where allowed, or None.
 
     Returns:
@@ -49,7 +49,7 @@ def attend(
         precision=precision,
     )
     if bias is not None:
-        scores = scores + jnp.expand_dims(bias, tuple(range(scores.ndim - 3)))
+        scores = scores + jnp.expand_dims(bias, tuple(range(scores.ndim - bias.ndim)))
     if mask is not None:
         mask = jnp.expand_dims(mask, -3)  # over heads
         mask = jnp.expand_dims(mask, tuple(range(scores.ndim - mask.ndim)))
@@ -181,7 +181,7 @@ class Attention(nn.Module):
         Args:
           x: [rows, 1, embed], rows = batch x beams.
           key_values: [batch, heads, key, kv]; one copy serves all beams of a batch row.
-          bias: [heads, 1, key] or None.
+          bias: [heads, 1, key], or one a row where rows = batch, or None.
           mask: bool [batch, 1, key].
 
         Returns:

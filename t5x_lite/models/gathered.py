@@ -13,6 +13,7 @@ import jax
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
 from t5x_lite.models.axes import spec_of
+from t5x_lite.params.integers import is_quantized
 
 Sides = Mapping[str, tuple[int, ...]]
 
@@ -40,6 +41,8 @@ def whole(weight: jax.Array, dtype: str, *names: str | None) -> jax.Array:
     TPU slice libtpu knows no reduce-scatter, and writes that, and gathers of a few MB too, as all-reduces, which send
     twice as much.
     """
+    if is_quantized(weight):  # frozen: no gradient comes back
+        weight = weight.astype(dtype)
     mesh, spec = jax.sharding.get_abstract_mesh(), PartitionSpec()
     if not mesh.empty:
         spec = spec_of(*names)

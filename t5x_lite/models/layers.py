@@ -13,6 +13,7 @@ from t5x_lite.models.axes import constrain, named
 from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.gathered import whole
 from t5x_lite.models.precision import precision_for
+from t5x_lite.params.integers import is_quantized
 
 _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": nn.relu,
@@ -50,7 +51,9 @@ class Embedding(nn.Module):
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
         """int32 [batch, length] -> [batch, length, embed] in the type of the residual sum."""
-        x = jnp.take(self.embedding, tokens, axis=0).astype(self.execution.residual_dtype)
+        table = self.embedding
+        rows = table.rows(tokens) if is_quantized(table) else jnp.take(table, tokens, axis=0)
+        x = rows.astype(self.execution.residual_dtype)
         return constrain(x, "batch", "length", "embed")
 
 

@@ -96,7 +96,13 @@ class RelativePositionBias(nn.Module):
         return table[:, jnp.clip(distances, -farthest, farthest) + farthest]
 
     def step(self, position: jax.Array, max_length: int) -> jax.Array:
-        """The bias of the query at `position` (int32 scalar) to keys 0 .. max_length - 1: [heads, 1, max_length]."""
+        """The bias of the query at `position` to keys 0 .. max_length - 1: [heads, 1, max_length]; of a position a row,
+        int32 [rows]: [rows, heads, 1, max_length].
+        """
         table = self.by_distance(max_length, max_length)
-        row = jax.lax.dynamic_slice_in_dim(table, max_length - 1 - position, max_length, axis=1)
-        return row[:, None, :]
+
+        def of(position: jax.Array) -> jax.Array:
+            start = max_length - 1 - position
+            return jax.lax.dynamic_slice_in_dim(table, start, max_length, axis=1)[:, None, :]
+
+        return jax.vmap(of)(position) if position.ndim else of(position)

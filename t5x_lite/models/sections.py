@@ -8,6 +8,11 @@ from typing import Annotated, Any, Literal
 from t5x_lite.models.config import Attention, Dtype, Execution, Remat
 from t5x_lite.sections import Amount, Expected, Name, Section
 
+Quantization = Annotated[
+    Literal["none", "int8", "int4"],
+    "Integers that matrices are kept in, with a scale a channel (int4: 64 inputs of one); adapters can be trained on"
+    " them, they themselves cannot.",
+]
 ParamDtype = Annotated[Literal["float32", "bfloat16"], "The type that parameters are kept in."]
 
 
@@ -38,6 +43,12 @@ class ModelSettings(ArchitectureSettings):
     ]
 
 
+class QuantizableModelSettings(ModelSettings):
+    """A T5 whose weights may be kept in integers."""
+
+    quantization: Quantization
+
+
 class _Training(ArchitectureSettings):
     remat: Remat
     scan_layers: Annotated[
@@ -50,8 +61,12 @@ class _Training(ArchitectureSettings):
         return Execution(self.dtype, self.remat, self.scan_layers, self.attention)
 
 
-class TrainedModelSettings(_Training, ModelSettings):
-    """A model that is trained, and where its weights come from."""
+class PretrainedModelSettings(_Training, ModelSettings):
+    """A model all of whose weights are trained, and where they come from."""
+
+
+class TrainedModelSettings(_Training, QuantizableModelSettings):
+    """A model of which something is trained, and where its weights come from."""
 
 
 class CheckedModelSettings(_Training):
@@ -77,3 +92,4 @@ class LoadedModelSettings(Section):
     source: Annotated[Name, "A Hugging Face id or directory, or a t5x checkpoint."]
     dtype: Annotated[Dtype, "The type that activations and matmuls are computed in."]
     param_dtype: ParamDtype
+    quantization: Quantization

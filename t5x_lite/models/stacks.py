@@ -111,20 +111,24 @@ class DecoderLayer(nn.Module):
         """One new position [rows, 1, embed] against its cache -> (the same, the cache with this position in it)."""
         h = self.pre_self_attention_layer_norm(x)
         new = self.self_attention.key_values(h)
-        cache = {
-            name: jax.lax.dynamic_update_slice_in_dim(
-                cache[name], new[name].astype(cache[name].dtype), position, axis=2
-            )
-            for name in cache
-        }
+        cache = {name: _put(cache[name], new[name], position) for name in cache}
         max_length = cache["key"].shape[2]
         if bias is None:
             bias = self.relpos_bias.step(position, max_length)
-        seen = (jnp.arange(max_length) <= position)[None, None, :]
+        seen = (jnp.arange(max_length)[None] <= jnp.reshape(position, (-1, 1)))[:, None]
         x = x + self.self_attention.step(h, cache, bias, seen)
         h = self.pre_cross_attention_layer_norm(x)
         x = x + self.encoder_decoder_attention.step(h, cross, None, encoder_mask)
         return x + self.mlp(self.pre_mlp_layer_norm(x)), cache
+
+
+def _put(cache: jax.Array, new: jax.Array, position: jax.Array) -> jax.Array:
+    """[rows, heads, max_length, kv] with `new` [rows, heads, 1, kv] at `position` ([] or [rows])."""
+    new = new.astype(cache.dtype)
+    if not position.ndim:
+        return jax.lax.dynamic_update_slice_in_dim(cache, new, position, axis=2)
+    rows = jnp.arange(len(position))
+    return cache.at[rows, :, position].set(new[:, :, 0])
 
 
 def _layers(layer: Any, config: T5Config, execution: Execution, count: int, inputs: int) -> Any:
@@ -217,7 +221,7 @@ class Decoder(nn.Module):
         cross: tuple[KeyValues, ...],
         encoder_segment_ids: jax.Array,
     ) -> tuple[jax.Array, tuple[KeyValues, ...]]:
-        """One position [rows, 1, embed] -> (hidden [rows, 1, embed], new cache)."""
+        """One position ([], or one a row: [rows]) of [rows, 1, embed] -> (hidden [rows, 1, embed], new cache)."""
         bias = None
         if not self.config.has_bias_per_layer:
             bias = self.relpos_bias.step(position, cache[0]["key"].shape[2])

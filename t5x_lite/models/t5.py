@@ -131,7 +131,7 @@ class T5(nn.Module):
 
         Args:
           tokens: int32 [rows, 1], the decoder inputs at `position`; rows = batch x beams.
-          position: int32 scalar, 0 for the start token.
+          position: int32, 0 for the start token: one for all rows, or [rows] where rows = batch.
           cache: per layer, key and value [rows, heads, max_length, kv], filled before `position`.
           cross: of `cross_key_values`, [batch, ...]: not copied over beams.
           encoder_segment_ids: int32 [batch, encoder_length], 0 = masked.

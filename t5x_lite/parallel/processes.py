@@ -196,6 +196,19 @@ def from_process_zero(decide: Callable[[], Any]) -> Any:
     return found["value"]
 
 
+def from_each_process(value: Any) -> list[Any]:
+    """What each process gives (JSON), in their order, on every process; waits for all."""
+    if process_count() == 1:
+        return [value]
+    client, key = _state().client, f"t5x_lite/each/{next(_numbers)}"
+    client.key_value_set(f"{key}/{_state().process_id}", json.dumps(value))
+    numbers = range(process_count())
+    return [
+        json.loads(client.blocking_key_value_get(f"{key}/{number}", _FOREVER_MS))
+        for number in numbers
+    ]
+
+
 def check_same(what: str, value: str) -> None:
     """Refuses to go on where processes differ.
 
@@ -229,6 +242,11 @@ def look_up(key: str) -> str | None:
         if "NOT_FOUND" in str(error):
             return None
         raise
+
+
+def forget(key: str) -> None:
+    """Removes what was posted, once all who want it have read it: the store keeps it for the whole run."""
+    _state().client.key_value_delete(key)
 
 
 def _state() -> Any:

@@ -12,6 +12,7 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from t5x_lite.errors import InputError
 from t5x_lite.parallel.rules import RULES
+from t5x_lite.params.integers import is_quantized
 from t5x_lite.params.paths import flatten, map_with_path
 
 
@@ -103,8 +104,9 @@ def optimizer_shardings(
     by_path = {
         tuple(path.split("/")): (leaf.shape, sharding.spec)
         for (path, leaf), sharding in zip(
-            flatten(abstract_params).items(), jax.tree.leaves(shardings), strict=True
+            flatten(abstract_params).items(), flatten(shardings).values(), strict=True
         )
+        if not is_quantized(leaf)  # no optimizer has anything of integers
     }
 
     def sharding(path: str, leaf: jax.ShapeDtypeStruct) -> NamedSharding:

@@ -26,13 +26,14 @@ from flax import traverse_util
 
 from t5x_lite.errors import InputError
 from t5x_lite.foreign.patterns import matches_own
+from t5x_lite.params.integers import is_quantized
 from t5x_lite.params.paths import Params, flatten
 from t5x_lite.params.roles import is_kernel, matrix_inputs
 from t5x_lite.params.sections import Lora
 
 LORA_LEAVES = (
     *("lora_a", "lora_b", "lora_magnitude", "lora_scaling", "lora_dropout"),
-    "lora_output_scale",  # of `with_output_scales`; in no file
+    *("lora_output_scale", "lora_rows"),  # of `with_output_scales` and `side_by_side`; in no file
 )
 _KERNEL = "/kernel"
 Adapted = Mapping[str, jax.Array]  # the leaves of one adapted kernel, by name
@@ -162,8 +163,9 @@ def with_output_scales(params: Params, adapters: Params) -> Params:
 def merge(params: Params, adapters: Params, *, dtype: str | None = None) -> Params:
     """Parameters that compute what `params` with `adapters` compute.
 
-    dtype: of the kernels that are adapted; None: they keep theirs. A bfloat16 kernel has no room for what an adapter
-      adds in its first steps (a relative 2**-9), so "float32" is for those who need the same model.
+    dtype: of the kernels that are adapted; None: they keep theirs, and integers become float32. A bfloat16 kernel has
+      no room for what an adapter adds in its first steps (a relative 2**-9), so "float32" is for those who need the
+      same model.
 
     Raises:
       InputError: adapters that are no part of the weights (a soft prompt), or of modules that are not there.
@@ -176,7 +178,8 @@ def merge(params: Params, adapters: Params, *, dtype: str | None = None) -> Para
             adapted["lora_output_scale"] = output_scale(kernel, adapted)
         if "lora_output_scale" in adapted:
             merged = merged * _over_inputs(adapted["lora_output_scale"], merged)
-        kernels[module + _KERNEL] = merged.astype(dtype or kernel.dtype)
+        kept = "float32" if is_quantized(kernel) else kernel.dtype
+        kernels[module + _KERNEL] = merged.astype(dtype or kept)
     return traverse_util.unflatten_dict(kernels, sep="/")
 
 

@@ -68,7 +68,7 @@ class Config(Section):
     seed: Annotated[Seed, "Of every random draw of the run."]
 
     FREE: ClassVar[tuple[str, ...]] = (
-        *("mesh", "logging", "checkpoint", "divergence", "stop_after"),
+        *("mesh", "logging", "checkpoint", "divergence", "stop_after", "stop_on_preemption"),
         *("evaluation.samples", "evaluation.bootstrap_samples"),  # they shape the report alone
     )
     differences: ClassVar[Mapping[str, tuple[Any, Any]]] = types.MappingProxyType({})

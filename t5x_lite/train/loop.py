@@ -84,7 +84,8 @@ class Cadence:
 
 @dataclasses.dataclass(frozen=True)
 class Files:
-    """Where a run is written. metadata: saved with every checkpoint, beside `evaluation_owed` and `divergence`."""
+    """Where a run is written. metadata: saved with every checkpoint, beside `evaluation_owed`,
+    `divergence` and `metrics` (what an evaluation at its step found)."""
 
     writer: Writer
     saver: Saver
@@ -205,6 +206,10 @@ class _Journal:
         self._evaluate, self._writer = evaluate, files.writer
         self._bar, self._stop, self._guard = around
         self._saved = start
+        self._found: tuple[int, Mapping[str, float]] = (
+            -1,
+            {},
+        )  # by the last evaluation, at its step
         self._last_time = time.monotonic()
         self.pending: tuple[int, Mapping[str, Any]] | None = None
 
@@ -221,7 +226,12 @@ class _Journal:
 
     def save(self, step: int, state: State, owed: bool) -> None:
         """Saves the state, with what a run that goes on is to know."""
-        about = {"evaluation_owed": owed, "divergence": self._guard.saved()}
+        found, values = self._found
+        about = {
+            "evaluation_owed": owed,
+            "divergence": self._guard.saved(),
+            "metrics": values if found == step else {},
+        }
         self._files.saver.save(step, state, {**self._files.metadata, **about})
         self._saved = step
 
@@ -297,6 +307,7 @@ class _Journal:
             return False
         if values:
             self._guard.evaluation(values)
+            self._found = (step, values)
             self._writer.write(step, values)
             shown = (f"{name.partition('/')[2]} {value:.4g}" for name, value in values.items())
             log.info("step %d, evaluation: %s", step, ", ".join(shown))

@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from t5x_lite.errors import InputError
-from t5x_lite.sections import Amount, Count, CountOrNone, Duration, Fraction, Section, Share
+from t5x_lite.sections import Amount, Count, CountOrNone, Duration, Fraction, Name, Section, Share
 
 StopAfter = Annotated[
     Duration,
     "After which training stops in order, as at a signal, with exit status 75, from the program's start: minutes, or"
     " '1h30m'; '': never.",
+]
+
+StopOnPreemption = Annotated[
+    bool,
+    "Whether training stops in order, with exit status 75, when the metadata server of Google's cloud gives notice that"
+    " the machine is about to be taken away.",
 ]
 
 
@@ -20,11 +26,43 @@ class StepsSettings(Section):
     steps: Annotated[Count, "Updates of the whole run."]
 
 
-class CheckpointSettings(Section):
+class CheckpointSettings(Section, name="checkpoint"):
     """What a run goes on from."""
 
     every_steps: Annotated[Count, "Steps between two checkpoints."]
     keep: Annotated[Count, "How many of the latest are kept."]
+    keep_every: Annotated[
+        CountOrNone, "Those of every so-manieth step are kept for good; 0: none is."
+    ]
+    keep_best: Annotated[
+        CountOrNone, "How many of the best by `best_metric` are kept beside; 0: none is."
+    ]
+    best_metric: Annotated[
+        Name, "What tells the best: a number of an evaluation, as metrics.jsonl calls it."
+    ]
+    best_mode: Annotated[Literal["min", "max"], "Whether its least or its largest is best."]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.keep_every % self.every_steps:
+            raise InputError(
+                f"checkpoint.keep_every is {self.keep_every}, and there is a checkpoint every {self.every_steps} steps:"
+                " give a multiple of that"
+            )
+
+
+def check_best_is_saved(checkpoint: CheckpointSettings, evaluate_every: int) -> None:
+    """Sees that what an evaluation finds best is there to be kept.
+
+    Raises:
+      InputError: there are evaluations at steps that are not saved.
+    """
+    if checkpoint.keep_best and evaluate_every % checkpoint.every_steps:
+        raise InputError(
+            "config.checkpoint.keep_best: not every step that is evaluated is saved, for config.evaluation.every_steps"
+            f" is {evaluate_every}, and config.checkpoint.every_steps {checkpoint.every_steps}: make the first a"
+            " multiple of the second"
+        )
 
 
 class LoggingSettings(Section):

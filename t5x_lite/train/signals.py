@@ -1,5 +1,5 @@
-"""Ctrl-C, SIGTERM (a preempted VM) and a deadline as a flag that the loop reads between steps; several processes agree
-on where.
+"""Ctrl-C, SIGTERM (a preempted VM), a deadline and a notice of preemption as a flag that the loop reads between steps;
+several processes agree on where.
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # How many questions later all processes stop, see `StopSignal.agreed`.
 _AHEAD = 2
 _numbers = itertools.count()
-# What stands in place of a signal's number where a deadline has passed.
-DEADLINE = 0
+# What stands in place of a signal's number where a deadline has passed, or the machine is about to be taken away.
+DEADLINE, PREEMPTED = 0, -1
+_SOURCES = {DEADLINE: "stop_after", PREEMPTED: "stop_on_preemption"}
+# Set by whoever is told that the machine is about to be taken away (`train.preemption`).
+preempted = threading.Event()
 _deadlines: list[float] = []  # of time.monotonic
 _leaving: list[bool] = []  # one for each `leave_at_once` around
 
@@ -42,10 +45,10 @@ def deadline(seconds: float) -> Iterator[None]:
 
 
 class StopSignal:
-    """Context manager: `received` is the number of the first signal (DEADLINE for a deadline), or None.
+    """Context manager: `received` is the number of the first signal (DEADLINE, PREEMPTED for what is none), or None.
 
-    A second signal raises KeyboardInterrupt; where the process is `leave_at_once`'s, it ends it at once, also amid a
-    compilation.
+    A second signal of this process raises KeyboardInterrupt; where the process is `leave_at_once`'s, it ends it at
+    once, also amid a compilation.
 
     Of several processes any may get the signal; `agreed` becomes true at the same question on all.
     """
@@ -56,6 +59,7 @@ class StopSignal:
         self._around = contextlib.ExitStack()
         self._key = f"t5x_lite/stop/{next(_numbers)}"
         self._asked = 0
+        self._signals = 0  # of this process
 
     def agreed(self) -> bool:
         """Whether to stop here. All processes ask equally often, at the same places.
@@ -67,6 +71,9 @@ class StopSignal:
         if self.received is None and _deadlines and time.monotonic() > min(_deadlines):
             self.received = DEADLINE
             log.warning("stop_after: saving a checkpoint after this step")
+        if self.received is None and preempted.is_set():
+            self.received = PREEMPTED
+            log.warning("stop_on_preemption: saving a checkpoint after this step")
         if process_count() == 1:
             return self.received is not None
         self._asked += 1
@@ -79,7 +86,7 @@ class StopSignal:
         if self._asked < at:
             return False
         if self.received is None:
-            name = signal.Signals(number).name if number else "stop_after"
+            name = _SOURCES.get(number) or signal.Signals(number).name
             log.warning("%s in another process: stopping", name)
         self.received = number
         return True
@@ -104,11 +111,15 @@ class StopSignal:
         return self
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
+        # Not by what was received: the SIGTERM of a shutdown comes behind its notice, a scheduler's behind the
+        # deadline, that of one process behind the other's, and each is the first one here.
+        self._signals += 1
+        if self._signals > 1:
             if _leaving:  # whichever is first, this thread or the one that watches
                 _leave(number)
             raise KeyboardInterrupt
-        self.received = number
+        if self.received is None:
+            self.received = number
         log.warning(
             "%s: saving a checkpoint after this step; once more leaves at once, without one",
             signal.Signals(number).name,

@@ -26,6 +26,7 @@ from t5x_lite.params.adapters import (
     unstack_adapters,
 )
 from t5x_lite.params.fingerprint import fingerprint
+from t5x_lite.params.integers import is_quantized
 from t5x_lite.params.overview import count
 from t5x_lite.params.partition import FROZEN, TRAINABLE, join, label, resolve_rules
 from t5x_lite.params.paths import Params, flatten, map_with_path
@@ -126,6 +127,7 @@ def adaptation_of(config: AdaptedConfig, loaded: Loaded, mesh: Mesh) -> Adaptati
     labels: Params | None = label(rules, join(loaded.abstract, adapters), _WHERE)
     if not adapters and all(one == TRAINABLE for one in jax.tree.leaves(labels)):
         labels = None
+    _refuse_trained_integers(loaded.abstract, labels)
     params = _with_frozen_dtype(loaded.abstract, labels, config.train.frozen_dtype)
 
     def make() -> tuple[Params, Params]:
@@ -145,6 +147,16 @@ def adaptation_of(config: AdaptedConfig, loaded: Loaded, mesh: Mesh) -> Adaptati
             f" ({sizes['trainable percent']:.2f} %)",
         )
     return found
+
+
+def _refuse_trained_integers(abstract: Params, labels: Params | None) -> None:
+    of = None if labels is None else flatten(labels)
+    for path, leaf in flatten(abstract).items():
+        if is_quantized(leaf) and (of is None or of[path] == TRAINABLE):
+            raise InputError(
+                f"config.model.quantization: {path} is to be trained, and integers cannot be; train an adapter"
+                " (config.adapter, train.trainable=adapters), or set config.model.quantization=none"
+            )
 
 
 def check_loads(section: Any) -> None:
@@ -256,7 +268,7 @@ def _with_frozen_dtype(abstract: Params, labels: Params | None, dtype: str) -> P
     return map_with_path(
         lambda path, leaf: (
             jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=leaf.sharding)
-            if frozen[path] == FROZEN
+            if frozen[path] == FROZEN and not is_quantized(leaf)
             else leaf
         ),
         abstract,
@@ -265,7 +277,8 @@ def _with_frozen_dtype(abstract: Params, labels: Params | None, dtype: str) -> P
 
 def _cast(params: Params, abstract: Params) -> Params:
     """Leaf by leaf, so that no second tree is held."""
-    flat, wanted, structure = flatten(params), flatten(abstract), jax.tree.structure(params)
+    flat, wanted = flatten(params), flatten(abstract)
+    structure = jax.tree.structure(params, is_leaf=is_quantized)
     del params
     for path in flat:
         if flat[path].dtype != wanted[path].dtype:

@@ -24,11 +24,14 @@ LOCK_FILE = "run.lock"
 _BEAT, _SILENCE = 20.0, 120.0
 # How often is looked for a sign of life, seconds.
 _LOOK = 1.0
+# The folders that this process holds, and by which of its threads.
+_held: dict[str, int] = {}
 
 
 @contextlib.contextmanager
 def locked(workdir: str) -> Iterator[None]:
-    """Within, no other program runs in the folder. Of several processes, 0 holds the lock for all.
+    """Within, no other run is in the folder, of another program or another thread. Of several processes, 0 holds the
+    lock for all. Within a lock of the same folder (the program's around a task's) this does nothing.
 
     A lock is taken over where its process is dead: on this host, where there is none of its number that began when it
     did; of another host, where it was silent for two minutes by the folder's own clock (which is waited for). A folder
@@ -37,7 +40,22 @@ def locked(workdir: str) -> Iterator[None]:
     Raises:
       InputError: another run lives there; host, process and time are named.
     """
+    name = _name(workdir)
+    if _held.get(name) == threading.get_ident():
+        yield
+        return
     lock = from_process_zero(lambda: _take(workdir))
+    _held[name] = threading.get_ident()
+    try:
+        with _kept(workdir, lock):
+            yield
+    finally:
+        del _held[name]
+
+
+@contextlib.contextmanager
+def _kept(workdir: str, lock: dict[str, Any]) -> Iterator[None]:
+    """Within, signs of life are given; at the end the lock goes."""
     if not lock or not is_process_zero():
         yield
         return
@@ -132,6 +150,8 @@ def _read(file: epath.Path) -> dict[str, Any]:
 def _lives(lock: dict[str, Any], file: epath.Path) -> bool:
     """Whether the process of a lock is there."""
     if lock.get("place") and lock["place"] == _place():
+        if lock.get("pid") == os.getpid():  # a copy of a folder has a copy of its lock
+            return _name(os.fspath(file.parent)) in _held
         started = _start_of(lock.get("pid"))
         return bool(started) and started == lock.get("started")
     left = _SILENCE - _silence(file)
@@ -147,6 +167,11 @@ def _lives(lock: dict[str, Any], file: epath.Path) -> bool:
     except FileNotFoundError:  # it has just been given back
         pass
     return False
+
+
+def _name(workdir: str) -> str:
+    """One name for a folder, however it is written."""
+    return workdir if "://" in workdir else os.path.realpath(workdir)
 
 
 def _named(lock: dict[str, Any]) -> str:

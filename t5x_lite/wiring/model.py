@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import jax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from t5x_lite import streams
 from t5x_lite.data.vocabulary import Vocabulary, tell_differing_ids
@@ -18,11 +18,14 @@ from t5x_lite.interop.pretrained import open_pretrained
 from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.encoder_config import EncoderConfig
 from t5x_lite.models.init import Params, abstract_params, init_params, logical_axes
-from t5x_lite.models.sections import ModelSettings
+from t5x_lite.models.sections import ModelSettings, QuantizableModelSettings
 from t5x_lite.models.t5 import T5
 from t5x_lite.parallel.memory import refuse_beyond_memory
 from t5x_lite.parallel.shardings import param_shardings, with_shardings
+from t5x_lite.params.integers import Quantized, is_quantized
 from t5x_lite.params.overview import count
+from t5x_lite.params.paths import flatten, map_with_path
+from t5x_lite.params.quantized import quantize_leaf, quantize_params
 from t5x_lite.params.stacking import stack
 from t5x_lite.sections import at_place
 from t5x_lite.wiring.rehearsal import note, note_memory
@@ -56,15 +59,18 @@ def load_model(
     Raises:
       InputError: no such model, one of another architecture, or one that fits neither vocabulary nor mesh.
     """
+    bits = section.quantization if isinstance(section, QuantizableModelSettings) else "none"
     if section.source == RANDOM:
         config = architecture_of(section.architecture, vocabulary)
-        read: Callable[[Any], Params] = functools.partial(
-            _random, T5(config, Execution()), section.param_dtype, seed
-        )
+        random = functools.partial(_random, T5(config, Execution()), section.param_dtype, seed)
+
+        def read(shardings: Any) -> Params:
+            return quantize_params(random(shardings), bits)
+
     else:
         opened = open_pretrained(section.source)
         config = opened.config
-        read = functools.partial(opened.read, section.param_dtype)
+        read = functools.partial(opened.read, section.param_dtype, quantization=bits)
     if config.vocab_size < vocabulary.size:
         raise InputError(
             f"the model embeds {config.vocab_size} tokens, but the tokenizer has {vocabulary.size}:"
@@ -77,22 +83,62 @@ def load_model(
         model=section.source,
     )
     # Read and drawn in the unrolled layout: scanned and unrolled runs start from the same weights.
-    unrolled = _placed(
+    floats = _placed(
         T5(config, dataclasses.replace(execution, scan_layers=False)), section.param_dtype, mesh
     )
+    unrolled = _in_integers(floats, bits)
     refuse_beyond_memory(unrolled, f"the model {section.source!r} ({_SIZES} of it)")
-    note("parameters", f"{count(unrolled):,} in {section.param_dtype}")
+    kept = section.param_dtype if bits == "none" else bits
+    note("parameters", f"{count(unrolled):,} in {kept}")
     note_memory("parameters", unrolled)
     model = T5(config, execution)
-    abstract = _placed(model, section.param_dtype, mesh) if execution.scan_layers else unrolled
+    abstract = unrolled
+    if execution.scan_layers:
+        abstract = _stacked_integers(_placed(model, section.param_dtype, mesh), unrolled)
 
     def make() -> Params:
-        params = read(shardings_of(unrolled))
+        params = jax.device_put(read(shardings_of(floats)), shardings_of(unrolled))
         if execution.scan_layers:
             params = jax.jit(stack, out_shardings=shardings_of(abstract))(params)
         return params
 
     return Loaded(model, abstract, make)
+
+
+def _in_integers(abstract: Params, bits: str) -> Params:
+    """What `quantize_params` makes of unrolled weights, as shapes: integers lie as the weights do, and their scales."""
+
+    def one(path: str, leaf: jax.ShapeDtypeStruct) -> Any:
+        shapes = quantize_leaf(path, jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), bits)
+        return _laid_out(shapes, leaf) if is_quantized(shapes) else leaf
+
+    return map_with_path(one, abstract)
+
+
+def _stacked_integers(abstract: Params, unrolled: Params) -> Params:
+    """The same of the stacked layout. abstract: floats; unrolled: of `_in_integers`."""
+    shapes = flatten(jax.eval_shape(stack, unrolled))
+
+    def one(path: str, leaf: jax.ShapeDtypeStruct) -> Any:
+        return _laid_out(shapes[path], leaf) if is_quantized(shapes[path]) else leaf
+
+    return map_with_path(one, abstract)
+
+
+def _laid_out(shapes: Quantized, weight: jax.ShapeDtypeStruct) -> Quantized:
+    assert isinstance(weight.sharding, NamedSharding)
+    spec = [*weight.sharding.spec, *[None] * len(weight.shape)]
+    shared = PartitionSpec(
+        *(
+            over if size == whole else None
+            for size, whole, over in zip(shapes.scale.shape, weight.shape, spec, strict=False)
+        )
+    )
+    sharding = NamedSharding(weight.sharding.mesh, shared)
+    return Quantized(
+        jax.ShapeDtypeStruct(weight.shape, shapes.values.dtype, sharding=weight.sharding),
+        jax.ShapeDtypeStruct(shapes.scale.shape, shapes.scale.dtype, sharding=sharding),
+    )
 
 
 class SpecialTokens(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,11 +16,13 @@ from t5x_lite.errors import Diverged, InputError
 from t5x_lite.parallel.processes import check_same, from_process_zero, wait_for_all
 from t5x_lite.reports.metrics import MetricsWriter, read_metrics
 from t5x_lite.reports.outcome import report_divergence
-from t5x_lite.sections import seconds_of
+from t5x_lite.sections import seconds_of, to_dict
 from t5x_lite.train.divergence import DivergenceGuard
 from t5x_lite.train.loop import Cadence, Evaluate, Files, State, Turns, run_loop
+from t5x_lite.train.preemption import preemption_watched
 from t5x_lite.train.sections import DivergenceSettings
 from t5x_lite.train.signals import deadline
+from t5x_lite.wiring.lock import locked
 from t5x_lite.wiring.rollbacks import Rollback, Rollbacks
 
 StateMap = Callable[[State], State]
@@ -91,27 +94,29 @@ def run_turns(
       described: what is trained, in words, for the log.
 
     Raises:
-      InputError: the checkpoint is of other examples, batches or frozen weights, or cannot be written.
+      InputError: the checkpoint is of other examples, batches or frozen weights, or cannot be written; another run
+        trains there.
       Stopped: a signal came; the same command goes on from there.
       Diverged: by the section `divergence`; a report says so.
     """
     check_same("training examples", metadata["examples"])
     settings = place.config.divergence
-    checkpoints = Checkpoints(place.folder / "checkpoints", keep=place.config.checkpoint.keep)
+    kept = {
+        name: value
+        for name, value in to_dict(place.config.checkpoint).items()
+        if name != "every_steps"
+    }
     # Around all returns: going back gives no more time.
-    with deadline(seconds_of(place.config.stop_after)), contextlib.closing(checkpoints):
+    with (
+        locked(os.fspath(place.folder)),  # a library's caller has no lock around the task
+        deadline(seconds_of(place.config.stop_after)),
+        preemption_watched(place.config.stop_on_preemption),
+        contextlib.closing(Checkpoints(place.folder / "checkpoints", **kept)) as checkpoints,
+    ):
         rollbacks = Rollbacks(place.folder)
         run = _Run(
-            place,
-            states,
-            cadence,
-            metadata,
-            turns_from,
-            evaluate,
-            described,
-            checkpoints,
-            rollbacks,
-        )
+            place, states, cadence, metadata, turns_from, evaluate, described, checkpoints, rollbacks
+        )  # fmt: skip
         while True:
             try:
                 return run.go_on()

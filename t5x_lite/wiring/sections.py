@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 from t5x_lite.data.sections import RowsOfBatchSettings, TokenizerSettings
 from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.errors import InputError
-from t5x_lite.models.sections import ModelSettings
+from t5x_lite.models.sections import ModelSettings, QuantizableModelSettings
 from t5x_lite.optim.sections import OptimizerSettings, ScheduleSettings
 from t5x_lite.parallel.sections import MeshSettings
 from t5x_lite.params.sections import AdapterSection, TrainedSettings
@@ -28,6 +28,8 @@ from t5x_lite.train.sections import (
     LoggingSettings,
     StepsSettings,
     StopAfter,
+    StopOnPreemption,
+    check_best_is_saved,
 )
 
 Generation = Annotated[
@@ -69,8 +71,13 @@ class TrainingConfig(TokenizedConfig, OptimizedConfig):
     checkpoint: CheckpointSettings
     divergence: DivergenceSettings
     stop_after: StopAfter
+    stop_on_preemption: StopOnPreemption
     evaluation: Any
     logging: LoggingSettings
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_best_is_saved(self.checkpoint, self.evaluation.every_steps)
 
 
 class AdaptedConfig(Config):
@@ -120,7 +127,7 @@ class GeneratingConfig(Config):
 class ScoringConfig(GeneratingConfig, TokenizedConfig):
     """Generated texts, scored. data: `target` and `cut_field` are read."""
 
-    model: ModelSettings
+    model: QuantizableModelSettings
     data: Any
     mesh: MeshSettings
     published: Published

@@ -286,6 +286,21 @@ def test_all_processors_together_and_in_their_order(number, their_list):
         )
 
 
+@pytest.mark.parametrize("number", [-1, 3, 7])
+def test_rows_at_steps_of_their_own(number):
+    """A row gets what it gets where all rows are at its step."""
+    mapping = ALL if number < 0 else some_settings(number)
+    structure, values = prepare(GenerationSettings.from_mapping(mapping), CONFIG, ROWS)
+    values = values._replace(encoder_tokens=jnp.asarray(random_tokens(77, 0)[:, 1:12]))
+    process = jax.jit(processors.process, static_argnums=3)
+    steps = np.resize([0, 5, 1, 11, 2, 7], ROWS).astype(np.int32)
+    tokens, scores = random_tokens(1, CAPACITY), random_scores(5)
+    together = process(scores, tokens, steps, structure, values)
+    for row, step in enumerate(steps):
+        alike = process(scores, tokens, step, structure, values)
+        np.testing.assert_array_equal(together[row], alike[row])
+
+
 @pytest.mark.parametrize("step", [0, 1, 11])
 @pytest.mark.parametrize("last", [1, [1, 30]])
 def test_forced_tokens(step, last):

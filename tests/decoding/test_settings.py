@@ -1,5 +1,6 @@
 """Settings are read with GenerationConfig's names, and refused by name."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -115,3 +116,24 @@ def test_defaults_are_transformers_defaults():
         elif name in settings_module.UNSUPPORTED:
             assert settings_module.UNSUPPORTED[name] == value, name
     assert ours.new_tokens() == (0, 20)
+
+
+ODD = [
+    *(True, "x", "", 1.5, -1, 10**30, 1e999, float("nan"), 7),
+    *([], [1], [[1]], [None], ["a"], [[]], [[None]], [[1.5]], [1, "a"], {}, {"a": 1}, {1}),
+]
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(GenerationSettings)])
+def test_odd_values_are_taken_or_refused_by_name(name):
+    """Nothing else: a TypeError would be a fault of ours."""
+    refused = 0
+    for value in ODD:
+        for others in ({}, {"do_sample": True}, {"num_beams": 2}):
+            try:
+                settings = GenerationSettings().updated(others | {name: value})
+                settings.new_tokens()
+            except InputError as error:
+                refused += 1
+                assert "\n" not in str(error)
+    assert refused > 10

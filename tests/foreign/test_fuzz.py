@@ -13,10 +13,13 @@ import shutil
 import signal
 import tempfile
 
+import jax
+import jax.numpy as jnp
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from t5x_lite.checkpoints.manager import Checkpoints
 from t5x_lite.config import load_config
 from t5x_lite.data.sources import load_rows
 from t5x_lite.data.templates import Template
@@ -138,7 +141,7 @@ def change_bytes(draw, file: pathlib.Path):
 
 
 @given(st.data(), st.sampled_from(sorted(KINDS)))
-@draws(0.5)
+@draws(0.42)
 def test_files_of_others(data, kind):
     folder, files, before = whole(kind)
     with tempfile.TemporaryDirectory() as place:
@@ -214,6 +217,48 @@ def test_texts(texts):
             shown.encode()
         assert "\n" not in one_line(texts[0])
         Template(texts[0])
+
+
+ABSTRACT = {"w": jax.ShapeDtypeStruct((40,), jnp.float32)}
+
+
+@functools.cache
+def checkpoints_of_a_run():
+    """The folder with checkpoints of steps 3 and 6, and its files."""
+    folder = pathlib.Path(tempfile.mkdtemp()) / "checkpoints"
+    checkpoints = Checkpoints(folder, keep=2)
+    for step in (3, 6):
+        state = {"w": jnp.arange(40, dtype=jnp.float32) + step}
+        checkpoints.save(step, state, {"examples": "x", "metrics": {"loss": 1.0 / step}})
+    checkpoints.close()
+    return folder, sorted(
+        str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()
+    )
+
+
+@given(st.data())
+@draws(0.08)
+def test_checkpoints_of_a_run(data):
+    """One of them is taken, as it was saved; or both are refused."""
+    folder, files = checkpoints_of_a_run()
+    with tempfile.TemporaryDirectory() as place:
+        copy = pathlib.Path(place) / "checkpoints"
+        shutil.copytree(folder, copy)
+        for name in data.draw(st.lists(st.sampled_from(files), min_size=1, max_size=2)):
+            is_json = name.endswith(("manifest.json", "_METADATA", "metadata/metadata"))
+            by_field = is_json and data.draw(st.booleans())
+            with contextlib.suppress(ValueError, OSError):  # it was changed before
+                (change_json if by_field else change_bytes)(data.draw, copy / name)
+        with bounded():
+            checkpoints = Checkpoints(copy, keep=2, keep_best=1, best_metric="loss")
+            try:
+                state, metadata = checkpoints.restore(ABSTRACT)
+                step = int(state["w"][0])
+                assert step in (3, 6) and metadata["metrics"] == {"loss": 1.0 / step}
+                assert (state["w"] == jnp.arange(40) + step).all()
+                checkpoints.save(9, {"w": state["w"]}, {})
+            finally:
+                checkpoints.close()
 
 
 def test_the_bounds_bind():

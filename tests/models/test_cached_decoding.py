@@ -48,3 +48,34 @@ def test_cached_equals_uncached(family_config, random_params, close):
         hidden, logits, cache = step(tokens, np.int32(position), cache, cross, segment_ids)
         close(hidden[:, 0], expected_hidden[:, position])
         close(logits[:, 0], expected_logits[:, position])
+
+
+def test_rows_may_be_at_positions_of_their_own(family_config, random_params, close):
+    """A row that began later than another gets what it gets beside rows that began with it."""
+    config = family_config
+    model = T5(config, Execution(attention="einsum"))
+    variables, rng = {"params": random_params(model)}, np.random.default_rng(1)
+    encoder = rng.integers(2, config.vocab_size, (3, ENCODER_LENGTH)).astype(np.int32)
+    decoder = rng.integers(2, config.vocab_size, (3, LENGTH)).astype(np.int32)
+    segment_ids = np.ones_like(encoder)
+    encoded = model.apply(variables, encoder, segment_ids, method="encode")
+    cross = model.apply(variables, encoded, method="cross_key_values")
+    expected = model.apply(variables, decoder, encoded, segment_ids, method="decode")
+    step = jax.jit(
+        lambda tokens, position, cache: model.apply(
+            variables, tokens, position, cache, cross, segment_ids, method="decode_step"
+        )
+    )
+    shape = (3, config.num_heads, LENGTH + 3, config.d_kv)
+    cache = tuple(
+        {name: rng.normal(size=shape).astype(np.float32) for name in ("key", "value")}
+        for _ in range(config.num_decoder_layers)
+    )
+    begins, seen = np.array([0, 2, 3]), 0
+    for turn in range(LENGTH + 3):
+        position = np.clip(turn - begins, 0, LENGTH - 1).astype(np.int32)
+        hidden, cache = step(decoder[np.arange(3), position][:, None], position, cache)
+        for row in np.flatnonzero((turn >= begins) & (turn - begins < LENGTH)):
+            close(hidden[row, 0], expected[row, position[row]])
+            seen += 1
+    assert seen == 3 * LENGTH

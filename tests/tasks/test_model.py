@@ -102,3 +102,17 @@ def test_a_model_with_fewer_embeddings_than_the_tokenizer_has_tokens(load):
 def test_a_mesh_that_does_not_divide_the_model(load):
     with pytest.raises(InputError, match="heads = 2 cannot be split over 4 devices"):
         load({}, model=4)
+
+
+@pytest.mark.parametrize("scan", ["False", "True"])
+def test_integers_lie_as_their_weights_do(load, scan):
+    """On a mesh that splits inputs and outputs: the integers and scales of one device, where they were promised."""
+    overrides = {"model.quantization": "int8", "model.scan_layers": scan}
+    loaded, split = load(overrides, data=2, fsdp=2, model=2)
+    assert_as_promised(loaded, split)
+    _, alone = load({"model.quantization": "int8"})
+    if scan == "True":
+        split = unstack(split)
+    for one, other in zip(*map(jax.tree.leaves, (split, alone)), strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)

@@ -5,6 +5,7 @@ import pathlib
 import resource
 import shutil
 import signal
+import threading
 
 import numpy as np
 import pytest
@@ -134,6 +135,27 @@ def test_a_finished_run_is_only_scored_again(finished, tiny_config, tmp_path, mo
     finetune.run(tiny_config(), str(folder))
     assert (folder / "metrics.jsonl").read_bytes() == metrics
     assert_same_run(folder, finished.folder)
+
+
+def test_a_callers_second_run_in_a_folder_is_refused(tiny_config, tmp_path, monkeypatch):
+    """Also without the program around it: from a thread of the same notebook, say."""
+    iterate, found = supervised.iterate, []
+
+    def meanwhile(*arguments, **settings):
+        def second():
+            with pytest.raises(InputError, match="another run is there") as refused:
+                finetune.run(tiny_config(), str(tmp_path))
+            found.append(refused.value)
+
+        monkeypatch.setattr(supervised, "iterate", iterate)
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join()
+        yield from iterate(*arguments, **settings)
+
+    monkeypatch.setattr(supervised, "iterate", meanwhile)
+    finetune.run(tiny_config(), str(tmp_path))
+    assert len(found) == 1 and not (tmp_path / "run.lock").exists()
 
 
 @pytest.mark.slow

@@ -1,7 +1,9 @@
 """A workdir has one run at a time: which locks hold, which are taken over, and what is left behind."""
 
+import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -61,9 +63,43 @@ def test_another_process_of_the_same_number_is_not_the_one_that_died(tmp_path):
     (tmp_path / LOCK_FILE).write_text(json.dumps({**mine, "started": "1"}))
     with locked(str(tmp_path)):
         pass
-    (tmp_path / LOCK_FILE).write_text(json.dumps(mine))
-    with pytest.raises(InputError, match="another run"), locked(str(tmp_path)):
-        pass
+
+
+def test_a_lock_within_the_same_is_none(tmp_path):
+    """The program's is around a task, whose training takes one for whoever calls it without the program."""
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    with locked(str(tmp_path / "run")):
+        before = (tmp_path / "run" / LOCK_FILE).read_text()
+        with locked(str(tmp_path / "link")):
+            assert (tmp_path / "run" / LOCK_FILE).read_text() == before
+        assert (tmp_path / "run" / LOCK_FILE).read_text() == before
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_thread_is_another_run(tmp_path):
+    found = []
+
+    def other():
+        try:
+            with locked(str(tmp_path)):
+                found.append("in")
+        except InputError as error:
+            found.append(str(error))
+
+    for expected in ("another run is there", "in"):
+        with locked(str(tmp_path)) if expected != "in" else contextlib.nullcontext():
+            thread = threading.Thread(target=other)
+            thread.start()
+            thread.join()
+        assert expected in found[-1]
+
+
+def test_the_lock_in_a_copy_of_a_folder_holds_nothing(tmp_path):
+    with locked(str(tmp_path / "run")):
+        shutil.copytree(tmp_path / "run", tmp_path / "copy")
+        with locked(str(tmp_path / "copy")):
+            pass
+        assert (tmp_path / "run" / LOCK_FILE).exists()
 
 
 @pytest.mark.parametrize("lives", [True, False])

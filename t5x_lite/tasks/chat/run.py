@@ -91,6 +91,7 @@ def _load(config: Config) -> Pretrained:
         config.model.source,
         dtype=config.model.dtype,
         param_dtype=config.model.param_dtype,
+        quantization=config.model.quantization,
         tokenizer=None if tokenizer == "model" else tokenizer,
     )
     t5.settings = t5.settings.updated(config.generation, where="config.generation")

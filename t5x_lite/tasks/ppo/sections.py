@@ -7,8 +7,9 @@ from typing import Annotated, ClassVar, Literal
 
 from t5x_lite import sections
 from t5x_lite.data.sections import HeldOutSettings, TextsSettings
+from t5x_lite.errors import InputError
 from t5x_lite.evaluation.sections import ComparedSettings, OftenSettings
-from t5x_lite.models.sections import ModelSettings
+from t5x_lite.models.sections import QuantizableModelSettings
 from t5x_lite.parallel.sections import MeshSettings
 from t5x_lite.params.sections import TrainedSettings
 from t5x_lite.rl.sections import RolloutSettings
@@ -18,6 +19,8 @@ from t5x_lite.train.sections import (
     DivergenceSettings,
     LoggingSettings,
     StopAfter,
+    StopOnPreemption,
+    check_best_is_saved,
 )
 from t5x_lite.wiring.sections import AlgorithmConfig, Generation, JudgedConfig, TokenizedConfig
 
@@ -45,7 +48,7 @@ class Config(AlgorithmConfig, JudgedConfig, TokenizedConfig):
     """PPO against a reward."""
 
     mode: Annotated[Literal["fixed", "parity"], "As it should be, or with the quirks of lab 3."]
-    model: ModelSettings
+    model: QuantizableModelSettings
     train: TrainedSettings
     data: DataSettings
     rollout: RolloutSettings
@@ -53,6 +56,7 @@ class Config(AlgorithmConfig, JudgedConfig, TokenizedConfig):
     checkpoint: CheckpointSettings
     divergence: DivergenceSettings
     stop_after: StopAfter
+    stop_on_preemption: StopOnPreemption
     evaluation: EvaluationSettings
     generation: Generation
     logging: LoggingSettings
@@ -68,3 +72,11 @@ class Config(AlgorithmConfig, JudgedConfig, TokenizedConfig):
         *(*sections.Config.FREE, "published", "judges"),
         *("rewards.*.retries", "rewards.*.wait_seconds", "rewards.*.timeout_seconds"),
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_best_is_saved(self.checkpoint, self.evaluation.every_steps)
+        if self.checkpoint.keep_best and not self.evaluation.rows_while_training:
+            raise InputError(
+                "config.checkpoint.keep_best: config.evaluation.rows_while_training is 0, so that nothing tells a best"
+            )

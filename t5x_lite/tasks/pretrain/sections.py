@@ -13,7 +13,7 @@ from t5x_lite.data.sections import (
     SplitsSettings,
 )
 from t5x_lite.evaluation.sections import BatchTokens, OftenSettings, ShownSettings
-from t5x_lite.models.sections import TrainedModelSettings
+from t5x_lite.models.sections import PretrainedModelSettings
 from t5x_lite.optim.sections import LossSettings
 from t5x_lite.sections import Name
 from t5x_lite.train.sections import StepsSettings
@@ -38,7 +38,7 @@ class EvaluationSettings(ShownSettings, OftenSettings):
 class Config(TrainingConfig):
     """Pretraining by denoising."""
 
-    model: TrainedModelSettings
+    model: PretrainedModelSettings
     data: DataSettings
     batch: BatchSettings
     train: StepsSettings

@@ -14,7 +14,7 @@ from t5x_lite.data.sections import (
     TargetTemplate,
 )
 from t5x_lite.evaluation.sections import BatchTokens, BootstrapSettings
-from t5x_lite.models.sections import ModelSettings
+from t5x_lite.models.sections import QuantizableModelSettings
 from t5x_lite.parallel.sections import MeshSettings
 from t5x_lite.sections import Expected, Published, RowNumbers, Section
 from t5x_lite.wiring.sections import Overrides, TokenizedConfig
@@ -59,7 +59,7 @@ class EvaluationSettings(BootstrapSettings):
 class Config(TokenizedConfig):
     """A model as it is, prompted."""
 
-    model: ModelSettings
+    model: QuantizableModelSettings
     data: DataSettings
     prompts: Annotated[Mapping[str, PromptSection], "Prompts by name."]
     settings: Annotated[Mapping[str, Overrides], "Decoding settings by name."]

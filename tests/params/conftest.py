@@ -1,0 +1,3 @@
+"""Small computations, compiled quickly."""
+
+from tests.compiling import pytest_runtest_protocol as pytest_runtest_protocol
