@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from t5x_lite.api import Pretrained, load_pretrained
     from t5x_lite.config import load_config
     from t5x_lite.decoding.settings import GenerationSettings
+    from t5x_lite.embedding.encoder import SentenceEncoder, load_encoder
     from t5x_lite.errors import Diverged, InputError, RewardFailed, Stopped
     from t5x_lite.runs import Run, evaluate, open_run, ppo, prompt, run, train
 
@@ -23,12 +24,13 @@ _FROM = {
     **dict.fromkeys(("Diverged", "InputError", "RewardFailed", "Stopped"), "errors"),
     **dict.fromkeys(("Pretrained", "load_pretrained"), "api"),
     **dict.fromkeys(("Run", "evaluate", "open_run", "ppo", "prompt", "run", "train"), "runs"),
+    **dict.fromkeys(("SentenceEncoder", "load_encoder"), "embedding.encoder"),
     "GenerationSettings": "decoding.settings",
     "load_config": "config",
 }
 __all__ = [
-    "Diverged", "GenerationSettings", "InputError", "Pretrained", "RewardFailed", "Run", "Stopped", "evaluate",
-    "load_config", "load_pretrained", "open_run", "ppo", "prompt", "run", "train",
+    "Diverged", "GenerationSettings", "InputError", "Pretrained", "RewardFailed", "Run", "SentenceEncoder", "Stopped",
+    "evaluate", "load_config", "load_encoder", "load_pretrained", "open_run", "ppo", "prompt", "run", "train",
 ]  # fmt: skip
 __version__ = "0.1.0"
 
@@ -38,7 +40,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 't5x_lite' has no attribute {name!r}")
     if name == "train":  # the package of this name, which can be called
         return importlib.import_module("t5x_lite.train")
-    if _FROM[name] in ("api", "runs", "decoding.settings"):
+    if _FROM[name] in ("api", "runs", "decoding.settings", "embedding.encoder"):
         importlib.import_module("t5x_lite.console").look_for_no_tpu_in_vain()
     return getattr(importlib.import_module(f"t5x_lite.{_FROM[name]}"), name)
 

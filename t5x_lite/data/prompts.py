@@ -87,7 +87,15 @@ class Retrieval(_Templated):
             )
 
 
-Prompt = NoPrompt | ZeroShot | FewShot | ChainOfThought | Retrieval
+class DenseRetrieval(Retrieval):
+    """`Retrieval` by the vectors of a sentence encoder, in place of the words that passages share with the row."""
+
+    encoder: Annotated[
+        Name, "A sentence encoder's directory or hub id (sentence-transformers/all-MiniLM-L6-v2)."
+    ]
+
+
+Prompt = NoPrompt | ZeroShot | FewShot | ChainOfThought | Retrieval | DenseRetrieval
 
 PromptSection = Annotated[
     Prompt,
@@ -99,6 +107,7 @@ PromptSection = Annotated[
             "few_shot": FewShot,
             "chain_of_thought": ChainOfThought,
             "retrieval": Retrieval,
+            "dense_retrieval": DenseRetrieval,
         },
     ),
     "What a model is asked with.",

@@ -13,7 +13,7 @@ from t5x_lite.data.prompts import (
     Retrieval,
     template_text,
 )
-from t5x_lite.data.retrieval import Passages
+from t5x_lite.data.retrieval import Embed, Passages
 from t5x_lite.data.sources import Row
 from t5x_lite.data.templates import Template, find_template
 from t5x_lite.data.truncation import Cuts, fit
@@ -63,6 +63,7 @@ def build_prompts(
     target: str,
     field: str,
     budget: Budget,
+    embed: Embed | None = None,
 ) -> Built:
     """Renders and tokenizes the prompts of all rows, and says in counted warnings what did not fit.
 
@@ -75,12 +76,13 @@ def build_prompts(
       shots: the rows that a few-shot prompt shows solved, in order; others take none.
       target: template of a shot's answer.
       field: the rows' text that may be cut, e.g. "dialogue".
+      embed: of the encoder that a `DenseRetrieval` names; others take none.
 
     Raises:
       InputError: a template that the rows cannot fill or that leaves the row no room, or a prompt over its budget
         under "error".
     """
-    template, extras = _template_and_extras(prompt, rows, shots, target, field)
+    template, extras = _template_and_extras(prompt, rows, shots, target, (field, embed))
     drop_first = isinstance(prompt, FewShot)
 
     def render_rows(kept: Sequence[int]) -> list[dict[str, str]]:
@@ -132,9 +134,17 @@ def _warn_of_dropped(
 
 
 def _template_and_extras(
-    prompt: Prompt, rows: Sequence[Row], shots: Sequence[Row], target: str, field: str
+    prompt: Prompt,
+    rows: Sequence[Row],
+    shots: Sequence[Row],
+    target: str,
+    asked: tuple[str, Embed | None],
 ) -> tuple[Template, list[list[str]]]:
-    """The template with a place for the extras, and each row's extras (shots or passages) in the prompt's order."""
+    """The template with a place for the extras, and each row's extras (shots or passages) in the prompt's order.
+
+    asked: the field that passages are found by, and what makes vectors of it.
+    """
+    field, embed = asked
     text = template_text(prompt, field)
     if isinstance(prompt, FewShot):
         question, answer = Template(text), find_template(target)
@@ -144,12 +154,9 @@ def _template_and_extras(
         ]
         return Template(f"{{{_SHOTS_FIELD}}}{text}"), [solved] * len(rows)
     if isinstance(prompt, Retrieval):
-        passages = Passages(prompt.folder)
-        found = [
-            [passage.text for passage in passages.search(row[field], prompt.passages)]
-            for row in rows
-        ]
-        return Template(text), found
+        passages = Passages(prompt.folder, embed)
+        found = passages.search_all([row[field] for row in rows], prompt.passages)
+        return Template(text), [[passage.text for passage in each] for each in found]
     return Template(text), [[] for _ in rows]
 
 

@@ -1,4 +1,5 @@
-"""Retrieval: the passages of a folder of text files that share most words with a query, by BM25.
+"""Retrieval: the passages of a folder of text files that fit a query best, by the words they share (BM25) or by the
+vectors of a sentence encoder.
 
 Source: Robertson and Zaragoza (2009), "The Probabilistic Relevance Framework: BM25 and Beyond"; the package bm25s
 (Lucene's variant, k1 = 1.5, b = 0.75).
@@ -8,12 +9,16 @@ from __future__ import annotations
 
 import pathlib
 import re
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import bm25s
 import numpy as np
 
 from t5x_lite.errors import InputError
+
+# texts -> float32 [texts, dim]: what `t5x_lite.load_encoder(...).embed` is.
+Embed = Callable[[Sequence[str]], np.ndarray]
 
 BUNDLED_DOCUMENTS = pathlib.Path(__file__).parent / "bundled" / "documents"
 
@@ -28,7 +33,7 @@ class Passage(NamedTuple):
 
     text: str
     place: str  # "file:line" of its first line
-    score: float  # BM25 against the query
+    score: float  # against the query: BM25, or the product of the vectors
 
 
 class Passages:
@@ -36,12 +41,13 @@ class Passages:
 
     Args:
       folder: a local folder, or "bundled" for the documents that ship with the package.
+      embed: makes the vectors by which passages are found; None: BM25.
 
     Raises:
       InputError: no such folder, no text in it, or a file that is not UTF-8.
     """
 
-    def __init__(self, folder: str):
+    def __init__(self, folder: str, embed: Embed | None = None):
         path = BUNDLED_DOCUMENTS if folder == "bundled" else pathlib.Path(folder).expanduser()
         if not path.is_dir():
             raise InputError(f"{folder}: there is no such folder of documents")
@@ -49,6 +55,10 @@ class Passages:
         self._passages = [passage for file in files for passage in _paragraphs(file)]
         if not self._passages:
             raise InputError(f"{folder}: no text in its {' and '.join(_SUFFIXES)} files")
+        self._embed = embed
+        if embed is not None:
+            self._vectors = embed([passage.text for passage in self._passages])
+            return
         self._index = bm25s.BM25()
         self._index.index([_words(p.text) for p in self._passages], show_progress=False)
 
@@ -56,13 +66,26 @@ class Passages:
         return len(self._passages)
 
     def search(self, query: str, count: int) -> list[Passage]:
-        """The `count` best passages, best first; fewer where fewer share a word with the query. Ties: in file order."""
+        """The `count` best passages, best first; by BM25 fewer where fewer share a word with the query. Ties: in file
+        order.
+        """
+        return self.search_all([query], count)[0]
+
+    def search_all(self, queries: Sequence[str], count: int) -> list[list[Passage]]:
+        """`search` of several queries: their vectors are made together."""
+        if self._embed is not None:
+            return [self._best(row, count) for row in self._embed(queries) @ self._vectors.T]
+        found = [self._word_scores(query) for query in queries]
+        return [[p for p in self._best(scores, count) if p.score > 0] for scores in found]
+
+    def _word_scores(self, query: str) -> np.ndarray:
         words = _WORD.findall(query.casefold())
-        if not words:  # "???"
-            return []
-        scores = self._index.get_scores(words)
+        # "???" has none.
+        return self._index.get_scores(words) if words else np.zeros(len(self), np.float32)
+
+    def _best(self, scores: np.ndarray, count: int) -> list[Passage]:
         order = np.argsort(-scores, kind="stable")[:count]
-        return [self._passages[i]._replace(score=float(scores[i])) for i in order if scores[i] > 0]
+        return [self._passages[i]._replace(score=float(scores[i])) for i in order]
 
 
 def _words(text: str) -> list[str]:

@@ -106,6 +106,7 @@ def open_classifier(
     revision: str | None = None,
     *,
     labels: tuple[str, ...] | None = None,
+    as_encoder: bool = False,
 ) -> OpenedClassifier:
     """Opens a classifier and checks its files, without reading the weights.
 
@@ -115,6 +116,7 @@ def open_classifier(
       dtype: compute type, "float32" or "bfloat16".
       labels: what it shall tell apart. Where its own labels are others, or the file has no head (roberta-base), the
         head is new; None takes the labels of the file.
+      as_encoder: whoever asks reads hidden states alone, so that nothing is said of a new head.
 
     Raises:
       InputError: it cannot be found or read, is no classifier, or its tensors are not those of its config: then the
@@ -148,7 +150,7 @@ def open_classifier(
     if any(have.get(name) != shape for name, shape in want.items()):
         raise InputError(f"{directory}: {differences(want, have, 'the file')}")
     own = pass_over(own, want, directory, "this classifier")
-    if drawn:
+    if drawn and not as_encoder:
         log.info("%s: new, and to be trained: %s", directory, ", ".join(drawn))
     return OpenedClassifier(module, directory, bool(drawn), table, own)
 

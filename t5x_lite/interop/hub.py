@@ -52,6 +52,24 @@ def config_directory(source: str | os.PathLike[str]) -> pathlib.Path:
     return _download(*_hub_id(source, None), _SMALL_FILES) if local is None else local
 
 
+def sentence_encoder_directory(source: str | os.PathLike[str]) -> pathlib.Path:
+    """As `model_directory`, for a sentence encoder: the weights of its dense layers come along.
+
+    Raises:
+      InputError: as there.
+    """
+    local = pathlib.Path(source).expanduser()
+    if local.is_dir():
+        return local
+    name, revision = _hub_id(source, None)
+    for format in FORMATS:
+        weights = [format.name, format.shards, f"*/{format.name}"]
+        found = _download(name, revision, [*_SMALL_FILES, *weights])
+        if any(found.rglob(format.name)) or any(found.rglob(format.index_name)):
+            return found
+    return found
+
+
 def _local_directory(source: str | os.PathLike[str], revision: str | None) -> pathlib.Path | None:
     """The directory that `source` is, or of a run its model's; None for a hub id."""
     local = BUNDLED.get(os.fspath(source), pathlib.Path(source).expanduser())

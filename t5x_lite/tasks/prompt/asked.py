@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
-from t5x_lite.data.prompts import FewShot, Prompt, template_text, warn_of_leaks
+from t5x_lite.data.prompts import DenseRetrieval, FewShot, Prompt, template_text, warn_of_leaks
 from t5x_lite.data.prompts_build import Budget, Built, build_prompts, pick_shots
+from t5x_lite.data.retrieval import Embed
 from t5x_lite.data.sources import Row
 from t5x_lite.data.templates import Template, find_template
 from t5x_lite.data.vocabulary import Vocabulary
+from t5x_lite.embedding.encoder import load_encoder
 from t5x_lite.errors import InputError
 from t5x_lite.tasks.prompt.runs import check_name
 from t5x_lite.tasks.prompt.sections import Config
@@ -84,6 +86,7 @@ def ask(config: Config, rows: list[Row], vocabulary: Vocabulary) -> dict[str, As
             target=data.target,
             field=data.cut_field,
             budget=Budget(data.encoder_length, data.truncation, name),
+            embed=_embed_of(config.prompts[name]),
         )
         counts = dict(built.counts)
         if shots:
@@ -92,3 +95,8 @@ def ask(config: Config, rows: list[Row], vocabulary: Vocabulary) -> dict[str, As
             )
         asked[name] = Asked(config.prompts[name], built, counts)
     return asked
+
+
+def _embed_of(prompt: Prompt) -> Embed | None:
+    """What makes the vectors that passages are found by, where they are found so."""
+    return load_encoder(prompt.encoder).embed if isinstance(prompt, DenseRetrieval) else None
