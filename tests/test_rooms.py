@@ -16,8 +16,8 @@ PACKAGE = REPOSITORY / "t5x_lite"
 
 # Data flows downwards: a file imports from its own room and from rooms above it.
 ROOMS = (
-    "errors foreign console streams sections params data models parallel optim checkpoints interop decoding evaluation"
-    " train rl reports pods recipe config wiring api serving tasks runs commands main"
+    "errors foreign console streams sections params data models parallel optim checkpoints interop decoding embedding"
+    " evaluation train rl reports pods recipe config wiring api export serving tasks runs commands main"
 ).split()
 # The package itself re-exports the surface of `api` and `runs`; `__main__` starts `main`.
 ROOMS.insert(ROOMS.index("runs") + 1, "__init__")

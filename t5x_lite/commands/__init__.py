@@ -12,6 +12,10 @@ WORDS = {
         "t5x_lite.commands.index:index_runs",
         "RUNS: one page over a folder of runs, RUNS/index.html",
     ),
+    "export": (
+        "t5x_lite.export.command:run",
+        "--model DIR --out DIR: a model for others to run; export --help",
+    ),
     "serve": (
         "t5x_lite.serving.command:answer",
         "--model DIR: a server in OpenAI's format, with a playground; serve --help",
@@ -21,7 +25,7 @@ WORDS = {
         "bash|zsh: a script that completes words, configs and fields",
     ),
 }
-OWN_HELP = ("serve",)
+OWN_HELP = ("export", "serve")
 FLAGS = (
     *("--config", "--workdir", "--print_config", "--dry_run", "--version", "--help"),
     *("--coordinator_address", "--num_processes", "--process_id"),

@@ -186,6 +186,19 @@ class Generator:
             with_logprobs=with_logprobs,
         )
 
+    def trace_greedy(
+        self, params: Any, encoder_input_tokens: jax.Array, structure: Structure, values: Values
+    ) -> Decoded:
+        """The greedy loop, for a caller that traces it itself: batch and length may be symbolic.
+
+        structure, values: of `structure.prepare`, with a value a row.
+        """
+        rows = jnp.arange(encoder_input_tokens.shape[0])
+        inputs = (encoder_input_tokens, None)
+        return self._trace(
+            params, inputs, values, None, rows, None, structure=structure, with_logprobs=False
+        )
+
     def _trace(
         self,
         params: Any,

@@ -61,7 +61,7 @@ def sample(
       row_keys: a key a row (see `row_keys`) to sample; None for greedy decoding.
       with_logprobs: also return each token's log-probabilities, which cost two passes over the vocabulary a step.
     """
-    rows = len(values.max_new_tokens)
+    rows = values.max_new_tokens.shape[0]  # may be symbolic: no `len`
     state = begin(cache, structure, rows, with_logprobs=with_logprobs)
     until = jnp.int32(structure.capacity)
     state = resume(next_logits, state, until, structure, values, row_keys)

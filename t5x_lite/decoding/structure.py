@@ -92,13 +92,13 @@ class Values(NamedTuple):
         """The values of each decoded row: every [row] array repeated for the rows of its input."""
         repeated = {
             name: jax.numpy.repeat(getattr(self, name), rows_per_input, axis=0)
-            for name in _PER_ROW
+            for name in PER_ROW
             if getattr(self, name) is not None
         }
         return self._replace(**repeated)
 
 
-_PER_ROW = (
+PER_ROW = (
     "max_new_tokens min_new_tokens temperature top_k top_p min_p typical_p repetition_penalty"
     " encoder_repetition_penalty length_penalty encoder_tokens"
 ).split()

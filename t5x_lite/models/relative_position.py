@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,7 +73,9 @@ class RelativePositionBias(nn.Module):
         return self.rel_embedding.astype(jnp.float32)[:, buckets]
 
     def __call__(self, query_length: int, key_length: int) -> jax.Array:
-        """The whole bias, float32 [heads, query, key]."""
+        """The whole bias, float32 [heads, query, key]. Lengths may be symbolic, as `jax.export` has them."""
+        if not (isinstance(query_length, int) and isinstance(key_length, int)):
+            return self._of_symbolic(query_length, key_length)
         table = self.by_distance(query_length, key_length)
         if query_length == 1:
             return table[:, None, :]
@@ -83,6 +87,13 @@ class RelativePositionBias(nn.Module):
         rows = jnp.broadcast_to(table[:, None], (heads, query_length, width)).reshape(heads, -1)
         rows = rows[:, : query_length * (width - 1)].reshape(heads, query_length, width - 1)
         return rows[:, :, :key_length]
+
+    def _of_symbolic(self, query_length: Any, key_length: Any) -> jax.Array:
+        """The whole bias by a gather: beyond `max_distance` all distances share a bucket."""
+        farthest = self.config.relative_attention_max_distance
+        table = self.by_distance(farthest + 1, farthest + 1)  # from -farthest to farthest
+        distances = jnp.arange(key_length)[None, :] - jnp.arange(query_length)[:, None]
+        return table[:, jnp.clip(distances, -farthest, farthest) + farthest]
 
     def step(self, position: jax.Array, max_length: int) -> jax.Array:
         """The bias of the query at `position` to keys 0 .. max_length - 1: [heads, 1, max_length]; of a position a row,
