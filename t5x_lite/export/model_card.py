@@ -72,7 +72,12 @@ def model_card(
     if report:
         parts += [_training(report), _scores(report)]
     parts += [_use(said["place"]), _fingerprints(folder)]
-    return "\n".join(part for part in parts if part)
+    return _apart(parts)
+
+
+def _apart(blocks: Sequence[str]) -> str:
+    """Blocks of Markdown, those that are not empty, with a line between them: a table would take in what follows."""
+    return "\n\n".join(block.strip("\n") for block in blocks if block) + "\n"
 
 
 def _header(config: T5Config, report: Mapping[str, Any], said: Mapping[str, Any]) -> str:
@@ -125,20 +130,20 @@ def _training(report: Mapping[str, Any]) -> str:
         lines.append(markdown_table(("rows", "source", "split", "limit"), rows))
     if _EXAMPLES in report:
         lines.append(
-            f"\nSHA-256 of the training examples' tokens, in order: `{report[_EXAMPLES]}`.\n"
+            f"SHA-256 of the training examples' tokens, in order: `{report[_EXAMPLES]}`.\n"
         )
     training = report.get("training")
     if isinstance(training, Mapping):
         lines.append(markdown_table(("what", "value"), list(training.items())))
     changed = report.get("differs from the base") or {}
     if changed:
-        table = [(f"`{field}`", f"`{both[1]}`") for field, both in changed.items()]
+        table = [(field, both[1]) for field, both in changed.items()]
         lines += [f"Fields of the config that differ from the base of `{config.get('task')}`:\n"]
         lines.append(markdown_table(("field", "value"), table))
     if environment := report.get("environment"):
         versions = ", ".join(f"{key} {value}" for key, value in environment.items())
         lines.append(f"Ran with: {versions}.\n")
-    return "\n".join(lines)
+    return _apart(lines)
 
 
 def _scores(report: Mapping[str, Any]) -> str:
@@ -154,7 +159,7 @@ def _scores(report: Mapping[str, Any]) -> str:
         ]
         tables.append(f"`{split}`, {scores.get('rows', '?')} rows, in points:\n")
         tables.append(markdown_table(("system", *names), rows))
-    return "\n".join(["## Scores\n", *tables]) if tables else ""
+    return _apart(["## Scores", *tables]) if tables else ""
 
 
 def _systems(scores: Any) -> list[tuple[str, Mapping[str, float]]]:
@@ -191,7 +196,7 @@ def _fingerprints(folder: pathlib.Path) -> str:
     file = folder / HASHES
     if not file.is_file():
         return ""
-    rows = [(f"`{name}`", f"`{digest}`") for name, digest in read_object(file).items()]
+    rows = list(read_object(file).items())
     return "## Fingerprints\n\n" + markdown_table(("file", "SHA-256"), rows)
 
 

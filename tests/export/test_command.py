@@ -79,6 +79,11 @@ def test_the_card_says_what_is_known(workdir, tmp_path, named):
         *hashes.values(),
     ):
         assert part in body
+    assert "\\" not in body  # nothing is escaped that was meant
+    lines = body.splitlines()
+    for before, line in zip(lines, lines[1:], strict=False):
+        if before and line:  # a table stands apart
+            assert line.startswith("|") == before.startswith("|")
     assert "high" not in body and "None" not in body
 
 
