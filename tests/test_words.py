@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -45,6 +46,18 @@ def test_list_has_every_recipe_with_its_task_and_words(program):
     place = next(i for i, line in enumerate(lines) if line.startswith("lora.py"))
     assert "finetune" in lines[place]
     assert lines[place + 1].split() == ["words:", "soft_prompt,", "runlocal"]
+
+
+def test_a_recipe_that_cannot_be_read_hides_no_other(program, monkeypatch, tmp_path):
+    broken = tmp_path / "broken.py"
+    broken.write_text(
+        '"""Mine."""\n\nfrom t5x_lite.recipe import recipe\n\nget_config = recipe("no_base", {})\n'
+    )
+    files = [broken, *shipped_configs()]
+    monkeypatch.setattr("t5x_lite.commands.listing.shipped_configs", lambda: files)
+    status, output, _ = program("list")
+    assert status == 0 and "lora.py" in output
+    assert re.search(r"broken.py +cannot be read: .*no_base", output)
 
 
 def test_describe_says_what_a_config_does_and_what_its_fields_mean(program):

@@ -1,1 +1,1 @@
-"""One file a `config.task`: the straight line from a config to a report."""
+"""A folder a `config.task`: the straight line from a config to a report."""
