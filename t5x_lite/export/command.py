@@ -27,6 +27,16 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"export: {message}; see t5x-lite export --help")
 
 
+def read_flags(arguments: Sequence[str]) -> argparse.Namespace:
+    """The flags behind `t5x-lite export`.
+
+    Raises:
+      InputError: one that is unknown or missing.
+      SystemExit: of `--help`.
+    """
+    return _parser().parse_args(list(arguments))
+
+
 def run(arguments: Sequence[str]) -> str:
     """Writes the export, and says where what lies.
 
@@ -37,7 +47,7 @@ def run(arguments: Sequence[str]) -> str:
       InputError: a flag that is unknown, missing or of no use; else as `load_pretrained` and the formats' writers.
       SystemExit: of `--help`.
     """
-    given = _parser().parse_args(list(arguments))
+    given = read_flags(arguments)
     formats = _formats(given.to)
     if given.out.strip() == "" or "://" in given.out:
         raise InputError(

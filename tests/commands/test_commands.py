@@ -15,6 +15,8 @@ from t5x_lite import main
 from t5x_lite.commands import WORDS
 from t5x_lite.config import load_config, shipped_configs
 from t5x_lite.errors import InputError
+from t5x_lite.export import command as export_command
+from t5x_lite.serving import command as serve_command
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 DOCUMENTS = [
@@ -65,7 +67,12 @@ ELSEWHERE = {
     "configs/mine.py": "a file that the reader of docs/architecture.md writes",
     "configs/count.py": "a file that the reader of docs/architecture.md writes",
     "configs/chat.py": "tests/tasks/test_chat.py",
+    "t5x-lite serve": "tests/serving/test_command.py",
+    "t5x-lite export": "tests/export/test_command.py",
 }
+
+
+FLAGS_OF_WORDS = {"serve": serve_command.read_flags, "export": export_command.read_flags}
 
 
 def commands(text: str) -> list[str]:
@@ -150,8 +157,10 @@ def test_a_command_is_read(command: str, monkeypatch):
     """Each config and each flag is one there is."""
     if not command.startswith("t5x-lite") or re.search(r"configs/(mine|count)\.py", command):
         return
+    if command.split()[1] in FLAGS_OF_WORDS:
+        FLAGS_OF_WORDS[command.split()[1]](arguments_of(command)[1:])
     if command.split()[1] in WORDS:
-        return  # each is run below
+        return  # each of the others is run below
     monkeypatch.chdir(REPOSITORY)
     given = [flag for flag in arguments_of(command.partition(" > ")[0]) if flag != "--dry_run"]
     _, rest = main.parse_launch(given)
