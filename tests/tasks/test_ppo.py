@@ -400,7 +400,7 @@ def test_the_labs_split():
     lengths = [500] * 10_022 + [10] * 200
     rows = [{"id": str(i), "dialogue": "x" * length} for i, length in enumerate(lengths[::-1])]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("t5x_lite.wiring.holdout.read_rows", lambda section: rows)
+        patch.setattr("t5x_lite.wiring.holdout.read_rows", lambda section, name: rows)
         train, evaluation = read_with_holdout(
             data, 0, lambda rows: in_range(rows, "dialogue", data.characters)
         )
