@@ -13,6 +13,7 @@ from fault_cases import Struck
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 def test_a_handful_of_faults(tmp_path):
     """Dropout, accumulation, and over the ends of epochs: killed at random, a damaged checkpoint, a second run."""
     run = subprocess.run(
