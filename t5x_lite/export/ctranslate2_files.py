@@ -11,7 +11,6 @@ from __future__ import annotations
 import importlib
 import os
 import pathlib
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +19,7 @@ from flax import traverse_util
 
 from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.errors import InputError
+from t5x_lite.export.staged import staged
 from t5x_lite.interop.names import HEAD, SHARED, name_table
 from t5x_lite.models.config import T5Config
 from t5x_lite.models.init import Params
@@ -30,7 +30,6 @@ QUANTIZATIONS = (
     *("int8", "int8_float32", "int8_float16", "int8_bfloat16"),
 )
 _ACTIVATIONS = {"relu": "RELU", "gelu": "GELUTanh", "silu": "SWISH"}
-_STAGING = ".partial-export"
 
 
 def save_ctranslate2(
@@ -82,7 +81,8 @@ def save_ctranslate2(
     spec.config.layer_norm_epsilon = config.layer_norm_epsilon
     spec.validate()
     spec.optimize(quantization=quantization)
-    _write(pathlib.Path(directory).expanduser(), spec)
+    with staged(pathlib.Path(directory).expanduser(), "the CTranslate2 model") as folder:
+        spec.save(str(folder))
 
 
 def token_names(config: T5Config, vocabulary: Vocabulary | None) -> list[str]:
@@ -146,19 +146,3 @@ def _fill_attention(spec: Any, layer: str, kind: str, tensors: dict[str, np.ndar
     else:
         spec.linear[0].weight, spec.linear[1].weight = query, np.concatenate(others)
     spec.linear[-1].weight = tensors[f"{layer}.{kind}.o.weight"]
-
-
-def _write(target: pathlib.Path, spec: Any) -> None:
-    staging = target.with_name(target.name + _STAGING)
-    try:
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(parents=True)
-        spec.save(str(staging))
-        shutil.rmtree(target, ignore_errors=True)
-        staging.replace(target)
-    except OSError as error:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise InputError(
-            f"{target}: cannot write the CTranslate2 model ({error.strerror or error}); free space or choose another"
-            " place"
-        ) from error

@@ -31,6 +31,7 @@ from t5x_lite.decoding.cache import init_cache
 from t5x_lite.decoding.generate import Generator, encode_once, make_next_logits
 from t5x_lite.decoding.structure import PER_ROW, Values, prepare
 from t5x_lite.errors import InputError
+from t5x_lite.export.staged import staged
 from t5x_lite.interop.tensors import Tensor, write_safetensors
 from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.t5 import T5
@@ -38,7 +39,6 @@ from t5x_lite.params.gather import whole
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 LOADER = pathlib.Path(__file__).with_name("run_exported.py")
-_STAGING = ".partial-export"
 # A loop over the rows of a batch, as CPUs have it, needs their number.
 _EXECUTION = Execution(attention="einsum")
 
@@ -63,10 +63,7 @@ def save_stablehlo(directory: str | os.PathLike[str], t5: Pretrained, max_new_to
         )
     flat = traverse_util.flatten_dict(t5.params, sep="/")
     programs = _export_all(t5, flat, max_new_tokens)
-    staging = target.with_name(target.name + _STAGING)
-    try:
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(parents=True)
+    with staged(target, "the export") as staging:
         for name, exported in programs.items():
             (staging / f"{name}.stablehlo").write_bytes(exported.serialize())
         tensors = {path: _tensor(leaf) for path, leaf in flat.items()}
@@ -74,13 +71,6 @@ def save_stablehlo(directory: str | os.PathLike[str], t5: Pretrained, max_new_to
         shutil.copyfile(LOADER, staging / LOADER.name)
         described = _described(t5.config, programs, max_new_tokens)
         (staging / "export.json").write_text(json.dumps(described, indent=2) + "\n")
-        shutil.rmtree(target, ignore_errors=True)
-        staging.replace(target)
-    except OSError as error:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise InputError(
-            f"{target}: cannot write the export ({error.strerror or error}); free space or choose another place"
-        ) from error
 
 
 def _export_all(

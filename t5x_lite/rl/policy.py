@@ -24,8 +24,10 @@ from t5x_lite.models.t5 import T5, project
 from t5x_lite.models.value_head import ValueHead
 from t5x_lite.optim.trainable import combine
 from t5x_lite.params.adapters import variables
+from t5x_lite.params.integers import is_quantized
 from t5x_lite.params.lora import merge
 from t5x_lite.params.partition import separate
+from t5x_lite.params.quantized import float_params
 from t5x_lite.rl.losses import Forward
 
 Tree = Any
@@ -112,20 +114,23 @@ def make_resharding(shardings: Tree) -> Callable[[Tree, Tree], Tree]:
     """Makes `(trainable, frozen) -> parameters to generate with`, jitted: merged, and gathered over "fsdp" once.
 
     Inside a token loop, shards would be gathered anew for every token. Adapted kernels are float32, whatever type the
-    frozen weights have: the sampler is to be the policy that is scored and trained.
+    frozen weights have: the sampler is to be the policy that is scored and trained. Weights in integers become the
+    floats that they stand for.
 
     shardings: of the parameters as they are trained.
     """
 
-    def gathered(sharding: NamedSharding) -> NamedSharding:
+    def gathered(sharding: Any) -> NamedSharding:
+        sharding = sharding.values if is_quantized(sharding) else sharding
         spec = [_without_fsdp(axes) for axes in sharding.spec]
         return NamedSharding(sharding.mesh, PartitionSpec(*spec))
 
     def generation_params(trainable: Tree, frozen: Tree) -> Tree:
         params, adapters = parts_of(trainable, frozen)
-        return merge(params, adapters, dtype="float32") if adapters else params
+        return float_params(merge(params, adapters, dtype="float32") if adapters else params)
 
-    return jax.jit(generation_params, out_shardings=jax.tree.map(gathered, shardings))
+    laid_out = jax.tree.map(gathered, shardings, is_leaf=is_quantized)
+    return jax.jit(generation_params, out_shardings=laid_out)
 
 
 def _without_fsdp(axes: Any) -> Any:

@@ -135,7 +135,7 @@ def adaptation_of(config: AdaptedConfig, loaded: Loaded, mesh: Mesh) -> Adaptati
         if settings is None:
             return base, {}
         if source:
-            check_base(source, unstack(base) if is_stacked(base) else base)
+            check_base(source, unstack(base) if is_stacked(base) else base, loaded.source)
         return base, make_adapters(settings, begin, base, adapters, config.seed)
 
     found = Adaptation(settings, labels, params, adapters, make, loaded=bool(source))
@@ -182,7 +182,7 @@ def load_for(loaded: Loaded, params: Params, section: Any, mesh: Mesh) -> Params
     check_loads(section)
     if not isinstance(section, SavedAdapter):
         return None
-    saved = load_adapter(section.source, loaded.model.config, params)
+    saved = load_adapter(section.source, loaded.model.config, params, loaded.source)
     return make_adapters(
         saved.settings, saved.tree, params, _place(saved.settings, saved.tree, loaded, mesh), 0
     )

