@@ -17,7 +17,8 @@ shared = load_base("shared")
 get_config = recipe("finetune", {
     "model.source": "nano", "model.architecture": shared.TINY_T5, "model.dtype": "float32",
     "model.remat": "none", "tokenizer": {**shared.TOKENIZER, "user_defined_symbols": shared.TWO_SPEAKERS},
-    "data.train": {**shared.BUNDLED, "source": "bundled/unseen"}, "data.evaluation": {**shared.BUNDLED, "split": "test", "limit": 100},
+    "data.train": {**shared.BUNDLED, "source": "bundled/unseen"},
+    "data.evaluation": {**shared.BUNDLED, "split": "test", "limit": 100},
     "data.encoder_length": 320, "data.decoder_length": 112,
     "batch.size": 0, "batch.tokens": 4096, "batch.buckets": 3, "batch.multiple": 16, "train.steps": 100,
     "loss.chunk": 0, "optimizer": {**shared.ADAMW, "b2": 0.98},
