@@ -35,7 +35,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     drawn = parser.add_mutually_exclusive_group()
     drawn.add_argument("--train-rows", type=int, default=SIZES["train"])
-    drawn.add_argument("--unseen", action="store_true", help="the rows that nano was not trained on")
+    drawn.add_argument(
+        "--unseen", action="store_true", help="the rows that nano was not trained on"
+    )
     action = parser.add_mutually_exclusive_group()
     action.add_argument(
         "--check", action="store_true", help="compare with the folder, write nothing"

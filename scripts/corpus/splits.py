@@ -60,7 +60,9 @@ def shingles(dialogue: str) -> set[tuple[str, ...]]:
 @dataclasses.dataclass
 class Corpus:
     samples: dict[str, list[Sample]]
-    drawn: dict[str, list[Sample]]  # the same in the order in which they were drawn: more rows go on from there
+    drawn: dict[
+        str, list[Sample]
+    ]  # the same in the order in which they were drawn: more rows go on from there
     dropped: collections.Counter[str]
 
 
