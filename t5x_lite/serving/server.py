@@ -17,6 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from t5x_lite.console import log
 from t5x_lite.errors import InputError
+from t5x_lite.parallel.compiled_programs import keep_compiled_programs
 from t5x_lite.serving.app import App
 from t5x_lite.serving.metrics import Metrics
 from t5x_lite.serving.scheduler import Scheduler
@@ -44,6 +45,7 @@ def serve(settings: ServeSettings) -> None:
       InputError: as `load_served`, or an address that is taken.
     """
     listening = _bound(settings)  # before minutes of loading
+    keep_compiled_programs()
     served = load_served(settings)
     with listening:
         asyncio.run(run(served, listening))

@@ -2,7 +2,7 @@
 
 import pathlib
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -50,22 +50,6 @@ def tiny() -> dict[str, str]:
 def tiny_config() -> Callable[..., Any]:
     """Makes the config of a tiny run, some fields changed: tiny_config({"seed": "1"})."""
     return lambda overrides={}: load_config("quickstart.py:runlocal", TINY | overrides)
-
-
-@pytest.fixture(scope="session")
-def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    return tmp_path_factory.mktemp("compiled")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def compiled_once(compilation_cache: pathlib.Path) -> Iterator[None]:
-    """Each run makes its own jitted functions, so that without this each would compile them."""
-    before = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", str(compilation_cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    yield
-    jax.config.update("jax_compilation_cache_dir", before)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
 
 
 class Finished(NamedTuple):
