@@ -31,7 +31,6 @@ from t5x_lite.serving.reading import Readings
 from t5x_lite.serving.sections import DEFAULTS, ServeSettings
 from t5x_lite.serving.served import Served, load_served
 from t5x_lite.serving.server import Server, _uvicorn_config, make_app, make_scheduler
-from tests.compiling import pytest_runtest_protocol as pytest_runtest_protocol
 
 TEXTS = [
     "Ann: Are you coming to the market on Sunday?\nBob: Yes, at nine.",

@@ -13,7 +13,6 @@ from t5x_lite import load_pretrained
 from t5x_lite.config import load_config
 from t5x_lite.tasks.finetune import run as finetune
 from t5x_lite.wiring import supervised
-from tests.compiling import pytest_runtest_protocol as pytest_runtest_protocol
 
 STEPS = 6
 # Evaluations after steps 3 and 6, checkpoints after steps 2, 4 and 6, dropout on.
