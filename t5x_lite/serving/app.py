@@ -176,7 +176,7 @@ class App:
         return PlainTextResponse("the device is gone: start the server again\n", 503)
 
     async def _ready(self, request: Request) -> Response:
-        if self._readings.is_open:
+        if self._readings.is_open and (self._completing is None or self._completing.is_open):
             return PlainTextResponse("ready\n")
         return PlainTextResponse("stopping\n", 503)
 

@@ -36,6 +36,11 @@ class Completing:
         """Whether there is still somebody to generate."""
         return self._scheduler.is_alive
 
+    @property
+    def is_open(self) -> bool:
+        """Whether new requests are taken."""
+        return self._scheduler.is_open
+
     async def answer(self, request: Request, body: Mapping[str, Any]) -> Response:
         """The completions that a body asks for.
 
