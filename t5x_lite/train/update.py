@@ -33,11 +33,13 @@ class Objective:
     weight: batch -> how much of it counts (tokens, rows, pairs), float32; the loss that is descended is
       sums["loss"] / max(weight, 1).
     metrics: (sums, max(weight, 1)) -> what is logged of them.
+    shared: keys of a batch that are no rows of it; every slice has them whole (a teacher's parameters).
     """
 
     sums: Callable[[Params, Params, Batch, jax.Array], Sums]
     weight: Callable[[Batch], jax.Array]
     metrics: Callable[[Sums, jax.Array], Metrics]
+    shared: tuple[str, ...] = ()
 
 
 class Applied(NamedTuple):
@@ -127,9 +129,11 @@ def make_update(
         if accumulation == 1:
             grads, sums = gradient(part, joined, batch, rng, total)
         else:
+            shared = {name: batch[name] for name in objective.shared if name in batch}
+            rows = {name: array for name, array in batch.items() if name not in shared}
             grads, sums = accumulated(
-                lambda piece, key: gradient(part, joined, piece, key, total),
-                batch, rng, accumulation,
+                lambda piece, key: gradient(part, joined, piece | shared, key, total),
+                rows, rng, accumulation,
             )  # fmt: skip
         new = apply_gradients(optimizer, grads, sums["loss"], part, state.opt_state)
         params, adapters = separate(combine(new.part, joined))
