@@ -129,11 +129,9 @@ def make_update(
         if accumulation == 1:
             grads, sums = gradient(part, joined, batch, rng, total)
         else:
-            shared = {name: batch[name] for name in objective.shared if name in batch}
-            rows = {name: array for name, array in batch.items() if name not in shared}
             grads, sums = accumulated(
-                lambda piece, key: gradient(part, joined, piece | shared, key, total),
-                rows, rng, accumulation,
+                lambda piece, key: gradient(part, joined, piece, key, total),
+                batch, rng, accumulation, objective.shared,
             )  # fmt: skip
         new = apply_gradients(optimizer, grads, sums["loss"], part, state.opt_state)
         params, adapters = separate(combine(new.part, joined))
@@ -157,12 +155,18 @@ def accumulated(
     batch: Any,
     rng: jax.Array,
     accumulation: int,
+    shared: tuple[str, ...] = (),
 ) -> Any:
     """The sum of `gradient(slice, rng)`, any tree of arrays, over slices of the batch, a tree of rows; float32.
+
+    shared: keys of a batch that are no rows, as `Objective` has them.
 
     A slice takes every `accumulation`-th row, so that each device keeps a share of every slice and no row moves
     between devices.
     """
+    if whole := {name: batch[name] for name in shared if name in batch}:
+        rows = {name: array for name, array in batch.items() if name not in whole}
+        return accumulated(lambda piece, key: gradient(piece | whole, key), rows, rng, accumulation)
     slices = jax.tree.map(
         lambda x: jnp.moveaxis(x.reshape(-1, accumulation, *x.shape[1:]), 1, 0), batch
     )

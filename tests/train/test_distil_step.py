@@ -1,4 +1,4 @@
-"""The objective of distillation on whole models: its numbers, what a batch may bring, slices; the teacher left alone."""
+"""The objective of distillation on whole models: its numbers, what a batch brings, slices; the teacher left alone."""
 
 import jax
 import jax.numpy as jnp

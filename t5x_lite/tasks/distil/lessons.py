@@ -14,6 +14,7 @@ from t5x_lite.decoding.generate import Generator
 from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.decoding.structure import prepare
 from t5x_lite.errors import InputError
+from t5x_lite.models.config import Execution
 from t5x_lite.models.t5 import T5
 from t5x_lite.parallel.shardings import batch_sharding
 from t5x_lite.params.adapters import unstack_adapters
@@ -24,6 +25,7 @@ from t5x_lite.tasks.distil.teacher import Teacher
 from t5x_lite.train.distil_step import LABEL_WEIGHTS, TEACHER
 from t5x_lite.train.state import TrainState
 from t5x_lite.train.update import Batch, counted_rows
+from t5x_lite.wiring.model import random_model, shardings_of
 from t5x_lite.wiring.scoring import unrolled
 
 
@@ -46,35 +48,38 @@ class OwnTexts:
     def __init__(self, config: Config, student: T5, teacher: Teacher):
         self._generator = Generator(student.config, student.execution, teacher.vocabulary)
         self._settings, self._seed = sampling_settings(config), config.seed
-        self._laid_out: Any = None
-        start, eos, pad = (
-            student.config.decoder_start_token_id,
-            student.config.eos_token_id,
-            student.config.pad_token_id,
-        )
+        # Shards would be gathered anew with every token: weights are laid out once a step, as for a rollout.
+        unrolled_student = T5(student.config, Execution())
+        shapes = random_model(unrolled_student, "float32", teacher.mesh, config.seed).abstract
+        self._laid_out = make_resharding(shardings_of(shapes))
+        ids = student.config
 
         def make(batch: Batch, tokens: jax.Array, lengths: jax.Array) -> Batch:
-            room = batch["decoder_target_tokens"].shape[1]
-            layout = Layout(room, False, start, (eos,), pad)
+            layout = Layout(
+                length=batch["decoder_target_tokens"].shape[1],
+                mask_first_token=False,
+                start_id=ids.decoder_start_token_id,
+                eos_ids=(ids.eos_token_id,),
+                pad_id=ids.pad_token_id,
+            )
             inputs, counts = as_inputs(batch["encoder_input_tokens"], tokens, lengths, layout)
             weights = (counts & counted_rows(batch)[:, None]).astype(jnp.float32)
-            return {**batch, **inputs, "decoder_loss_weights": weights}
+            nobodys = {LABEL_WEIGHTS: jnp.zeros_like(weights)}
+            return {**batch, **inputs, "decoder_loss_weights": weights, **nobodys}
 
         self._make = jax.jit(make, out_shardings=batch_sharding(teacher.mesh))
 
     def write(self, state: TrainState, step: int, batch: Batch) -> Batch:
-        """The batch with what the student, as it is, writes for its inputs in place of the targets; a function of
-        (seed, step, weights) alone. A text is at most as long as the batch has room for; one that is cut has no eos.
+        """The batch with what the student, as it is, writes for its inputs in place of the targets; none of it is a label.
+
+        A function of (seed, step, weights) alone. A text is at most as long as the batch has room for; one that is cut
+        has no eos.
         """
-        params = unrolled(state.params)
-        if self._laid_out is None:
-            # Shards would be gathered anew with every token: they are laid out once a step, as for a rollout.
-            self._laid_out = make_resharding(jax.tree.map(lambda leaf: leaf.sharding, params))
         settings = self._settings.updated(
             {"max_new_tokens": self._room(batch["decoder_target_tokens"].shape[1])}
         )
         output = self._generator.generate(
-            self._laid_out({"policy": params}, {}),
+            self._laid_out({"policy": unrolled(state.params)}, {}),
             batch["encoder_input_tokens"],
             settings,
             streams.key(self._seed, "own_tokens", step),
@@ -102,10 +107,9 @@ class Lessons:
     def __call__(self, state: TrainState, step: int, batch: Batch) -> Batch:
         lesson: dict[str, Any] = dict(batch)
         if self.own is not None:
-            labels = batch["decoder_loss_weights"]
+            lesson[LABEL_WEIGHTS] = batch["decoder_loss_weights"]
             if self.is_own(step):
-                lesson, labels = self.own.write(state, step, batch), jnp.zeros_like(labels)
-            lesson[LABEL_WEIGHTS] = labels
+                lesson = self.own.write(state, step, batch)
         return lesson | {TEACHER: self.teacher.params}
 
     def is_own(self, step: int) -> bool:

@@ -1,57 +1,41 @@
-"""What the student costs beside its teacher: weights, bytes, and how fast they write."""
+"""What a model costs: weights, bytes, and how fast it writes."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping
 from typing import Any
 
-import jax
-import numpy as np
-
 from t5x_lite.data.plan import Plan
+from t5x_lite.evaluation.generative import Decode
 from t5x_lite.parallel.own_rows import OwnRows
 from t5x_lite.params.overview import count
 from t5x_lite.params.quantized import bytes_of
-from t5x_lite.tasks.distil.sections import Config
-from t5x_lite.wiring.scoring import Ready, make_decode
+from t5x_lite.wiring.scoring import Ready
 
 _RUNS = 3
 
 
-def sizes_and_speed(config: Config, models: Mapping[str, Ready], plan: Plan) -> dict[str, Any]:
-    """The report's section "sizes and speed": a line a model.
+def size_and_speed(ready: Ready, decode: Decode, plan: Plan) -> dict[str, Any]:
+    """The parameters, megabytes, texts and tokens a second of a model, its adapters among them.
 
-    Speed is that of the `generation` section on the first batch of the held-out rows, compiled before: the median of
-    three. Texts that end earlier are written faster, so tokens are told, too.
+    Speed is that of the plan's first batch, as `decode` has it (of `scoring.make_decode`), compiled before: the median
+    of three. Texts that end earlier are written faster, so tokens are told, too.
     """
-    lines = []
-    for name, ready in models.items():
-        seconds, tokens, rows = _timed(config, ready, plan)
-        adapters = [ready.adapters] if ready.adapters else []
-        lines.append(
-            {
-                "model": name,
-                "parameters": count([ready.params, *adapters]),
-                "megabytes": round(sum(map(bytes_of, [ready.params, *adapters])) / 1e6, 2),
-                "texts a second": round(rows / seconds, 2),
-                "tokens a second": round(tokens / seconds, 1),
-            }
-        )
-    return {"sizes and speed": lines}
-
-
-def _timed(config: Config, ready: Ready, plan: Plan) -> tuple[float, int, int]:
-    """(seconds of a batch, tokens that it got, rows of it that count)."""
-    decode = make_decode(config, ready)
     indices = plan.indices(0)
-    batch = OwnRows(ready.mesh).read(plan, 0)["encoder_input_tokens"]
-    written = np.asarray(decode(batch, indices))[indices >= 0]
-    seconds = []
+    tokens = OwnRows(ready.mesh).read(plan, 0)["encoder_input_tokens"]
+    written = decode(tokens, indices)[indices >= 0]
+    taken = []
     for _ in range(_RUNS):
         start = time.monotonic()
-        jax.block_until_ready(decode(batch, indices))
-        seconds.append(time.monotonic() - start)
-    pad = ready.model.config.pad_token_id
-    return statistics.median(seconds), int((written != pad).sum()), int((indices >= 0).sum())
+        decode(tokens, indices)  # it gives them on the host: nothing is left to be waited for
+        taken.append(time.monotonic() - start)
+    seconds = statistics.median(taken)
+    weights = [ready.params, *([ready.adapters] if ready.adapters else [])]
+    counted = (written != ready.model.config.pad_token_id).sum()
+    return {
+        "parameters": sum(map(count, weights)),
+        "megabytes": round(sum(map(bytes_of, weights)) / 1e6, 2),
+        "texts a second": round(float((indices >= 0).sum()) / seconds, 2),
+        "tokens a second": round(float(counted) / seconds, 1),
+    }

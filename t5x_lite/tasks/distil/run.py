@@ -8,7 +8,7 @@ from t5x_lite.data.templates import render
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.reports.outcome import report_outcome, training_sections
 from t5x_lite.tasks.distil.lessons import check_lessons, sampling_settings
-from t5x_lite.tasks.distil.report import sizes_and_speed
+from t5x_lite.tasks.distil.report import size_and_speed
 from t5x_lite.tasks.distil.sections import Config
 from t5x_lite.tasks.distil.teacher import (
     TEACHER,
@@ -21,7 +21,7 @@ from t5x_lite.tasks.distil.teacher import (
 )
 from t5x_lite.tasks.distil.training import train_student, with_targets
 from t5x_lite.wiring.comparison import check_comparison, comparison_sections, run_others
-from t5x_lite.wiring.scoring import score_split
+from t5x_lite.wiring.scoring import make_decode, score_split
 from t5x_lite.wiring.text import bucketed_plan, check_texts, held_out_plan, make_split, read_splits
 from t5x_lite.wiring.trained_files import finish_training
 from t5x_lite.wiring.trained_sources import check_source, trained
@@ -59,13 +59,17 @@ def run(config: Config, workdir: str) -> None:
         )
         sections |= training_sections(config, folder, plan, before=0)
         targets = [render(config.data.target, row) for row in train_rows]
-        scores, samples = score_split(built, ready, held_out, evaluation, folder, targets)
-        score_split(built, teacher.ready, held_out, evaluation, folder / TEACHER)
-        both = {TEACHER: teacher.ready, config.comparison.name: ready}
-        sections |= sizes_and_speed(built, both, evaluation)
+        scored, costs = [], []
+        for name, place, model, known in (
+            (config.comparison.name, folder, ready, targets),
+            (TEACHER, folder / TEACHER, teacher.ready, ()),
+        ):
+            decode = make_decode(built, model)
+            scored.append(score_split(built, model, held_out, evaluation, place, known, decode))
+            costs.append({"model": name, **size_and_speed(model, decode, evaluation)})
     runs = [(TEACHER, str(folder / TEACHER)), *others]
     sections |= comparison_sections(config, evaluation_rows, folder, runs)
-    report_outcome(config, folder, scores, samples, sections)
+    report_outcome(config, folder, *scored[0], sections | {"sizes and speed": costs})
 
 
 def check(config: Config, mesh: Mesh) -> None:

@@ -61,6 +61,10 @@ class Teacher:
     def params(self) -> Any:
         return self.loaded.make()
 
+    def release(self) -> None:
+        """Lets go of the weights: they are read again when they are asked for again."""
+        self.__dict__.pop("params", None)
+
     @property
     def ready(self) -> Ready:
         return Ready(self.loaded.model, self.params, self.vocabulary, self.mesh)

@@ -49,11 +49,13 @@ def train_student(
     student, section, mesh = loaded.model, config.distillation, teacher.mesh
     if not section.teacher_weight:
         objective, feed = cross_entropy(student, config.loss), Feed(plan)
+        teacher.release()
     else:
         objective = distillation(student, teacher.loaded.model, config.loss, section)
         if section.cache:
             reading = held_out_plan(config, plan.source, teacher.config, mesh)
             feed = Feed(with_word(config, plan, reading, teacher, folder))
+            teacher.release()
         else:
             feed = Feed(plan, lessons_of(config, student, teacher))
     loss = make_loss(student, evaluation, mesh, config.loss.chunk)
