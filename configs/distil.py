@@ -5,9 +5,9 @@
 
 It learns the teacher's distributions beside the labels. configs/distil.py:top_k asks the teacher once and keeps its
 likeliest 16 tokens, :sequence learns the texts that the teacher writes, :on_policy its word on what the student writes
-itself, :layers begins with two layers of the teacher's three. :alone is the same student without a teacher; the word
-compared (configs/distil.py:sequence,compared) trains it first and sets it beside. Another teacher:
---config.teacher.source, a run, a directory or hub id; the student is the section model.
+itself, :layers begins with two layers of the teacher's three. :alone is the same student without a teacher, for as many
+steps; configs/compare.py sets runs side by side. Another teacher: --config.teacher.source, a run, a directory or hub
+id; the student is the section model.
 Hardware: any CPU. What comes out: model/ in Hugging Face's format, and report.md with ROUGE of student and teacher,
 their paired differences, sizes and speed.
 """
@@ -25,5 +25,4 @@ get_config = recipe("distil", {}, words={
         "model.source": "teacher", "model.layers": (2, 2), "schedule.learning_rate": 2e-3,
     },
     "alone": {"distillation.teacher_weight": 0.0, "comparison.name": "without a teacher"},
-    "compared": {"comparison.runs": (("without a teacher", "train:distil.py:alone"),)},
 })  # fmt: skip

@@ -35,4 +35,4 @@ get_config = recipe("distil.py", {
     "schedule.warmup_steps": 100, "evaluation.every_steps": 300, "checkpoint.every_steps": 300,
     "evaluation.batch_tokens": 8192, "evaluation.bootstrap_samples": 10_000,
     "generation": {"max_new_tokens": 96, "num_beams": 4, "no_repeat_ngram_size": 3},
-}, words={"FOLDER": _folder, "compared": {}})  # fmt: skip
+}, words={"FOLDER": _folder})  # fmt: skip

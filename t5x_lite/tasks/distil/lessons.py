@@ -70,7 +70,7 @@ class OwnTexts:
         self._make = jax.jit(make, out_shardings=batch_sharding(teacher.mesh))
 
     def write(self, state: TrainState, step: int, batch: Batch) -> Batch:
-        """The batch with what the student, as it is, writes for its inputs in place of the targets; none of it is a label.
+        """The batch with what the student, as it is, writes for its inputs in place of the targets, with no labels.
 
         A function of (seed, step, weights) alone. A text is at most as long as the batch has room for; one that is cut
         has no eos.

@@ -36,7 +36,7 @@ from t5x_lite.params.sections import NoAdapter
 from t5x_lite.tasks.distil.sections import Config
 from t5x_lite.wiring.model import RANDOM, Loaded, load_model
 from t5x_lite.wiring.scoring import Ready
-from t5x_lite.wiring.text import OF_THE_MODEL
+from t5x_lite.wiring.text import OF_THE_MODEL, known_vocabulary
 
 # The teacher as a source of the student's weights, and the field of a row that holds what it wrote.
 TEACHER = "teacher"
@@ -77,7 +77,9 @@ def load_teacher(config: Config, source: str, mesh: Mesh) -> Teacher:
       InputError: no such model, or another tokenizer than its own.
     """
     section = config.teacher
-    vocabulary = _vocabulary_of(config.tokenizer.source, source)
+    vocabulary = known_vocabulary(config.tokenizer.source, source)
+    if config.tokenizer.source != OF_THE_MODEL and not is_t5x(source):
+        check_shared_ids(vocabulary, source, "config.teacher.source")
     settings = QuantizableModelSettings(
         source=source,
         architecture={},
@@ -89,20 +91,6 @@ def load_teacher(config: Config, source: str, mesh: Mesh) -> Teacher:
     execution = Execution(dtype=section.dtype)
     loaded = load_model(settings, execution, vocabulary, mesh, config.seed)
     return Teacher(source, loaded, vocabulary, mesh)
-
-
-def _vocabulary_of(tokenizer: str, source: str) -> Vocabulary:
-    if tokenizer == OF_THE_MODEL:
-        if is_t5x(source):
-            raise InputError(
-                f"config.tokenizer.source: {source} is a t5x checkpoint, which comes without a tokenizer; give a"
-                " directory or hub id"
-            )
-        return load_vocabulary(model_directory(source))
-    vocabulary = load_vocabulary(tokenizer)
-    if not is_t5x(source):
-        check_shared_ids(vocabulary, source, "config.teacher.source")
-    return vocabulary
 
 
 def before_loading(config: Config) -> Config:
