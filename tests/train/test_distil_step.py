@@ -14,7 +14,6 @@ from t5x_lite.optim.sections import TeachingSettings
 from t5x_lite.train.distil_step import LABEL_WEIGHTS, TEACHER, distil_sums, distillation, word_of
 from t5x_lite.train.state import init_state
 from t5x_lite.train.update import make_update
-from tests.compiling import pytest_runtest_protocol as pytest_runtest_protocol
 
 VOCAB = 13
 LOSS = LossSettings(label_smoothing=0.0, z_loss=0.0, chunk=3)
