@@ -151,12 +151,14 @@ def score_split(
     plan: Plan,
     workdir: epath.Path,
     train_targets: Sequence[str] = (),
+    decode: Decode | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Generates for every row (samples.jsonl), and scores.
 
     Args:
       plan: of the split's examples, unshuffled.
       train_targets: what the constant baseline is searched on; empty leaves it out.
+      decode: of `make_decode`, where the caller has use for it, too.
 
     Returns:
       The result of `evaluation.comparison.score_outputs` with the published scores beside it, and the first
@@ -169,7 +171,7 @@ def score_split(
         workdir / "samples.jsonl", [row["id"] for row in split.rows], inputs, references
     )
     outputs = generate_texts(
-        make_decode(config, ready),
+        decode or make_decode(config, ready),
         ready.vocabulary,
         own_batches(plan, ready.mesh),
         len(inputs),

@@ -32,7 +32,7 @@ from t5x_lite.wiring.sections import (
     OptimizedConfig,
     TrainingConfig,
 )
-from t5x_lite.wiring.supervised import optimizer_of, place_state, run_supervised
+from t5x_lite.wiring.supervised import Feed, optimizer_of, place_state, run_supervised
 from t5x_lite.wiring.text import check_batch
 
 
@@ -105,7 +105,7 @@ def train(
         lambda state, stopping: loss(state.params, stopping, state.adapters),
         config,
         loaded,
-        (batches, examples),
+        (Feed(batches), examples),
         (mesh, workdir),
         adaptation,
     )
@@ -116,7 +116,7 @@ def train_by(
     evaluate: Evaluate,
     config: TrainingConfig,
     loaded: Loaded,
-    data: tuple[Batches, str],
+    data: tuple[Feed, str],
     place: tuple[Mesh, epath.Path],
     adaptation: Adaptation | None,
 ) -> TrainState:
@@ -138,7 +138,7 @@ def train_by(
       InputError, Stopped: as `supervised.run_supervised`.
     """
     mesh, _ = place
-    batches, examples = data
+    feed, examples = data
     labels = adaptation.labels if adaptation else None
     make_state, abstract = state_of(config, loaded, mesh, adaptation)
     metadata = {"examples": examples}
@@ -154,7 +154,7 @@ def train_by(
         states = _states_of_a_part(lambda: make_state(*begun.trees()), abstract, begun, labels)
     step = _step_by(config, objective, labels)
     described = _described(loaded, adaptation)
-    return run_supervised(config, step, states, batches, evaluate, metadata, described, place)
+    return run_supervised(config, step, states, feed, evaluate, metadata, described, place)
 
 
 def _step_by(config: TrainingConfig, objective: Objective, labels: Any) -> TrainStep:
