@@ -55,11 +55,11 @@ def expected(config, params):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"attention": "blocked"},
+        {"attention": "rowwise"},
         pytest.param({"remat": "dots"}, marks=pytest.mark.slow),
         {"remat": "full"},
         {"scan_layers": True},
-        {"scan_layers": True, "remat": "full", "attention": "blocked"},
+        {"scan_layers": True, "remat": "full", "attention": "rowwise"},
         pytest.param({"scan_layers": True, "remat": "dots"}, marks=pytest.mark.slow),
     ],
     ids=lambda changes: "+".join(f"{k}={v}" for k, v in changes.items()),
@@ -92,12 +92,12 @@ def test_remat_recomputes(config, params):
     assert matmuls("full") > matmuls("dots")
 
 
-def test_auto_is_blocked_on_a_single_cpu(config, params):
+def test_auto_is_rowwise_on_a_single_cpu(config, params):
     def jaxpr(attention):
         model = T5(config, Execution(attention=attention))
         return str(jax.make_jaxpr(scalar(model, None))(params))
 
-    assert jaxpr("auto").count("scan") == jaxpr("blocked").count("scan") > 0
+    assert jaxpr("auto").count("scan") == jaxpr("rowwise").count("scan") > 0
     assert jaxpr("einsum").count("scan") == 0
 
 
