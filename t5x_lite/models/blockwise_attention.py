@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -127,7 +128,7 @@ def _forward(blocks: _Blocks, *inputs: Any) -> tuple[jax.Array, Any]:
     query, _, value, *_ = inputs
     precision = precision_for(query.dtype)
 
-    def add(carry: Any, pair: Any) -> tuple[Any, None]:
+    def add(carry: Any, pair: jax.Array) -> Any:
         """largest: of the scores so far. total: of exp(score - largest). out: the values, weighted so."""
         at = functools.partial(_part, start=pair[0], size=blocks.query)
         before, total, out = (at(x, axis=axis) for x, axis in zip(carry, (-1, -1, -2), strict=True))
@@ -146,12 +147,11 @@ def _forward(blocks: _Blocks, *inputs: Any) -> tuple[jax.Array, Any]:
             _put(carry[0], largest, pair[0], -1),
             _put(carry[1], total, pair[0], -1),
             _put(carry[2], out, pair[0], -2),
-        ), None
+        )
 
     start = jnp.full(query.shape[:-1], MASKED_SCORE, jnp.float32)
     carry: Any = (start, jnp.zeros_like(start), jnp.zeros(query.shape, jnp.float32))
-    pairs = blocks.pairs(query.shape[-2], value.shape[-2])
-    (largest, total, out), _ = jax.lax.scan(add, carry, pairs)
+    largest, total, out = _over_pairs(add, carry, blocks.pairs(query.shape[-2], value.shape[-2]))
     out = (out / total[..., None]).astype(query.dtype)
     return out, (inputs, largest, total, out)
 
@@ -166,7 +166,7 @@ def _backward(blocks: _Blocks, kept: Any, gradient: jax.Array) -> tuple:
     # What a softmax takes off each weight's gradient: the mean of them all, which is that of the output times it.
     mean = jnp.sum(gradient.astype(jnp.float32) * out.astype(jnp.float32), axis=-1)
 
-    def add(carry: Any, pair: Any) -> tuple[Any, None]:
+    def add(carry: Any, pair: jax.Array) -> Any:
         of_query, of_key, of_value, of_bias = carry
         at_query = functools.partial(_part, start=pair[0], size=blocks.query)
         at_key = functools.partial(_part, start=pair[1], size=blocks.key)
@@ -191,14 +191,14 @@ def _backward(blocks: _Blocks, kept: Any, gradient: jax.Array) -> tuple:
             _put(of_key, new_key + at_key(of_key, axis=-2), pair[1], -2),
             _put(of_value, new_value + at_key(of_value, axis=-2), pair[1], -2),
             of_bias,
-        ), None
+        )
 
     # Of the bias a row: a sum over rows of several devices would be one over the network in every block.
     rows = query.shape[:-3]
     of_bias: Any = None if bias is None else jnp.zeros((*rows, *bias.shape), jnp.float32)
     carry: Any = (*(jnp.zeros(x.shape, jnp.float32) for x in (query, key, value)), of_bias)
     pairs = blocks.pairs(query.shape[-2], value.shape[-2])
-    (*of_inputs, of_bias), _ = jax.lax.scan(add, carry, pairs)
+    *of_inputs, of_bias = _over_pairs(add, carry, pairs)
     if bias is not None:
         of_bias = of_bias.sum(axis=tuple(range(len(rows)))).astype(bias.dtype)
     of_query, of_key, of_value = (
@@ -208,6 +208,13 @@ def _backward(blocks: _Blocks, kept: Any, gradient: jax.Array) -> tuple:
 
 
 _attend.defvjp(_forward, _backward)
+
+
+def _over_pairs(add: Callable[[Any, jax.Array], Any], carry: Any, pairs: np.ndarray) -> Any:
+    # `checkpoint`, though nothing is differentiated here: where a layer is recomputed in a scan, jax takes out of its
+    # loops all that does not depend on parameters, and would keep the masks of all pairs at once.
+    body = jax.checkpoint(lambda carry, pair: (add(carry, pair), None), prevent_cse=False)
+    return jax.lax.scan(body, carry, pairs)[0]
 
 
 def _scores(blocks: _Blocks, inputs: Any, pair: jax.Array) -> tuple[jax.Array, jax.Array | None]:
