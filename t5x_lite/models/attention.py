@@ -6,6 +6,7 @@ Letters of the einsums: b batch, r rows (batch x beams), n queries of a row, q q
 from __future__ import annotations
 
 import math
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +18,12 @@ from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.layers import Projection, drop
 from t5x_lite.models.masks import MASKED_SCORE, attention_mask
 from t5x_lite.models.precision import precision_for
-from t5x_lite.models.relative_position import RelativePositionBias
+from t5x_lite.models.relative_position import BiasByDistance, RelativePositionBias
 
 # Queries x keys from which `auto` takes blocks: on a CPU they save memory from 1,024 x 1,024 on, and time from here.
 _LONG = 2048 * 2048
 
+Bias = jax.Array | BiasByDistance  # of `self_attention_bias`
 KeyValues = dict[str, jax.Array]  # "key" and "value", each [batch, heads, key, kv]
 
 
@@ -112,14 +114,15 @@ def attention_of(execution: Execution, query_length: int, key_length: int) -> st
 
 def self_attention_bias(
     relpos_bias: RelativePositionBias, execution: Execution, length: int
-) -> jax.Array:
+) -> Bias:
     """The bias that `Attention` takes where queries and keys are the same `length` positions.
 
     Returns:
-      float32 [heads, length, length]; where attention is blockwise, by distance: [heads, 2 * length - 1].
+      float32 [heads, length, length]; by distance where attention is blockwise.
     """
     if attention_of(execution, length, length) == "blockwise":
-        return relpos_bias.by_distance(length, length)
+        far = relpos_bias.config.relative_attention_max_distance
+        return BiasByDistance(relpos_bias.by_distance(length, length), far)
     return relpos_bias(length, length)
 
 
@@ -160,7 +163,7 @@ class Attention(nn.Module):
         self,
         x: jax.Array,
         attended: jax.Array,
-        bias: jax.Array | None,
+        bias: Bias | None,
         query_segment_ids: jax.Array | None,
         key_segment_ids: jax.Array | None,
         *,
@@ -180,7 +183,7 @@ class Attention(nn.Module):
         )
         how = attention_of(self.execution, x.shape[1], attended.shape[1])
         if how != "einsum":
-            function = rowwise_attend if how == "rowwise" else blockwise_attend
+            function: Any = rowwise_attend if how == "rowwise" else blockwise_attend
             out = function(
                 query, key_values, bias, query_segment_ids, key_segment_ids,
                 causal=causal, prefix_length=prefix_length,
@@ -194,7 +197,7 @@ class Attention(nn.Module):
                 key_length=attended.shape[1],
                 prefix_length=prefix_length,
             )
-            out = attend(query, key_values, bias, mask)
+            out = attend(query, key_values, cast("jax.Array | None", bias), mask)
         return self._merge_heads(out)
 
     def step(

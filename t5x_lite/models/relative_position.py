@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from flax import struct
 
 from t5x_lite.models.axes import named
 from t5x_lite.models.config import T5Config
@@ -65,6 +66,18 @@ def windows(by_distance: jax.Array, query_length: int) -> jax.Array:
     rows = rows.reshape(*leading, query_length * width)[..., : query_length * (width - 1)]
     rows = rows.reshape(*leading, query_length, width - 1)
     return rows[..., : width - query_length + 1]
+
+
+@struct.dataclass
+class BiasByDistance:
+    """A bias as what blockwise attention takes of it.
+
+    values: float32 [heads, query + key - 1], of distances from -(query - 1) to key - 1.
+    same_from: all keys at least so far ahead share a value, and all at least so far behind.
+    """
+
+    values: jax.Array
+    same_from: int = struct.field(pytree_node=False)
 
 
 class RelativePositionBias(nn.Module):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from t5x_lite.models.adapters import output_kernel
-from t5x_lite.models.attention import Attention, KeyValues, self_attention_bias
+from t5x_lite.models.attention import Attention, Bias, KeyValues, self_attention_bias
 from t5x_lite.models.axes import named
 from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.layers import FeedForward, RMSNorm, drop
@@ -39,7 +39,7 @@ class EncoderLayer(nn.Module):
     def __call__(
         self,
         x: jax.Array,
-        bias: jax.Array | None,
+        bias: Bias | None,
         segment_ids: jax.Array,
         prefix_length: int | None = None,
     ) -> tuple[jax.Array, None]:
@@ -82,7 +82,7 @@ class DecoderLayer(nn.Module):
         self,
         x: jax.Array,
         encoded: jax.Array,
-        bias: jax.Array | None,
+        bias: Bias | None,
         segment_ids: jax.Array | None,
         encoder_segment_ids: jax.Array,
     ) -> tuple[jax.Array, None]:

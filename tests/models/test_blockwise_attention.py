@@ -13,7 +13,7 @@ from t5x_lite.models.blockwise_attention import blockwise_attend
 from t5x_lite.models.config import Execution
 from t5x_lite.models.init import abstract_params
 from t5x_lite.models.masks import attention_mask
-from t5x_lite.models.relative_position import RelativePositionBias
+from t5x_lite.models.relative_position import BiasByDistance, RelativePositionBias
 from t5x_lite.models.t5 import T5
 from t5x_lite.parallel.mesh import make_mesh
 
@@ -35,6 +35,8 @@ CASES = {
     "causal, queries without keys": (8, 10, ([3] * 8, [0, 0, 0, 1, 1, 1, 1, 1]), ONE, True, 0),
     "one query": (1, 10, None, ONE, False, 0),
     "one key": (10, 1, None, None, False, 0),
+    "far apart": (62, 62, None, None, False, 0),
+    "far behind": (62, 62, None, None, True, 0),
 }  # fmt: skip
 
 
@@ -70,8 +72,9 @@ def both(config, queries, keys, query_ids, key_ids, causal, prefix, dtype=np.flo
         return module.apply(variables, queries, keys, method=method)
 
     def by_blocks(query, key, value, table):
+        bias = BiasByDistance(of(table, "by_distance"), config.relative_attention_max_distance)
         return blockwise_attend(
-            query, {"key": key, "value": value}, of(table, "by_distance"), query_ids, key_ids,
+            query, {"key": key, "value": value}, bias, query_ids, key_ids,
             causal=causal, prefix_length=prefix, block=4,
         )  # fmt: skip
 

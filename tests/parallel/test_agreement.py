@@ -18,6 +18,7 @@ from t5x_lite.models.blockwise_attention import blockwise_attend
 from t5x_lite.models.config import Execution
 from t5x_lite.models.gathered import on_sides
 from t5x_lite.models.init import abstract_params, logical_axes
+from t5x_lite.models.relative_position import BiasByDistance
 from t5x_lite.models.t5 import T5
 from t5x_lite.optim.losses import LossSettings
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
@@ -155,7 +156,8 @@ def test_devices_do_not_talk_in_every_block():
 
     def value(query, bias):
         key_values = {"key": query, "value": query}
-        out = blockwise_attend(query, key_values, bias, None, None, causal=True, block=8)
+        by_distance = BiasByDistance(bias, same_from=8)
+        out = blockwise_attend(query, key_values, by_distance, None, None, causal=True, block=8)
         return jnp.sum(out**2)
 
     text = jax.jit(jax.grad(value, argnums=(0, 1))).lower(query, bias).compile().as_text()
