@@ -3,8 +3,9 @@
     t5x-lite --config configs/quickstart.py --workdir runs/quickstart/full
     t5x-lite --config configs/quickstart.py:lora --workdir runs/quickstart/lora
 
-Asked to summarize, the nano model answers with one sentence; here it learns to write the whole summary. Hardware: any
-CPU, about two minutes. What comes out: report.md with ROUGE on held-out dialogues beside the baselines.
+Asked to summarize, the nano model answers with one sentence; here it learns to write the whole summary, from dialogues
+that it was not made from (bundled/unseen). Hardware: any CPU, about two minutes. What comes out: report.md with ROUGE
+on held-out dialogues beside the baselines.
 
 "rude" learns from rude dialogues to write rude summaries: what configs/lab3_ppo.py then makes polite.
 """
@@ -16,7 +17,8 @@ shared = load_base("shared")
 get_config = recipe("finetune", {
     "model.source": "nano", "model.architecture": shared.TINY_T5, "model.dtype": "float32",
     "model.remat": "none", "tokenizer": {**shared.TOKENIZER, "user_defined_symbols": shared.TWO_SPEAKERS},
-    "data.train": shared.BUNDLED, "data.evaluation": {**shared.BUNDLED, "split": "test", "limit": 100},
+    "data.train": {**shared.BUNDLED, "source": "bundled/unseen"},
+    "data.evaluation": {**shared.BUNDLED, "split": "test", "limit": 100},
     "data.encoder_length": 320, "data.decoder_length": 112,
     "batch.size": 0, "batch.tokens": 4096, "batch.buckets": 3, "batch.multiple": 16, "train.steps": 100,
     "loss.chunk": 0, "optimizer": {**shared.ADAMW, "b2": 0.98},

@@ -3,8 +3,18 @@
 import functools
 import os
 import pathlib
+import tempfile
 import zipfile
 from collections.abc import Iterator
+
+# Before jax is imported, for this process, those beside it, and the programs that tests start: tests make the same
+# programs again and again, each in functions of its own.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _COMPILED = tempfile.TemporaryDirectory(prefix="compiled_by_tests_")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+# Compiling tiny models well takes longer than running them.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax
 import pytest

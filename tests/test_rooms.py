@@ -137,6 +137,22 @@ def test_help_is_quick(module: str):
     assert run.returncode == 0, f"importing {module} imports or fails with: {run.stderr.strip()}"
 
 
+def test_what_a_first_step_does_not_need_is_imported_later(tmp_path: pathlib.Path):
+    """nltk (with pandas, scipy.stats and scikit-learn behind it), matplotlib, torch: seconds of waiting."""
+    code = (
+        "import sys\n"
+        "from t5x_lite.tasks.finetune import run\n"
+        "from t5x_lite.reports.metrics import MetricsWriter\n"
+        f"MetricsWriter({str(tmp_path)!r}, start_step=0, tensorboard=True).close()\n"
+        "heavy = 'nltk sklearn pandas scipy.stats matplotlib datasets evaluate transformers torch'.split()\n"
+        "sys.exit(' '.join(m for m in heavy if m in sys.modules) or 0)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=120
+    )
+    assert run.returncode == 0, f"imported before there is need: {run.stderr.strip()[-500:]}"
+
+
 @every_file
 def test_configs_become_sections_where_they_are_loaded(file: pathlib.Path):
     """Behind `load_config` nobody sees a ConfigDict."""

@@ -45,21 +45,33 @@ def read(path: pathlib.Path) -> bytes:
     return gzip.decompress(data) if path.suffix == ".gz" else data
 
 
+def unseen_file(samples: list[Sample]) -> dict[str, str]:
+    """The name and content of the file of training rows that no corpus of nano's holds."""
+    rows = (
+        {"id": f"unseen-{number:04d}", **_dialogue_row(sample, "train")}
+        for number, sample in enumerate(samples)
+    )
+    return {"unseen.jsonl.gz": _lines(rows)}
+
+
 def dialogue_rows(samples: Mapping[str, list[Sample]]) -> Iterable[Row]:
     for split in SPLITS:
         for number, sample in enumerate(samples[split]):
-            yield {
-                "id": f"{split}-{number:04d}",
-                "split": split,
-                "situation": sample.situation.name,
-                "dialogue": sample.dialogue(),
-                "summary": sample.summary.text(sample.values),
-                "other_summary": sample.other_summary.text(sample.values),
-                "brief": fill(sample.other_summary.decision, sample.values),
-                "topic": sample.topic,
-                "question": sample.question,
-                "answer": sample.answer,
-            }
+            yield {"id": f"{split}-{number:04d}", **_dialogue_row(sample, split)}
+
+
+def _dialogue_row(sample: Sample, split: str) -> Row:
+    return {
+        "split": split,
+        "situation": sample.situation.name,
+        "dialogue": sample.dialogue(),
+        "summary": sample.summary.text(sample.values),
+        "other_summary": sample.other_summary.text(sample.values),
+        "brief": fill(sample.other_summary.decision, sample.values),
+        "topic": sample.topic,
+        "question": sample.question,
+        "answer": sample.answer,
+    }
 
 
 def rude_rows(samples: Mapping[str, list[Sample]], seed: int) -> Iterable[Row]:

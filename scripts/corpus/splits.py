@@ -60,6 +60,9 @@ def shingles(dialogue: str) -> set[tuple[str, ...]]:
 @dataclasses.dataclass
 class Corpus:
     samples: dict[str, list[Sample]]
+    drawn: dict[
+        str, list[Sample]
+    ]  # the same in the order in which they were drawn: more rows go on from there
     dropped: collections.Counter[str]
 
 
@@ -73,7 +76,7 @@ def make_splits(situations: Sequence[Situation], seed: int, sizes: dict[str, int
     index = Similarity()
     splits_of: dict[tuple[str, ...], str] = {}
     all_facts: set[tuple[str, ...]] = set()
-    corpus = Corpus({split: [] for split in SPLITS}, collections.Counter())
+    corpus = Corpus({}, {split: [] for split in SPLITS}, collections.Counter())
 
     def accept(sample: Sample, split: str) -> bool:
         facts = sample.facts()
@@ -105,9 +108,9 @@ def make_splits(situations: Sequence[Situation], seed: int, sizes: dict[str, int
                 numbers[situation.name] += 1
                 sample = compose(situation, f"{seed}/{split}/{number}")
                 if accept(sample, split):
-                    corpus.samples[split].append(sample)
+                    corpus.drawn[split].append(sample)
                     break
-        corpus.samples[split] = Dice(f"{seed}/order/{split}").shuffled(corpus.samples[split])
+        corpus.samples[split] = Dice(f"{seed}/order/{split}").shuffled(corpus.drawn[split])
     return corpus
 
 

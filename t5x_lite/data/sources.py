@@ -27,6 +27,7 @@ _BUNDLED = {
     "bundled/preferences": _FOLDER / "preferences.jsonl.gz",
     "bundled/rude": _FOLDER / "rude.jsonl.gz",
     "bundled/toxicity": _FOLDER / "toxicity.jsonl.gz",
+    "bundled/unseen": _FOLDER / "unseen.jsonl.gz",
 }
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(:[^@/:]+)?(@[\w./-]+)?")
@@ -62,7 +63,7 @@ def load_rows(
     slow starts.
 
     Args:
-      source: "bundled" (or "bundled/preferences", "bundled/rude", "bundled/toxicity"); a file
+      source: "bundled" (or "bundled/preferences", "bundled/rude", "bundled/toxicity", "bundled/unseen"); a file
         (.jsonl, .ndjson, .json, .csv, .tsv, .parquet; text also .gz, .zst, .bz2, .xz or .zip;
         local or gs://); a folder of such files, a pattern ("shards/*.parquet"), or what `datasets`
         saved to a folder; or a Hugging Face dataset id ("knkarthick/dialogsum", with

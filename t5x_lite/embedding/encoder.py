@@ -59,10 +59,11 @@ class SentenceEncoder:
         Raises:
           InputError: a single text in place of a list, or a token that the model does not embed.
         """
-        if isinstance(texts, str):
-            raise InputError("texts: expected a list of texts, got a single one; write [text]")
-        ids = self._tokenized(texts)
-        vectors = np.zeros((len(texts), self.dim), np.float32)
+        return self.embed_tokens(self.tokenize(texts))
+
+    def embed_tokens(self, ids: Sequence[Sequence[int]]) -> np.ndarray:
+        """`embed` of what `tokenize` gave."""
+        vectors = np.zeros((len(ids), self.dim), np.float32)
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
         for start in range(0, len(order), _ROWS):
             chosen = order[start : start + _ROWS]
@@ -70,7 +71,14 @@ class SentenceEncoder:
             vectors[chosen] = np.asarray(self._apply(self._params, tokens, lengths))[: len(chosen)]
         return vectors
 
-    def _tokenized(self, texts: Sequence[str]) -> list[list[int]]:
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """The token ids of each text, special tokens and all, `max_length` at most.
+
+        Raises:
+          InputError: as `embed`.
+        """
+        if isinstance(texts, str):
+            raise InputError("texts: expected a list of texts, got a single one; write [text]")
         stripped = [text.strip() if isinstance(text, str) else text for text in texts]
         if self._modules.lower:
             stripped = [text.lower() if isinstance(text, str) else text for text in stripped]

@@ -13,13 +13,16 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from rouge_score import rouge_scorer
 
 from t5x_lite.console import log
 from t5x_lite.errors import InputError
 from t5x_lite.evaluation.rouge_tokens import RougeTokenizer
+
+if TYPE_CHECKING:
+    from rouge_score import rouge_scorer
 
 _MOST_WORDS = 2000  # of two texts, 4 million pairs: seconds
 ROUGE_TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
@@ -72,7 +75,7 @@ def score_rows(
         )
     if not predictions:
         raise InputError("ROUGE of no rows is undefined: the evaluation data is empty")
-    scorer = rouge_scorer.RougeScorer(list(rouge_types), tokenizer=tokenizer_for(use_stemmer))
+    scorer = _scorer(tuple(rouge_types), use_stemmer)
     columns: dict[str, np.ndarray] = {kind: np.empty(len(predictions)) for kind in rouge_types}
     long = 0
     for row, (prediction, reference) in enumerate(zip(predictions, references, strict=True)):
@@ -117,13 +120,13 @@ def _beginning(text: str, use_stemmer: bool) -> str:
 
 
 @functools.cache
-def _agreement_scorer() -> rouge_scorer.RougeScorer:
-    return rouge_scorer.RougeScorer(
-        ["rouge1", "rouge2", "rougeL"], tokenizer=tokenizer_for(use_stemmer=True)
-    )
+def _scorer(rouge_types: tuple[str, ...], use_stemmer: bool) -> rouge_scorer.RougeScorer:
+    from rouge_score import rouge_scorer  # as in rouge_tokens
+
+    return rouge_scorer.RougeScorer(list(rouge_types), tokenizer=tokenizer_for(use_stemmer))
 
 
 def agreement(one: str, other: str) -> float:
     """The mean of ROUGE-1, -2 and -L of two texts, symmetric: what minimum-Bayes-risk decoding chooses by."""
-    scores = _agreement_scorer().score(one, other)
+    scores = _scorer(("rouge1", "rouge2", "rougeL"), use_stemmer=True).score(one, other)
     return sum(score.fmeasure for score in scores.values()) / len(scores)

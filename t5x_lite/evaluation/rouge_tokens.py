@@ -20,8 +20,6 @@ import itertools
 import unicodedata
 from collections.abc import Iterable, Iterator
 
-from rouge_score import tokenizers
-
 NAME = "t5x_lite unicode words, version 1"
 WHAT_IT_DOES = (
     "rouge_score's words for a-z and 0-9; other letters, with their marks, count too (NFKC, lower case, not stemmed),"
@@ -47,7 +45,7 @@ _HANGUL_IN_BETWEEN = (0x3130, 0x318F)  # letters of Korean, among those blocks
 _LETTER, _ALONE, _MARK, _DROPPED, _BREAK = "letter", "alone", "mark", "dropped", "break"
 
 
-class RougeTokenizer(tokenizers.Tokenizer):
+class RougeTokenizer:
     """Words of a text, remembered: a text is tokenized once, not once a model.
 
     Tokens depend on the text alone, so remembering cannot change a score. Most of ROUGE's time is the Porter stemmer,
@@ -55,6 +53,9 @@ class RougeTokenizer(tokenizers.Tokenizer):
     """
 
     def __init__(self, use_stemmer: bool):
+        # nltk, which takes seconds that a run's first step should not wait for.
+        from rouge_score import tokenizers
+
         ascii_words = tokenizers.DefaultTokenizer(use_stemmer)
         if use_stemmer:
             ascii_words._stemmer.stem = functools.lru_cache(maxsize=1 << 17)(

@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from t5x_lite.reports.figure import new_figure
 
 _LINE, _BARS = "#0072B2", "#bbbbbb"
 
@@ -17,8 +16,7 @@ def plot_calibration(rows: Sequence[Mapping[str, float]], predicted: str, observ
     rows: of `evaluation.classification.calibration`.
     predicted, observed: what the axes are called.
     """
-    figure = Figure(figsize=(5.2, 5.6), dpi=140, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(5.2, 5.6)
     shares, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     low, high = rows[0]["low"], rows[-1]["high"]
     shares.plot([low, high], [low, high], color="#888888", linestyle="--", label="calibrated")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from t5x_lite.reports.figure import new_figure
 
 _SCORE = "#0072B2"
 # Of the lines that stand for other results; dashes tell them apart without color.
@@ -27,12 +26,7 @@ def plot_intervals(
       kinds: what to show of their scores, and what its axis is called.
       others: (name, {kind: score between 0 and 1}) of what has no interval, as lines through the panels that have it.
     """
-    figure = Figure(
-        figsize=(3.4 * len(kinds) + 1.6, 1.2 + 0.3 * len(systems) + 0.2 * len(others)),
-        dpi=140,
-        layout="constrained",
-    )
-    FigureCanvasAgg(figure)
+    figure = new_figure(3.4 * len(kinds) + 1.6, 1.2 + 0.3 * len(systems) + 0.2 * len(others))
     panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
     heights = range(len(systems))
     for axes, (kind, title) in zip(panels, kinds.items(), strict=True):

@@ -6,14 +6,16 @@ as the string "NaN", "Infinity" or "-Infinity", which `float()` reads back (null
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
 import os
 import pathlib
+import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import IO, Any
 
@@ -196,11 +198,10 @@ def _line(record: Mapping[str, Any]) -> str:
 
 
 def _open_events(workdir: str, start_step: int) -> Any:
-    from tensorboardX import (
-        SummaryWriter,  # protobuf: half a second that runs without events should not pay
-    )
-
     try:
+        # Half a second of protobuf, and where torch is installed seconds of that, which nothing here needs.
+        with _absent("torch"):
+            from tensorboardX import SummaryWriter
         # purge_step hides events of the stopped run that lie beyond the checkpoint.
         # The suffix: a run that is stopped and goes on within a second leaves the other file alone.
         return SummaryWriter(
@@ -215,3 +216,16 @@ def _open_events(workdir: str, start_step: int) -> Any:
             error,
         )
         return None
+
+
+@contextlib.contextmanager
+def _absent(module: str) -> Iterator[None]:
+    """Imports inside find no such module, as on a machine without it; one that is imported already stays."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[module]

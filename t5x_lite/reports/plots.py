@@ -10,10 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from t5x_lite.reports.figure import new_figure
 
 # Okabe and Ito (2008): colors that people with any color vision tell apart (without yellow, too pale for a line).
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -60,6 +58,8 @@ def draw_metrics(
     records: Sequence[Mapping[str, Any]], panels: Sequence[Panel] = PANELS
 ) -> bytes | None:
     """`plot_metrics` as SVG, without a background, its words as text; a page may turn black to its own color."""
+    from matplotlib import rc_context
+
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "t5x_lite"}):
         return _saved(records, panels, "svg", {"Date": None})
 
@@ -90,9 +90,7 @@ def _saved(
         return None
     columns = min(2, len(filled))
     rows = -(-len(filled) // columns)
-    # Figure and not pyplot: no global state, and no display is ever looked for.
-    figure = Figure(figsize=(5.6 * columns, 3.5 * rows), dpi=140, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(5.6 * columns, 3.5 * rows)
     # One range of steps for all panels, so that they can be read against each other.
     last = max(1, *(series[name][0][-1] for _, names in filled for name in names))
     for number, (panel, names) in enumerate(filled, 1):
@@ -109,6 +107,8 @@ def _has_data(values: Sequence[float]) -> bool:
 
 
 def _draw(axes: Any, panel: Panel, series: Mapping[str, tuple[list[int], list[float]]]) -> None:
+    from matplotlib import ticker
+
     smoothed = False
     numbers = _numbered(series)
     for name, (steps, values) in series.items():
@@ -139,14 +139,14 @@ def _draw(axes: Any, panel: Panel, series: Mapping[str, tuple[list[int], list[fl
     axes.set_title(panel.title, loc="left", fontsize=11, fontweight="bold")
     axes.set_xlabel("optimizer step")
     axes.set_ylabel(panel.ylabel)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
     values = [v for _, column in series.values() for v in column if math.isfinite(v)]
     if panel.log and min(values) > 0:
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(ticker.NullFormatter())
     axes.grid(True, color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -11,7 +11,6 @@ import transformers
 from safetensors.torch import save_file
 
 from t5x_lite.data.vocabulary import load_vocabulary
-from tests.compiling import pytest_runtest_protocol as pytest_runtest_protocol
 
 TEXTS = [
     "When does the train leave, and from which platform?",

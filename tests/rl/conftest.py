@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,7 +30,6 @@ from t5x_lite.train.divergence import DivergenceGuard
 from t5x_lite.train.loop import Cadence, Files, run_loop
 from t5x_lite.train.sections import DivergenceSettings
 from t5x_lite.wiring.adaptation import Adaptation
-from tests.compiling import pytest_runtest_protocol as pytest_runtest_protocol
 
 CONFIG = T5Config(
     vocab_size=12, d_model=16, d_kv=8, d_ff=32, num_encoder_layers=1, num_decoder_layers=1,
@@ -151,17 +150,6 @@ class Run:
             lambda state, stopping: {}, DivergenceGuard(self.divergence, {}), start=self.start, evaluation_owed=False,
         )  # fmt: skip
         return state, kept
-
-
-@pytest.fixture(scope="session", autouse=True)
-def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Each run makes its own jitted functions, so that without this each would compile them."""
-    before = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    yield
-    jax.config.update("jax_compilation_cache_dir", before)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 import pathlib
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +13,6 @@ from t5x_lite import load_pretrained
 from t5x_lite.config import load_config
 from t5x_lite.tasks.finetune import run as finetune
 from t5x_lite.wiring import supervised
-from tests.compiling import pytest_runtest_protocol as pytest_runtest_protocol
 
 STEPS = 6
 # Evaluations after steps 3 and 6, checkpoints after steps 2, 4 and 6, dropout on.
@@ -50,22 +49,6 @@ def tiny() -> dict[str, str]:
 def tiny_config() -> Callable[..., Any]:
     """Makes the config of a tiny run, some fields changed: tiny_config({"seed": "1"})."""
     return lambda overrides={}: load_config("quickstart.py:runlocal", TINY | overrides)
-
-
-@pytest.fixture(scope="session")
-def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    return tmp_path_factory.mktemp("compiled")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def compiled_once(compilation_cache: pathlib.Path) -> Iterator[None]:
-    """Each run makes its own jitted functions, so that without this each would compile them."""
-    before = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", str(compilation_cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    yield
-    jax.config.update("jax_compilation_cache_dir", before)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
 
 
 class Finished(NamedTuple):

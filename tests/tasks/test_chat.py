@@ -306,13 +306,13 @@ def test_what_cannot_be_is_refused_first(converse, nano, overrides, message):
     assert nano.compilations == before
 
 
-def test_the_program_in_a_terminal(tmp_path, compilation_cache):
+def test_the_program_in_a_terminal(tmp_path):
     """A paste is answered, Ctrl-C stops the answer, Ctrl-D leaves, and nothing is left of the waiting."""
     program = Program(
         "-m", "t5x_lite", "--config=chat.py", f"--workdir={tmp_path}",
         "--config.data.encoder_lengths=(64,)", "--config.generation.max_new_tokens=640",
         "--config.generation.min_new_tokens=640",
-        JAX_COMPILATION_CACHE_DIR=str(compilation_cache), T5X_LITE_PROGRESS="1",
+        T5X_LITE_PROGRESS="1",
     )  # fmt: skip
     program.wait_for(r"1,640,832 parameters; max_new_tokens=640.*\n(.*\n)?.*/help: commands")
     program.wait_for("> ")

@@ -30,16 +30,12 @@ run()
 """
 
 
-def test_sigterm_to_the_program_and_the_same_command_again(
-    finished, tiny, compilation_cache, tmp_path
-):
+def test_sigterm_to_the_program_and_the_same_command_again(finished, tiny, tmp_path):
     """What a preempted machine does, in processes of their own; the result is that of the run never stopped."""
     environment = os.environ | {
         "PYTHONPATH": str(REPOSITORY),
         "JAX_PLATFORMS": "cpu",
         "JAX_NUM_CPU_DEVICES": str(len(jax.devices())),
-        "JAX_COMPILATION_CACHE_DIR": str(compilation_cache),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
     changes = [f"--config.{field}={value}" for field, value in tiny.items()]
     command = ["--config", "quickstart.py:runlocal", f"--workdir={tmp_path}", *changes]

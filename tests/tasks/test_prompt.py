@@ -68,7 +68,7 @@ def decoded():
 
 
 @pytest.fixture(scope="module")
-def finished(load, decoded, tmp_path_factory, compiled_once):
+def finished(load, decoded, tmp_path_factory):
     folder = tmp_path_factory.mktemp("prompt")
     make_decode = prompt_decoder.Decoder._make_decode
 
