@@ -9,6 +9,7 @@ alone: nothing runs. What came out is in docs/performance.md.
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -57,7 +58,7 @@ def temporaries(attention: str, length: int) -> int:
         "decoder_loss_weights": jax.ShapeDtypeStruct(target.shape, jnp.float32),
     }
     key = jax.eval_shape(lambda: streams.key(0, "dropout"))
-    memory = step.lower(state, batch, key).compile().memory_analysis()
+    memory: Any = step.lower(state, batch, key).compile().memory_analysis()
     return memory.temp_size_in_bytes
 
 
