@@ -1,5 +1,6 @@
 """Eight CPU devices for every test, strict ranks, and where the real data lies."""
 
+import functools
 import os
 import pathlib
 import tempfile
@@ -46,6 +47,16 @@ def bucket(tmp_path: pathlib.Path) -> Iterator[str]:
 
     with as_google_storage(tmp_path / "store"):
         yield "gs://bucket"
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blockwise attention in blocks of three, so that tiny models have several."""
+    from t5x_lite.models import attention
+    from t5x_lite.models.blockwise_attention import blockwise_attend
+
+    small = functools.partial(blockwise_attend, block=3)
+    monkeypatch.setattr(attention, "blockwise_attend", small)
 
 
 @pytest.fixture(scope="session")

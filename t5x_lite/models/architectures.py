@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from t5x_lite.models.attention import self_attention_bias
 from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.layers import Embedding, RMSNorm, drop
 from t5x_lite.models.masks import segment_ids_from_tokens
@@ -96,7 +97,9 @@ class PrefixDecoder(nn.Module):
     def __call__(self, x: jax.Array, segment_ids: jax.Array, prefix_length: int) -> jax.Array:
         """[batch, length, embed], int32 [batch, length] -> [batch, length, embed], final norm applied."""
         rate, length = self.config.dropout_rate, x.shape[1]
-        bias = None if self.config.has_bias_per_layer else self.relpos_bias(length, length)
+        bias = None
+        if not self.config.has_bias_per_layer:
+            bias = self_attention_bias(self.relpos_bias, self.execution, length)
         x = drop(self, x, rate)
         for layer in self.layers:
             x, _ = layer(x, bias, segment_ids, prefix_length)

@@ -6,20 +6,24 @@ Letters of the einsums: b batch, r rows (batch x beams), n queries of a row, q q
 from __future__ import annotations
 
 import math
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from t5x_lite.models.axes import constrain
+from t5x_lite.models.blockwise_attention import blockwise_attend
 from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.layers import Projection, drop
-from t5x_lite.models.masks import attention_mask
+from t5x_lite.models.masks import MASKED_SCORE, attention_mask
 from t5x_lite.models.precision import precision_for
+from t5x_lite.models.relative_position import BiasByDistance, RelativePositionBias
 
-# Finite: a row without any allowed key (padding) then gives a uniform average instead of NaN.
-MASKED_SCORE = -1e10
+# Queries x keys from which `auto` takes blocks: on a CPU they save memory from 1,024 x 1,024 on, and time from here.
+_LONG = 2048 * 2048
 
+Bias = jax.Array | BiasByDistance  # of `self_attention_bias`
 KeyValues = dict[str, jax.Array]  # "key" and "value", each [batch, heads, key, kv]
 
 
@@ -58,7 +62,7 @@ def attend(
     return jnp.einsum("...qk,...kd->...qd", weights, key_values["value"], precision=precision)
 
 
-def blocked_attend(
+def rowwise_attend(
     query: jax.Array,
     key_values: KeyValues,
     bias: jax.Array | None,
@@ -90,12 +94,36 @@ def blocked_attend(
     return jax.lax.map(row, (query, key_values, query_segment_ids, key_segment_ids))
 
 
-def _use_blocked(execution: Execution) -> bool:
+def attention_of(execution: Execution, query_length: int, key_length: int) -> str:
+    """How attention of these lengths is computed: "einsum", "rowwise" or "blockwise"."""
     if execution.attention != "auto":
-        return execution.attention == "blocked"
+        return execution.attention
+    if query_length * key_length >= _LONG:
+        return "blockwise"
     # A loop over a sharded batch axis would gather it.
     mesh = jax.sharding.get_abstract_mesh()
-    return jax.default_backend() == "cpu" and (mesh.empty or math.prod(mesh.axis_sizes) == 1)
+    if mesh.empty:
+        is_one_cpu = jax.default_backend() == "cpu"
+    else:
+        # Of the mesh: a program may be compiled for other devices than those of this process.
+        device = mesh.abstract_device
+        is_one_cpu = math.prod(mesh.axis_sizes) == 1 and device is not None
+        is_one_cpu = is_one_cpu and device.device_kind == "cpu"
+    return "rowwise" if is_one_cpu else "einsum"
+
+
+def self_attention_bias(
+    relpos_bias: RelativePositionBias, execution: Execution, length: int
+) -> Bias:
+    """The bias that `Attention` takes where queries and keys are the same `length` positions.
+
+    Returns:
+      float32 [heads, length, length]; by distance where attention is blockwise.
+    """
+    if attention_of(execution, length, length) == "blockwise":
+        far = relpos_bias.config.relative_attention_max_distance
+        return BiasByDistance(relpos_bias.by_distance(length, length), far)
+    return relpos_bias(length, length)
 
 
 class Attention(nn.Module):
@@ -135,7 +163,7 @@ class Attention(nn.Module):
         self,
         x: jax.Array,
         attended: jax.Array,
-        bias: jax.Array | None,
+        bias: Bias | None,
         query_segment_ids: jax.Array | None,
         key_segment_ids: jax.Array | None,
         *,
@@ -144,6 +172,7 @@ class Attention(nn.Module):
     ) -> jax.Array:
         """Attention of `x` [batch, query, embed] to `attended` [batch, key, embed] -> [batch, query, embed].
 
+        bias: of `self_attention_bias`, or None.
         causal, prefix_length: of `masks.attention_mask`.
         """
         query = constrain(jnp.swapaxes(self.query(x), 1, 2), "batch", "heads", "length", "kv")
@@ -152,8 +181,10 @@ class Attention(nn.Module):
         key_values["value"] = drop(
             self, key_values["value"], self.config.dropout_rate, shared_axis=-1
         )
-        if _use_blocked(self.execution):
-            out = blocked_attend(
+        how = attention_of(self.execution, x.shape[1], attended.shape[1])
+        if how != "einsum":
+            function: Any = rowwise_attend if how == "rowwise" else blockwise_attend
+            out = function(
                 query, key_values, bias, query_segment_ids, key_segment_ids,
                 causal=causal, prefix_length=prefix_length,
             )  # fmt: skip
@@ -166,7 +197,7 @@ class Attention(nn.Module):
                 key_length=attended.shape[1],
                 prefix_length=prefix_length,
             )
-            out = attend(query, key_values, bias, mask)
+            out = attend(query, key_values, cast("jax.Array | None", bias), mask)
         return self._merge_heads(out)
 
     def step(

@@ -17,8 +17,9 @@ Remat = Annotated[
 ]
 Attention = Annotated[
     str,
-    OneOf("auto", "einsum", "blocked"),
-    "Scores of all rows at once, or a row at a time; 'auto': blocked on a single CPU device alone.",
+    OneOf("auto", "einsum", "rowwise", "blockwise"),
+    "Scores of all rows at once, of a row at a time, or of blocks (memory then grows with the length alone); 'auto':"
+    " blockwise from 2,048 x 2,048 tokens on, below rowwise on a single CPU device and einsum elsewhere.",
 ]
 
 
@@ -114,9 +115,10 @@ class Execution(Section, name="model"):
     remat: what the backward pass recomputes: "none"; "dots" keeps matmuls of weights, recomputes the rest;
       "full" keeps each layer's input alone.
     scan_layers: layers as one scanned body with stacked parameters (fast compiles of deep models).
-    attention: "einsum" holds [batch, heads, query, key] scores; "blocked" computes one batch row at a time and
-      recomputes it in the backward pass (the scores stay in a CPU's cache); "auto" takes "blocked" on a
-      single CPU device and "einsum" elsewhere.
+    attention: "einsum" holds [batch, heads, query, key] scores; "rowwise" computes one batch row at a time and
+      recomputes it in the backward pass (the scores stay in a CPU's cache); "blockwise" holds those of a block of
+      queries and keys, whatever the lengths. "auto" takes "blockwise" for long texts, and for others "rowwise" on a
+      single CPU device, "einsum" elsewhere.
     """
 
     dtype: Dtype = "float32"

@@ -5,6 +5,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+# Finite: a row without any allowed key (padding) then gives a uniform average instead of NaN.
+MASKED_SCORE = -1e10
+
 
 def segment_ids_from_tokens(tokens: jax.Array, pad_token_id: int) -> jax.Array:
     """Segment ids of unpacked rows: 1 for a token, 0 for padding, on whichever side it stands.
@@ -23,6 +26,8 @@ def attention_mask(
     query_length: int,
     key_length: int,
     prefix_length: int = 0,
+    first_query: int | jax.Array = 0,
+    first_key: int | jax.Array = 0,
 ) -> jax.Array | None:
     """True where a query may attend to a key: same segment and, if causal, not ahead of it (or in the prefix).
 
@@ -30,6 +35,7 @@ def attention_mask(
       query_segment_ids: int32 [..., query], or None when every query is of segment 1.
       key_segment_ids: int32 [..., key], 0 = padding; None when every key is of segment 1.
       prefix_length: so many first keys that causal queries may see from anywhere (a prefix language model's).
+      first_query, first_key: the positions that these queries and keys begin at, where they are a part.
 
     Returns:
       bool [..., query, key] (or [query, key] with causal order alone), or None when nothing is masked.
@@ -47,7 +53,7 @@ def attention_mask(
             mask = query_segment_ids[..., :, None] == key_segment_ids[..., None, :]
         mask = jnp.broadcast_to(mask, (*mask.shape[:-2], query_length, key_length))
     if causal:
-        keys = jnp.arange(key_length)[None, :]
-        order = (jnp.arange(query_length)[:, None] >= keys) | (keys < prefix_length)
+        keys = first_key + jnp.arange(key_length)[None, :]
+        order = (first_query + jnp.arange(query_length)[:, None] >= keys) | (keys < prefix_length)
         mask = order if mask is None else mask & jnp.broadcast_to(order, mask.shape)
     return mask

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from flax import struct
 
 from t5x_lite.models.axes import named
 from t5x_lite.models.config import T5Config
@@ -47,6 +48,38 @@ def distance_buckets(
     return buckets + np.where(distances < exact, distances, far).astype(np.int32)
 
 
+def windows(by_distance: jax.Array, query_length: int) -> jax.Array:
+    """A number for each distance -> a number for each pair: [..., query + key - 1] -> [..., query, key].
+
+    >>> windows(jnp.arange(-1, 3), query_length=2)  # distances from -1 to 2
+    Array([[ 0,  1,  2],
+           [-1,  0,  1]], dtype=int32)
+    """
+    if query_length == 1:
+        return by_distance[..., None, :]
+    # Row i is the window that starts at query - 1 - i. Starting the whole there and repeating it with a period one
+    # longer than the row stride makes the windows a reshape: no gather of [query, key] elements, and so no scatter in
+    # the backward pass.
+    *leading, width = by_distance.shape
+    rolled = jnp.roll(by_distance, -(query_length - 1), axis=-1)
+    rows = jnp.broadcast_to(rolled[..., None, :], (*leading, query_length, width))
+    rows = rows.reshape(*leading, query_length * width)[..., : query_length * (width - 1)]
+    rows = rows.reshape(*leading, query_length, width - 1)
+    return rows[..., : width - query_length + 1]
+
+
+@struct.dataclass
+class BiasByDistance:
+    """A bias as what blockwise attention takes of it.
+
+    values: float32 [heads, query + key - 1], of distances from -(query - 1) to key - 1.
+    same_from: all keys at least so far ahead share a value, and all at least so far behind.
+    """
+
+    values: jax.Array
+    same_from: int = struct.field(pytree_node=False)
+
+
 class RelativePositionBias(nn.Module):
     """The bias of one stack, computed once and shared by its layers (in UMT5: of one layer)."""
 
@@ -76,17 +109,7 @@ class RelativePositionBias(nn.Module):
         """The whole bias, float32 [heads, query, key]. Lengths may be symbolic, as `jax.export` has them."""
         if not (isinstance(query_length, int) and isinstance(key_length, int)):
             return self._of_symbolic(query_length, key_length)
-        table = self.by_distance(query_length, key_length)
-        if query_length == 1:
-            return table[:, None, :]
-        # Row i is the window of `table` that starts at query - 1 - i. Starting the table there and repeating it
-        # with a period one longer than the row stride makes the windows a reshape: no gather of
-        # [heads, query, key] elements, and so no scatter in the backward pass.
-        heads, width = table.shape
-        table = jnp.roll(table, -(query_length - 1), axis=1)
-        rows = jnp.broadcast_to(table[:, None], (heads, query_length, width)).reshape(heads, -1)
-        rows = rows[:, : query_length * (width - 1)].reshape(heads, query_length, width - 1)
-        return rows[:, :, :key_length]
+        return windows(self.by_distance(query_length, key_length), query_length)
 
     def _of_symbolic(self, query_length: Any, key_length: Any) -> jax.Array:
         """The whole bias by a gather: beyond `max_distance` all distances share a bucket."""

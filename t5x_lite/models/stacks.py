@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from t5x_lite.models.adapters import output_kernel
-from t5x_lite.models.attention import Attention, KeyValues
+from t5x_lite.models.attention import Attention, Bias, KeyValues, self_attention_bias
 from t5x_lite.models.axes import named
 from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.layers import FeedForward, RMSNorm, drop
@@ -39,7 +39,7 @@ class EncoderLayer(nn.Module):
     def __call__(
         self,
         x: jax.Array,
-        bias: jax.Array | None,
+        bias: Bias | None,
         segment_ids: jax.Array,
         prefix_length: int | None = None,
     ) -> tuple[jax.Array, None]:
@@ -50,7 +50,7 @@ class EncoderLayer(nn.Module):
         """
         rate = self.config.dropout_rate
         if bias is None:
-            bias = self.relpos_bias(x.shape[1], x.shape[1])
+            bias = self_attention_bias(self.relpos_bias, self.execution, x.shape[1])
         h = self.pre_attention_layer_norm(x)
         h = self.attention(
             h, h, bias, segment_ids, segment_ids,
@@ -82,14 +82,14 @@ class DecoderLayer(nn.Module):
         self,
         x: jax.Array,
         encoded: jax.Array,
-        bias: jax.Array | None,
+        bias: Bias | None,
         segment_ids: jax.Array | None,
         encoder_segment_ids: jax.Array,
     ) -> tuple[jax.Array, None]:
         """[batch, length, embed] -> (the same, None); a `bias` of None as in `EncoderLayer`."""
         rate = self.config.dropout_rate
         if bias is None:
-            bias = self.relpos_bias(x.shape[1], x.shape[1])
+            bias = self_attention_bias(self.relpos_bias, self.execution, x.shape[1])
         h = self.pre_self_attention_layer_norm(x)
         h = self.self_attention(h, h, bias, segment_ids, segment_ids, causal=True)
         x = x + drop(self, h, rate)
@@ -173,7 +173,9 @@ class Encoder(nn.Module):
     def __call__(self, x: jax.Array, segment_ids: jax.Array) -> jax.Array:
         """[batch, length, embed], int32 [batch, length] -> [batch, length, embed]."""
         rate, length = self.config.dropout_rate, x.shape[1]
-        bias = None if self.config.has_bias_per_layer else self.relpos_bias(length, length)
+        bias = None
+        if not self.config.has_bias_per_layer:
+            bias = self_attention_bias(self.relpos_bias, self.execution, length)
         x = _run(self.layers, drop(self, x, rate), bias, segment_ids)
         return drop(self, self.encoder_norm(x), rate)
 
@@ -204,7 +206,9 @@ class Decoder(nn.Module):
     ) -> jax.Array:
         """[batch, length, embed] -> [batch, length, embed], final norm applied."""
         rate, length = self.config.dropout_rate, x.shape[1]
-        bias = None if self.config.has_bias_per_layer else self.relpos_bias(length, length)
+        bias = None
+        if not self.config.has_bias_per_layer:
+            bias = self_attention_bias(self.relpos_bias, self.execution, length)
         x = drop(self, x, rate)
         x = _run(self.layers, x, encoded, bias, segment_ids, encoder_segment_ids)
         return drop(self, self.decoder_norm(x), rate)

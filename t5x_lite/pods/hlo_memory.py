@@ -7,7 +7,6 @@ place only the slice moves. Caches are not modelled: an array that two instructi
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 from t5x_lite.pods.hlo_text import HBM, Array, Computation, Instruction, Module
 
@@ -29,7 +28,7 @@ def hbm_bytes(one: Instruction, within: Computation, module: Module) -> int:
         return 0
     operands = [within.instructions[name] for name in one.operands]
     if one.opcode == "fusion":
-        return _of_fusion(one, operands, module.computations[one.called("calls") or ""])
+        return _of_fusion(one, operands, module)
     if one.opcode in _SLICES:
         return 2 * _bytes(one.arrays) if _is_in_hbm(operands[0]) else _bytes(one.arrays)
     if one.opcode in _UPDATES:
@@ -41,16 +40,16 @@ def hbm_bytes(one: Instruction, within: Computation, module: Module) -> int:
     return read + _bytes(one.arrays)
 
 
-def _of_fusion(fusion: Instruction, operands: list[Instruction], inside: Computation) -> int:
+def _of_fusion(fusion: Instruction, operands: list[Instruction], module: Module) -> int:
+    inside = module.computations[fusion.called("calls") or ""]
     if steps := [one for one in inside.instructions.values() if is_async_mark(one)]:
         started = [name for one in steps if ASYNC_START in one.attributes for name in one.operands]
         collectives = [inside.instructions[name] for name in started]
         taken = [inside.instructions[name] for one in collectives for name in one.operands]
         return sum(_bytes(one.arrays) for one in (*collectives, *taken))
     taken_along, handed_on = _handed_through(fusion, inside)
-    users = inside.users()
     read = sum(
-        _read_of(parameter, users, operand)
+        _read_of(parameter, inside, _bytes(operand.arrays), module)
         for place, (parameter, operand) in enumerate(
             zip(inside.parameters(), operands, strict=True)
         )
@@ -97,12 +96,11 @@ def _handed_through(fusion: Instruction, inside: Computation) -> tuple[set[int],
     return {int(operand) for _, operand in pairs}, {int(result) for result, _ in pairs}
 
 
-def _read_of(
-    parameter: Instruction, users: Mapping[str, list[Instruction]], operand: Instruction
-) -> int:
-    """What a fusion reads of one operand: all, or the slices that it takes of it, or nothing of what it updates."""
-    whole = _bytes(operand.arrays)
-    read, waiting = 0, [parameter]
+def _read_of(parameter: Instruction, inside: Computation, whole: int, module: Module) -> int:
+    """What a fusion reads of an operand of so many bytes: all, or the slices that it takes of it (also in a fusion
+    inside it, such as that of a product with a slice), or nothing of what it updates.
+    """
+    read, waiting, users = 0, [parameter], inside.users()
     while waiting:
         name = waiting.pop()
         for user in users[name.name]:
@@ -112,6 +110,11 @@ def _read_of(
                 read += _bare_bytes(user.arrays)
             elif user.opcode in _UPDATES and user.operands[0] == name.name:
                 pass
+            elif user.opcode == "fusion":
+                within = module.computations[user.called("calls") or ""]
+                for place, operand in zip(within.parameters(), user.operands, strict=True):
+                    if operand == name.name:
+                        read += _read_of(place, within, whole, module)
             else:
                 return whole
     return min(read, whole)

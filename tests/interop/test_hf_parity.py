@@ -103,6 +103,14 @@ def test_logits_loss_and_gradients_equal_torch(any_oracle, any_loaded, case):
         assert np.max(np.abs(ours - theirs)) <= bound, entry.path
 
 
+def test_blockwise_logits_equal_torch(any_oracle, any_loaded, small_blocks):
+    config, params = any_loaded
+    encoder, decoder, targets, weights = make_batch(9, 5, "left")
+    expected, _ = torch_outputs(any_oracle.model, encoder, targets, weights)
+    model = T5(config, Execution(attention="blockwise"))
+    assert relative(jax.jit(model.apply)({"params": params}, encoder, decoder), expected) <= 1e-4
+
+
 def test_greedy_text_is_torchs(any_oracle, any_loaded):
     """24 tokens of three rows padded on the left, none looping over a token, as random weights would."""
     config, params = any_loaded

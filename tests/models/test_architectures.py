@@ -41,8 +41,8 @@ def test_the_mask_of_a_prefix():
     np.testing.assert_array_equal(mask, np.array(expected, bool))
 
 
-@pytest.mark.parametrize("attention", ["einsum", "blocked"])
-def test_who_sees_whom_in_a_prefix_language_model(attention):
+@pytest.mark.parametrize("attention", ["einsum", "rowwise", "blockwise"])
+def test_who_sees_whom_in_a_prefix_language_model(attention, small_blocks):
     """By gradient: hidden state t depends on all of the input, and of the target on positions up to t."""
     model, params = made(DecoderOnly, attention=attention)
 

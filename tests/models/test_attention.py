@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from t5x_lite.models.attention import Attention, attend, blocked_attend
+from t5x_lite.models.attention import Attention, attend, rowwise_attend
 from t5x_lite.models.config import Execution
 
 BATCH, HEADS, QUERY, KEY, KV = 2, 3, 4, 5, 6
@@ -78,7 +78,7 @@ def test_bfloat16_scores_are_added_in_float32():
 
 
 @pytest.mark.parametrize("causal", [True, False])
-def test_blocked_equals_whole_with_gradients(causal):
+def test_rowwise_equals_whole_with_gradients(causal):
     """Some rows here see no key: those too."""
     query, key_values, bias, _ = inputs()
     key_ids = np.array([[1, 1, 2, 2, 0], [0, 1, 1, 1, 1]], np.int32)
@@ -91,13 +91,13 @@ def test_blocked_equals_whole_with_gradients(causal):
     def whole(query, key_values, bias):
         return attend(query, key_values, bias, mask)
 
-    def blocked(query, key_values, bias):
-        return blocked_attend(query, key_values, bias, query_ids, key_ids, causal=causal)
+    def rowwise(query, key_values, bias):
+        return rowwise_attend(query, key_values, bias, query_ids, key_ids, causal=causal)
 
     @jax.jit
     def run(query, key_values, bias):
         result = []
-        for function in (blocked, whole):
+        for function in (rowwise, whole):
             out, pull = jax.vjp(function, query, key_values, bias)
             result.append((out, pull(cotangent)))
         return result

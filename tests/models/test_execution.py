@@ -55,16 +55,18 @@ def expected(config, params):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"attention": "blocked"},
+        {"attention": "rowwise"},
         pytest.param({"remat": "dots"}, marks=pytest.mark.slow),
         {"remat": "full"},
         {"scan_layers": True},
-        {"scan_layers": True, "remat": "full", "attention": "blocked"},
+        pytest.param({"attention": "blockwise"}, marks=pytest.mark.slow),
+        {"scan_layers": True, "remat": "full", "attention": "rowwise"},
+        {"scan_layers": True, "remat": "full", "attention": "blockwise"},
         pytest.param({"scan_layers": True, "remat": "dots"}, marks=pytest.mark.slow),
     ],
     ids=lambda changes: "+".join(f"{k}={v}" for k, v in changes.items()),
 )
-def test_values_and_gradients_stay(config, params, expected, close, changes):
+def test_values_and_gradients_stay(config, params, expected, close, changes, small_blocks):
     execution = dataclasses.replace(PLAIN, **changes)
     if execution.scan_layers:
         value, gradients = expected
@@ -72,12 +74,16 @@ def test_values_and_gradients_stay(config, params, expected, close, changes):
     close(value_and_gradients(config, execution, params), expected, 2e-5)
 
 
-def test_remat_draws_the_same_dropout(config, random_params, close):
+@pytest.mark.parametrize("changes", [{"remat": "full"}, {"attention": "blockwise"}], ids=str)
+def test_every_execution_draws_the_same_dropout(
+    config, random_params, close, changes, small_blocks
+):
+    """In the forward and in the backward pass."""
     config = dataclasses.replace(config, num_encoder_layers=1, num_decoder_layers=1)
     params, rng = random_params(T5(config, PLAIN)), jax.random.key(0)
     expected = value_and_gradients(config, PLAIN, params, rng)
-    recomputed = dataclasses.replace(PLAIN, remat="full")
-    close(value_and_gradients(config, recomputed, params, rng), expected, 2e-5)
+    other = dataclasses.replace(PLAIN, **changes)
+    close(value_and_gradients(config, other, params, rng), expected, 2e-5)
 
 
 def test_remat_recomputes(config, params):
@@ -92,12 +98,12 @@ def test_remat_recomputes(config, params):
     assert matmuls("full") > matmuls("dots")
 
 
-def test_auto_is_blocked_on_a_single_cpu(config, params):
+def test_auto_is_rowwise_on_a_single_cpu(config, params):
     def jaxpr(attention):
         model = T5(config, Execution(attention=attention))
         return str(jax.make_jaxpr(scalar(model, None))(params))
 
-    assert jaxpr("auto").count("scan") == jaxpr("blocked").count("scan") > 0
+    assert jaxpr("auto").count("scan") == jaxpr("rowwise").count("scan") > 0
     assert jaxpr("einsum").count("scan") == 0
 
 

@@ -8,7 +8,8 @@ import pytest
 from t5x_lite.models.config import Execution
 from t5x_lite.models.t5 import T5
 
-ATTENTIONS = pytest.mark.parametrize("attention", ["einsum", "blocked"])
+ATTENTIONS = pytest.mark.parametrize("attention", ["einsum", "rowwise", "blockwise"])
+pytestmark = pytest.mark.usefixtures("small_blocks")
 
 
 def dependence(function, x):

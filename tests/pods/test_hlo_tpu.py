@@ -179,6 +179,38 @@ def test_slices_updates_and_copies_move_their_part_once():
     assert account(MOVES, AXES, unknown_trips=1).hbm_bytes == updated + sliced + fetched
 
 
+# As libtpu takes a block of an array into a product: by a fusion of its own inside the product's.
+INSIDE = """HloModule m
+
+%part (p0: f32[4096,64], p1: s32[]) -> f32[256,64] {
+  %p0 = f32[4096,64]{1,0} parameter(0)
+  %p1 = s32[] parameter(1)
+  %zero = s32[] constant(0)
+  ROOT %slice = f32[256,64]{1,0} dynamic-slice(%p0, %p1, %zero), dynamic_slice_sizes={256,64}
+}
+
+%product (p0: f32[4096,64], p1: s32[], p2: f32[64,16]) -> f32[256,16] {
+  %p0 = f32[4096,64]{1,0} parameter(0)
+  %p1 = s32[] parameter(1)
+  %p2 = f32[64,16]{1,0} parameter(2)
+  %block = f32[256,64]{1,0} fusion(%p0, %p1), kind=kLoop, calls=%part
+  ROOT %out = f32[256,16]{1,0} convolution(%block, %p2), dim_labels=bf_io->bf
+}
+
+ENTRY %main (a: f32[4096,64], i: s32[], b: f32[64,16]) -> f32[256,16] {
+  %a = f32[4096,64]{1,0} parameter(0)
+  %i = s32[] parameter(1)
+  %b = f32[64,16]{1,0} parameter(2)
+  ROOT %o = f32[256,16]{1,0} fusion(%a, %i, %b), kind=kOutput, calls=%product
+}
+"""
+
+
+def test_a_slice_taken_inside_a_product_moves_its_part_alone():
+    found = account(INSIDE, {}, unknown_trips=1)
+    assert found.hbm_bytes == 4 * (256 * 64 + 1 + 64 * 16 + 256 * 16)
+
+
 LOOP = """HloModule m
 
 %body (p: (s32[], f32[8,8])) -> (s32[], f32[8,8]) {

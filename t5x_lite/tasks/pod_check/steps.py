@@ -94,9 +94,7 @@ def execution_of(config: Config, *, scan_and_remat: bool) -> Execution:
         raise InputError(
             f"config.model.remat and scan_layers: the step {config.step!r} has neither; set 'none' and False"
         )
-    # "auto" looks for the devices of this process, which are not those that are compiled for.
-    attention = "einsum" if section.attention == "auto" else section.attention
-    return Execution(section.dtype, section.remat, section.scan_layers, attention)
+    return section.execution
 
 
 def loaded_of(config: Config, execution: Execution, mesh: Mesh) -> Loaded:
