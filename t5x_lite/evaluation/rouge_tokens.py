@@ -86,6 +86,11 @@ def has_other_letters(texts: Iterable[str]) -> bool:
     )
 
 
+def is_a_word_alone(character: str) -> bool:
+    """Whether it is of a script that is written without spaces, in which each character counts as a word."""
+    return _kind(character) == _ALONE
+
+
 def words(text: str) -> Iterator[str]:
     """The words of a text in order, normalized and in lower case.
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 from etils import epath
 
 from t5x_lite.console import log
@@ -17,7 +18,9 @@ from t5x_lite.reports.environment import environment
 from t5x_lite.reports.metrics import read_metrics
 from t5x_lite.reports.plots import PANELS, Panel
 from t5x_lite.reports.report import DIFFERS, DIVERGED, write_report
+from t5x_lite.reports.rows import read_scored, rows_section
 from t5x_lite.reports.scores import scores_blocks
+from t5x_lite.reports.systems import SAMPLES_FILE
 from t5x_lite.reports.tables import Table, markdown_table
 from t5x_lite.sections import Config, to_dict
 from t5x_lite.train.measured import MEMORY_FILE, read_memory
@@ -80,13 +83,18 @@ def report_outcome(
     samples: list[dict[str, Any]],
     sections: Mapping[str, Any],
 ) -> None:
-    """`report_run` of a split's scores, whose table is logged. sections: stand among those that every run has."""
+    """`report_run` of a split's scores, whose table is logged, with the rows of its samples.jsonl. sections: stand
+    among those that every run has.
+    """
+    # Process 0 wrote the file and writes the report.
+    known = {"": read_scored(workdir / SAMPLES_FILE)} if jax.process_index() == 0 else {}
+    rows = rows_section(known)
     table = next(b for b in scores_blocks("evaluation", scores) if isinstance(b, Table))
     report_run(
         config,
         workdir,
         f"{config.task}: {config.data.evaluation.source}",
-        {"scores": {"evaluation": scores}, "samples": samples, **sections},
+        {"scores": {"evaluation": scores}, **rows, "samples": samples, **sections},
         table=[dict(zip(table.header, row, strict=True)) for row in table.rows],
         words=f"{scores['rows']} rows scored",
     )

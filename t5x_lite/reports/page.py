@@ -9,10 +9,10 @@ from t5x_lite.foreign.visible import visible
 
 STYLE = """
 :root { color-scheme: light dark; --text: #1a1a1a; --page: #fff; --rule: #888; --line: #e0e0e0 }
-:root { --link: #0b5cad; --box: #fff3d6; --edge: #c98500 }
+:root { --link: #0b5cad; --box: #fff3d6; --edge: #c98500; --lost: #ffdcd7; --own: #d3f2da }
 @media (prefers-color-scheme: dark) {
   :root { --text: #e6e6e6; --page: #16181b; --rule: #777; --line: #33373c }
-  :root { --link: #7ab8ff; --box: #3a2f14; --edge: #e0a83a }
+  :root { --link: #7ab8ff; --box: #3a2f14; --edge: #e0a83a; --lost: #5a2626; --own: #1f4a2c }
 }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--page) }
 body { max-width: 66rem; margin: 2rem auto; padding: 0 1rem; overflow-wrap: break-word }
@@ -24,6 +24,7 @@ table { font-variant-numeric: tabular-nums }
 th, td { text-align: left; vertical-align: top; padding: .25rem .8rem; border-bottom: 1px solid var(--line) }
 th { border-bottom: 1px solid var(--rule) } .number { text-align: right }
 td { white-space: pre-line; overflow-wrap: break-word }
+del { background: var(--lost); text-decoration: underline dotted } ins { background: var(--own) }
 .warning { border-left: 4px solid var(--edge); background: var(--box); padding: .6rem 1rem; margin: .8rem 0 }
 img { max-width: 100%; background: #fff } nav { margin: 1rem 0; font-size: .9rem }
 svg { max-width: 100%; height: auto } svg text { fill: var(--text) !important }
@@ -32,6 +33,7 @@ svg [style*="stroke: #dddddd"] { stroke: var(--line) !important }
 @media (max-width: 40rem) {
   body { margin: 1rem auto; padding: 0 .7rem } h1 { font-size: 1.3rem }
   th, td { padding: .25rem .4rem; font-size: .85rem } td { min-width: 4.5rem }
+  td:has(ins, del) { min-width: 10rem }
 }
 """
 

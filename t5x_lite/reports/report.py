@@ -15,6 +15,7 @@ from t5x_lite.reports import tables
 from t5x_lite.reports.metrics import json_value, read_metrics
 from t5x_lite.reports.page import escaped, inline_svg, page
 from t5x_lite.reports.plots import PANELS, Panel, draw_metrics, plot_metrics
+from t5x_lite.reports.rows import ROWS, rows_blocks
 from t5x_lite.reports.scores import scores_blocks
 from t5x_lite.train.divergence import SPIKE
 
@@ -30,7 +31,7 @@ _FIRST = (
     DIVERGED, HEALTH, WARNINGS, "summary", DIFFERS, "differences", "scores", "before and after",
     "toxicity of responses", "judges", "training", "data", "parameters",
 )  # fmt: skip
-_LAST = ("samples", "environment", "config")
+_LAST = (ROWS, "samples", "environment", "config")
 
 _WORSE = 0.1  # nats by which a loss at least has to rise, beside being doubled, to be told of
 _SECTION = 2  # the level of a section's heading
@@ -50,6 +51,7 @@ def write_report(
         a list of mappings: a table with a column a key;  a list of scalars: one line
         "scores": {name: the result of `evaluation.comparison.score_outputs`, and under "published" a list of
             {"name", "rouge1", "rouge2", "rougeL"} to stand beside it}
+        ROWS: what `rows.rows_section` gives, in front of the samples
         "samples": a list of mappings, each shown as its own table (texts are long)
         DIFFERS: {field: (of the base, of this run)}, behind "summary" alone
         DIVERGED: how the run ended, HEALTH: skipped updates (added here, from metrics.jsonl), and WARNINGS, a list of
@@ -116,6 +118,8 @@ def _blocks(content: Mapping[str, Any], files: Mapping[str, bytes]) -> list[tabl
             blocks.append(tables.Heading(name.replace("_", " ").capitalize(), 2))
         if name == "scores":
             blocks += [block for key in sorted(value) for block in scores_blocks(key, value[key])]
+        elif name == ROWS:
+            blocks += rows_blocks(value)
         elif name == "samples":
             for number, sample in enumerate(value, 1):
                 blocks.append(tables.Heading(f"Sample {number}", 3))

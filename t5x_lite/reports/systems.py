@@ -17,6 +17,7 @@ from t5x_lite.evaluation.baselines import group_by_input
 from t5x_lite.evaluation.comparison import Columns, rouge_tokenizer
 from t5x_lite.evaluation.intervals import Bootstrap, bootstrap_mean, paired_difference
 from t5x_lite.evaluation.rouge import score_rows, split_sentences
+from t5x_lite.reports.rows import ScoredTexts
 from t5x_lite.reports.scores import NAMES, points, points_difference
 
 SAMPLES_FILE = "samples.jsonl"
@@ -54,6 +55,15 @@ class Scored:
     clusters: np.ndarray
     columns: Mapping[str, Columns]
     best: Mapping[str, Columns] | None
+
+    def texts_of(self, system: System) -> ScoredTexts:
+        """A system's texts with their scores against the row's own reference."""
+        return ScoredTexts(
+            [key.id for key in self.keys],
+            [key.reference for key in self.keys],
+            [system.outputs[key] for key in self.keys],
+            self.columns[system.name],
+        )
 
     def note(self) -> str:
         """A sentence for the report where a text has letters that `rouge_score` drops: whose words were counted."""

@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from t5x_lite.foreign.visible import visible
+from t5x_lite.reports.differences import Marked
 
 Rows = Sequence[Sequence[object]]
 
@@ -40,7 +41,7 @@ class Warned:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A header and rows of cells (text, numbers, booleans or None)."""
+    """A header and rows of cells (text, numbers, booleans, None, or `Marked` texts)."""
 
     header: Sequence[str]
     rows: Rows
@@ -88,6 +89,8 @@ def html_table(header: Sequence[str], rows: Rows) -> str:
 
 
 def _html_cell(cell: object) -> str:
+    if isinstance(cell, Marked):
+        return cell.html()
     text = html.escape(shown(cell))
     return f"<bdi>{text}</bdi>" if isinstance(cell, str) else text
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from t5x_lite.evaluation.intervals import Bootstrap
 from t5x_lite.reports.outcome import report_run
+from t5x_lite.reports.rows import rows_section
 from t5x_lite.reports.systems import (
     CONFIDENCE,
     common_rows,
@@ -36,6 +37,7 @@ def run(config: Config, workdir: str) -> None:
             f" interval is above zero, ✗: below.{scored.note()}"
         ),
         "systems": table,
+        **rows_section({system.name: scored.texts_of(system) for system in systems}),
         "samples": side_by_side(systems, keys[: config.evaluation.samples]),
     }
     if scored.best is not None:

@@ -20,6 +20,7 @@ from t5x_lite.evaluation.comparison import Columns, score_outputs
 from t5x_lite.evaluation.intervals import Bootstrap, paired_difference
 from t5x_lite.reports.intervals_plot import plot_intervals
 from t5x_lite.reports.outcome import report_run
+from t5x_lite.reports.rows import ScoredTexts, rows_section
 from t5x_lite.reports.scores import NAMES, points, points_difference
 from t5x_lite.tasks.prompt.sections import Config
 
@@ -65,7 +66,7 @@ def report_prompts(
     for run in outputs:
         if run.scored:
             scores[run.name], columns[run.name] = score_outputs(
-                [run.answers[i] for i in range(len(rows))],
+                _answers(run, rows),
                 references,
                 inputs,
                 use_stemmer=True,
@@ -82,6 +83,12 @@ def report_prompts(
     overview = _overview(scores, others)
     systems = {name: result["rouge"] for name, result in scores.items()}
     _write_samples(workdir, rows, inputs, references, outputs)
+    ids = [row["id"] for row in rows]
+    texts = {
+        run.name: ScoredTexts(ids, references, _answers(run, rows), columns[run.name])
+        for run in outputs
+        if run.scored
+    }
     shown = [_sample(i, rows[i], inputs[i], references[i], outputs) for i in answered.shown]
     report_run(
         config,
@@ -94,12 +101,17 @@ def report_prompts(
             **sections,
             "round trip": _round_trip(config.round_trip, vocabulary),
             **({"published": published} if published else {}),
+            **rows_section(texts),
             "samples": shown,
         },
         table=overview,
         words=f"{len(rows)} rows",
         pictures={"summary": plot_intervals(systems, _KINDS, list(others.items()))},
     )
+
+
+def _answers(run: Outputs, rows: list[Row]) -> list[str]:
+    return [run.answers[i] for i in range(len(rows))]
 
 
 def _name_of(rows: RowsSettings) -> str:
