@@ -28,7 +28,7 @@ BASE = {
     "schedule": {"name": "cosine", "learning_rate": 7e-3, "warmup_steps": 10, "final_fraction": 0.0},
     "mesh": shared.MESH,
     "checkpoint": {"every_steps": 100, "keep": 1, **shared.KEPT}, **shared.ENDS,
-    "evaluation": {"every_steps": 50, "batch_tokens": 4096, "bootstrap_samples": 2000, "samples": 5},
+    "evaluation": {"every_steps": 50, "at_start": True, "batch_tokens": 4096, "bootstrap_samples": 2000, "samples": 5},
     "logging": shared.LOGGING,
 }  # fmt: skip
 WORDS = shared.runlocal(BASE, {

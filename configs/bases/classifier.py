@@ -45,7 +45,7 @@ BASE = {
     "schedule": {"name": "linear", "learning_rate": 2e-3, "warmup_steps": 40, "final_fraction": 0.0},
     "mesh": shared.MESH,
     "checkpoint": {"every_steps": 60, "keep": 1, **shared.KEPT}, **shared.ENDS,
-    "evaluation": {"every_steps": 60, "max_length": 0, "bootstrap_samples": 1000, "samples": 5},
+    "evaluation": {"every_steps": 60, "at_start": True, "max_length": 0, "bootstrap_samples": 1000, "samples": 5},
     "logging": {"every_steps": 5, "tensorboard": True},
 }  # fmt: skip
 WORDS = shared.runlocal(BASE, {

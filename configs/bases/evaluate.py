@@ -4,8 +4,8 @@ from t5x_lite.recipe import load_base
 
 shared = load_base("shared")
 
-_SCORED = dict(shared.EVALUATION)
-del _SCORED["every_steps"]
+_WHILE_TRAINING = ("every_steps", "at_start")
+_SCORED = {name: value for name, value in shared.EVALUATION.items() if name not in _WHILE_TRAINING}
 
 BASE = {
     "task": "evaluate", "seed": 0,

@@ -55,7 +55,7 @@ BASE = {
     },
     **shared.ENDS,
     "evaluation": {
-        "every_steps": 10, "rows_while_training": 32, "batch_size": 32,
+        "every_steps": 10, "at_start": True, "rows_while_training": 32, "batch_size": 32,
         "draws": 2,  # responses to a row, before and after
         "best_of": 1, "bootstrap_samples": 2000, "samples": 3,
     },

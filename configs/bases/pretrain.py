@@ -31,6 +31,6 @@ BASE = {
     "schedule": {"name": "cosine", "learning_rate": 7e-3, "warmup_steps": 30, "final_fraction": 0.0},
     "mesh": shared.MESH,
     "checkpoint": {"every_steps": 100, "keep": 1, **shared.KEPT}, **shared.ENDS,
-    "evaluation": {"every_steps": 100, "batch_tokens": 4096, "samples": 2}, "logging": shared.LOGGING,
+    "evaluation": {"every_steps": 100, "at_start": True, "batch_tokens": 4096, "samples": 2}, "logging": shared.LOGGING,
 }  # fmt: skip
 WORDS = shared.runlocal(BASE, {"tokenizer.vocab_size": 512, "data.decoder_length": 64})

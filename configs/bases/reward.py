@@ -29,7 +29,7 @@ BASE = {
     "schedule": {"name": "linear", "learning_rate": 3e-4, "warmup_steps": 20, "final_fraction": 0.0},
     "mesh": shared.MESH,
     "checkpoint": {"every_steps": 50, "keep": 1, **shared.KEPT}, **shared.ENDS,
-    "evaluation": {"every_steps": 50, "bootstrap_samples": 2000, "centred_rows": 500, "samples": 3},
+    "evaluation": {"every_steps": 50, "at_start": True, "bootstrap_samples": 2000, "centred_rows": 500, "samples": 3},
     "logging": {"every_steps": 5, "tensorboard": True},
 }  # fmt: skip
 WORDS = shared.runlocal(BASE, {

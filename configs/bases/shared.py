@@ -13,7 +13,8 @@ ENDS = {
 }  # fmt: skip
 LOSS = {"label_smoothing": 0.0, "z_loss": 0.0, "chunk": 0}
 EVALUATION = {
-    "every_steps": 200, "batch_tokens": 4096, "mbr_candidates": 0, "bootstrap_samples": 2000, "samples": 3,
+    "every_steps": 200, "at_start": True, "batch_tokens": 4096, "mbr_candidates": 0, "bootstrap_samples": 2000,
+    "samples": 3,
 }  # fmt: skip
 ADAMW = {
     "name": "adamw", "b1": 0.9, "b2": 0.999, "eps": 1e-8, "weight_decay": 0.0,
@@ -110,7 +111,7 @@ RUNLOCAL = {
     "data.encoder_length": 64, "data.decoder_length": 16,
     "batch.size": 8, "batch.tokens": 0, "batch.buckets": 1, "batch.multiple": 16, "train.steps": 4,
     "loss.chunk": 0, "train.frozen_dtype": "float32", "schedule.warmup_steps": 1, "checkpoint.every_steps": 4,
-    "evaluation.every_steps": 4, "evaluation.bootstrap_samples": 200, "published": {},
+    "evaluation.every_steps": 4, "evaluation.at_start": False, "evaluation.bootstrap_samples": 200, "published": {},
 }  # fmt: skip
 
 

@@ -29,6 +29,10 @@ class OftenSettings(Section):
     """How often a run is evaluated while it trains."""
 
     every_steps: Annotated[Count, "Steps between two evaluations while training."]
+    at_start: Annotated[
+        bool,
+        "Whether there is one before the first step, too: step 0 of metrics.jsonl and its curves.",
+    ]
 
 
 class ScoredSettings(ComparedSettings):

@@ -35,6 +35,7 @@ def training_sections(
     evaluations = [record for record in records if "evaluation/loss" in record]
     seconds = sum(record["time/step_seconds"] for record in steps) * config.logging.every_steps
     padding = plan.padding()
+    first = evaluations[0]
     return {
         "training": {
             "steps": config.train.steps,
@@ -42,6 +43,9 @@ def training_sections(
             "minutes in steps": seconds / 60,
             "first loss": steps[0]["loss"],
             "last loss": steps[-1]["loss"],
+            **(
+                {"evaluation loss at step 0": first["evaluation/loss"]} if not first["step"] else {}
+            ),
             "evaluation loss": evaluations[-1]["evaluation/loss"],
             "evaluation accuracy": evaluations[-1]["evaluation/accuracy"],
             "skipped steps": sum(record["skipped"] for record in steps),

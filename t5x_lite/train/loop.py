@@ -153,7 +153,8 @@ def run_loop(
     (times are the one thing that differs between a resumed run and one that never stopped).
 
     A signal ends the run after the step, or amid the evaluation, that it comes in. An evaluation that it left no time
-    for is owed: the checkpoint's metadata says so, and the resumed run begins with it.
+    for is owed: the checkpoint's metadata says so, and the resumed run begins with it. A run
+    from step 0 that is owed one begins with it, too.
 
     guard: looks at all metrics; a checkpoint is never written of a turn that it has yet to look at, nor amid leaps of
     the loss that count: then once they are over.

@@ -51,8 +51,8 @@ class States:
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where a run is kept. config: its sections `checkpoint`, `logging` and `divergence` are read, and all of it is in
-    the report of a run that diverged."""
+    """Where a run is kept. config: its sections `checkpoint`, `logging` and `divergence` and `evaluation.at_start` are
+    read, and all of it is in the report of a run that diverged."""
 
     folder: epath.Path
     config: Any
@@ -149,7 +149,7 @@ class _Run:
     def go_on(self) -> State:
         """Trains from the last checkpoint, or from the beginning."""
         folder, states, settings = self.place.folder, self.states, self.place.config.divergence
-        start, evaluation_owed = 0, False
+        start, evaluation_owed = 0, self.place.config.evaluation.at_start
         saved: Mapping[str, Any] = {}
         if from_process_zero(self.checkpoints.latest_step) is None:
             state = states.begin()

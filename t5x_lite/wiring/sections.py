@@ -65,7 +65,7 @@ class OptimizedConfig(Config):
 
 
 class TrainingConfig(TokenizedConfig, OptimizedConfig):
-    """Supervised training. data, evaluation: the task's own; `evaluation.every_steps` is read."""
+    """Supervised training. data, evaluation: the task's own; of evaluation `every_steps` and `at_start` are read."""
 
     data: Any
     checkpoint: CheckpointSettings

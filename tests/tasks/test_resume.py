@@ -125,6 +125,31 @@ def test_stopped_amid_an_evaluation(finished, tiny_config, tmp_path, monkeypatch
     assert_same_run(killed, finished.folder)
 
 
+def test_step_0_is_evaluated_once_and_changes_nothing(finished, tiny_config, tmp_path, monkeypatch):
+    config = tiny_config({"evaluation.at_start": "True"})
+    finetune.run(config, str(tmp_path))
+    first, *others = metrics_of(tmp_path)
+    assert set(first) == {"step"} | {name for name in others[-1] if name.startswith("evaluation/")}
+    assert first["step"] == 0 and first["evaluation/loss"] > others[-1]["evaluation/loss"]
+    assert others == metrics_of(finished.folder)
+    training = json.loads((tmp_path / "report.json").read_text())["training"]
+    assert training["evaluation loss at step 0"] == first["evaluation/loss"]
+
+    # Gone on with from step 4.
+    shutil.rmtree(tmp_path / "checkpoints" / "6")
+    begun = []
+
+    def run_loop(*_, start, evaluation_owed):
+        begun.append((start, evaluation_owed))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(resume, "run_loop", run_loop)
+    with pytest.raises(KeyboardInterrupt):
+        finetune.run(config, str(tmp_path))
+    assert begun == [(4, False)]
+    assert metrics_of(tmp_path) == [first, *(record for record in others if record["step"] <= 4)]
+
+
 def test_a_finished_run_is_only_scored_again(finished, tiny_config, tmp_path, monkeypatch):
     folder = tmp_path / "again"
     shutil.copytree(finished.folder, folder)

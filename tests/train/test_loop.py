@@ -205,6 +205,12 @@ def test_an_evaluation_that_a_signal_left_no_time_for_is_owed():
     assert written[0] == written[1]
 
 
+def test_a_run_may_begin_with_an_evaluation():
+    recorder = Recorder()
+    run(recorder, steps=1, owed=True)
+    assert recorder.events[:3] == [*evaluated(0), ("dispatch", 1)]
+
+
 def test_a_signal_amid_an_owed_evaluation_owes_it_still():
     """Nothing new to save: the checkpoint that owes it is there."""
     recorder = Recorder({("evaluate", 2): send(signal.SIGTERM)})
