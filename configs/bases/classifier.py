@@ -46,7 +46,7 @@ BASE = {
     "mesh": shared.MESH,
     "checkpoint": {"every_steps": 60, "keep": 1, **shared.KEPT}, **shared.ENDS,
     "evaluation": {"every_steps": 60, "at_start": True, "max_length": 0, "bootstrap_samples": 1000, "samples": 5},
-    "logging": {"every_steps": 5, "tensorboard": True},
+    "logging": {**shared.LOGGING, "every_steps": 5},
 }  # fmt: skip
 WORDS = shared.runlocal(BASE, {
     "data.train.limit": 400, "data.evaluation.limit": 0, "tokenizer.vocab_size": 500,

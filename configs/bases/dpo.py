@@ -29,6 +29,6 @@ BASE = {
     "mesh": shared.MESH,
     "checkpoint": {"every_steps": 50, "keep": 1, **shared.KEPT}, **shared.ENDS,
     "evaluation": {**shared.EVALUATION, "every_steps": 50}, "generation": {"max_new_tokens": 128},
-    "logging": {"every_steps": 5, "tensorboard": True}, "published": {},
+    "logging": {**shared.LOGGING, "every_steps": 5}, "published": {},
 }  # fmt: skip
 WORDS = shared.runlocal(BASE, {"schedule.learning_rate": 1e-3})

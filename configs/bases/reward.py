@@ -30,7 +30,7 @@ BASE = {
     "mesh": shared.MESH,
     "checkpoint": {"every_steps": 50, "keep": 1, **shared.KEPT}, **shared.ENDS,
     "evaluation": {"every_steps": 50, "at_start": True, "bootstrap_samples": 2000, "centred_rows": 500, "samples": 3},
-    "logging": {"every_steps": 5, "tensorboard": True},
+    "logging": {**shared.LOGGING, "every_steps": 5},
 }  # fmt: skip
 WORDS = shared.runlocal(BASE, {
     "model.likelihood": 0.0,  # of a random model it says nothing

@@ -2,7 +2,7 @@
 
 # How a mesh is laid out: as many devices as there are share each batch.
 MESH = {"slice": 1, "data": -1, "fsdp": 1, "model": 1}
-LOGGING = {"every_steps": 1, "tensorboard": True}
+LOGGING = {"every_steps": 1, "tensorboard": True, "trackers": ()}
 # When a run that trains ends early: as long as fewer updates than that are skipped, and no time is set, it goes on.
 ENDS = {
     "divergence": {

@@ -15,7 +15,7 @@ import pathlib
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import IO, Any
 
@@ -25,6 +25,7 @@ from etils import epath
 
 from t5x_lite.console import log
 from t5x_lite.errors import InputError
+from t5x_lite.reports.trackers import Tracker
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -88,20 +89,22 @@ def _not_a_file(path: epath.Path, error: OSError) -> str:
 
 
 class MetricsWriter:
-    """Appends metrics of a run to `workdir`/metrics.jsonl and to TensorBoard events there; a context manager.
+    """Appends metrics of a run to `workdir`/metrics.jsonl, to TensorBoard events there and to trackers; a context
+    manager.
 
     `start_step`: 0 starts the file anew. On resume, the step of the restored checkpoint: later lines are removed,
     so that the file ends up as if the run had never stopped (times aside). For that, write everything that belongs
     to a step, its evaluation too, before saving the checkpoint of that step.
 
     Only process 0 writes; elsewhere all methods do nothing. Each line is flushed (on gs://, both files are uploaded
-    every 30 seconds and at `close`).
+    every 30 seconds and at `close`). trackers: to be set to those that were begun; `close` finishes them.
 
     Raises:
         InputError: an existing metrics.jsonl is none, or cannot be read (on resume).
     """
 
     def __init__(self, workdir: epath.PathLike, *, start_step: int, tensorboard: bool):
+        self.trackers: Sequence[Tracker] = ()
         self._speaks = jax.process_index() == 0
         self._stream: IO[bytes] | None = None
         self._events: Any = None
@@ -160,6 +163,8 @@ class MetricsWriter:
             for name, value in values.items():
                 if math.isfinite(value):
                     self._events.add_scalar(name, value, int(step))
+        for tracker in self.trackers:
+            tracker.log(int(step), values)
 
     def _upload(self) -> None:
         self._path.write_bytes("".join(self._lines).encode())
@@ -169,8 +174,11 @@ class MetricsWriter:
                 (self._path.parent / file.name).write_bytes(file.read_bytes())
         self._uploaded = time.monotonic()
 
-    def close(self) -> None:
-        """Flushes and closes both files. Closing twice does nothing."""
+    def close(self, exit_status: int = 0) -> None:
+        """Flushes and closes both files, and finishes the trackers. Closing twice does nothing.
+
+        exit_status: of the run, 0 where it has come to its end.
+        """
         if self._events is not None:
             self._events.close()
         if self._stream is not None:
@@ -179,6 +187,9 @@ class MetricsWriter:
             self._upload()
         if self._local_events is not None:
             self._local_events.cleanup()
+        for tracker in self.trackers:
+            tracker.finish(exit_status)
+        self.trackers = ()
         self._speaks = False
 
     def __enter__(self) -> MetricsWriter:
@@ -190,7 +201,7 @@ class MetricsWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        self.close(exit_status=0 if error is None else 1)
 
 
 def _line(record: Mapping[str, Any]) -> str:

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from typing import Annotated, Literal
 
 from t5x_lite.errors import InputError
-from t5x_lite.sections import Amount, Count, CountOrNone, Duration, Fraction, Name, Section, Share
+from t5x_lite.sections import (
+    Amount,
+    Count,
+    CountOrNone,
+    Duration,
+    Expected,
+    Fraction,
+    Name,
+    Section,
+    Share,
+)
 
 StopAfter = Annotated[
     Duration,
@@ -65,13 +77,34 @@ def check_best_is_saved(checkpoint: CheckpointSettings, evaluate_every: int) -> 
         )
 
 
-class LoggingSettings(Section):
+class LoggingSettings(Section, name="logging"):
     """What is logged."""
 
     every_steps: Annotated[
         Count, "Steps between two lines of metrics.jsonl; each is of its own step alone."
     ]
     tensorboard: Annotated[bool, "Whether TensorBoard gets them, too."]
+    trackers: Annotated[
+        tuple[Literal["wandb", "trackio"], ...],
+        Expected("a tuple of 'wandb' and 'trackio', or ()"),
+        "Services that get them, too: 'wandb' (Weights & Biases), 'trackio'; each is an extra of its name.",
+    ]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.trackers:
+            if not _is_installed(name):
+                raise InputError(
+                    f"logging.trackers: {name} is not installed: pip install 't5x-lite[{name}]'"
+                )
+
+
+def _is_installed(package: str) -> bool:
+    if package in sys.modules:
+        return sys.modules[package] is not None
+    found = importlib.util.find_spec(package)
+    # A folder of that name, which W&B leaves behind, is found as a package without a file.
+    return found is not None and found.origin is not None
 
 
 class DivergenceSettings(Section, name="divergence"):

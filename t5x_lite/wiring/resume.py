@@ -16,6 +16,7 @@ from t5x_lite.errors import Diverged, InputError
 from t5x_lite.parallel.processes import check_same, from_process_zero, wait_for_all
 from t5x_lite.reports.metrics import MetricsWriter, read_metrics
 from t5x_lite.reports.outcome import report_divergence
+from t5x_lite.reports.trackers import start_trackers
 from t5x_lite.sections import seconds_of, to_dict
 from t5x_lite.train.divergence import DivergenceGuard
 from t5x_lite.train.loop import Cadence, Evaluate, Files, State, Turns, run_loop
@@ -170,8 +171,9 @@ class _Run:
         if start:
             log.info("going on from step %d of %s", start, self.checkpoints.directory)
         log.info("%s", self.described)
-        tensorboard = self.place.config.logging.tensorboard
-        with MetricsWriter(folder, start_step=start, tensorboard=tensorboard) as writer:
+        config, logging = self.place.config, self.place.config.logging
+        with MetricsWriter(folder, start_step=start, tensorboard=logging.tensorboard) as writer:
+            writer.trackers = start_trackers(logging.trackers, folder, to_dict(config))
             saver = _PartSaver(self.checkpoints, states.saved_part)
             state = run_loop(
                 self.turns_from(start, self.rollbacks.batch), state, self.cadence,

@@ -5,7 +5,9 @@ import pathlib
 import resource
 import shutil
 import signal
+import sys
 import threading
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -126,9 +128,15 @@ def test_stopped_amid_an_evaluation(finished, tiny_config, tmp_path, monkeypatch
 
 
 def test_step_0_is_evaluated_once_and_changes_nothing(finished, tiny_config, tmp_path, monkeypatch):
-    config = tiny_config({"evaluation.at_start": "True"})
+    trackio = mock.MagicMock()
+    monkeypatch.setitem(sys.modules, "trackio", trackio)
+    config = tiny_config({"evaluation.at_start": "True", "logging.trackers": "('trackio',)"})
     finetune.run(config, str(tmp_path))
     first, *others = metrics_of(tmp_path)
+    assert trackio.init.call_args.kwargs["config"]["task"] == "finetune"
+    tracked = [call.kwargs["step"] for call in trackio.log.call_args_list]
+    assert tracked == [record["step"] for record in [first, *others]]
+    trackio.finish.assert_called_once_with()
     assert set(first) == {"step"} | {name for name in others[-1] if name.startswith("evaluation/")}
     assert first["step"] == 0 and first["evaluation/loss"] > others[-1]["evaluation/loss"]
     assert others == metrics_of(finished.folder)
