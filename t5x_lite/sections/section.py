@@ -69,7 +69,8 @@ class Config(Section):
 
     FREE: ClassVar[tuple[str, ...]] = (
         *("mesh", "logging", "checkpoint", "divergence", "stop_after", "stop_on_preemption"),
-        *("evaluation.samples", "evaluation.bootstrap_samples"),  # they shape the report alone
+        # They shape the report alone, and its curves.
+        *("evaluation.samples", "evaluation.bootstrap_samples", "evaluation.at_start"),
     )
     differences: ClassVar[Mapping[str, tuple[Any, Any]]] = types.MappingProxyType({})
 
