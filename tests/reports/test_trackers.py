@@ -89,6 +89,13 @@ def test_a_run_that_goes_on_is_the_same_run(tmp_path, services, monkeypatch):
     assert begun[0]["name"] == begun[1]["name"]
 
 
+def test_a_remote_run_keeps_its_ids_there(bucket, services):
+    for start in (0, 1):
+        run(f"{bucket}/run", start)
+    first, second = (call[-1] for call in services["wandb"].calls if call[0] == "init")
+    assert first["id"] == second["id"] and first["name"] == "run" and first["dir"] is None
+
+
 @pytest.mark.parametrize("fails", ["init", "log", "finish"])
 def test_what_fails_is_told_of_once_and_ends_no_run(tmp_path, services, fails, caplog):
     services["wandb"].fails = fails
