@@ -7,6 +7,7 @@ from jax.sharding import Mesh
 from t5x_lite.data.features import fingerprint
 from t5x_lite.data.templates import render
 from t5x_lite.errors import InputError
+from t5x_lite.evaluation.beside_rouge import check_metrics
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.reports.outcome import report_outcome, training_sections
 from t5x_lite.tasks.finetune.comparison import (
@@ -73,6 +74,7 @@ def check(config: Config, mesh: Mesh) -> None:
       InputError: settings that contradict each other, or fit neither each other nor the mesh.
     """
     check_training(config, mesh)
+    check_metrics(config.evaluation)
     pads = config.data.pads
     if config.batch.pack and (pads.in_loss or pads.in_attention):
         raise InputError(
