@@ -24,6 +24,8 @@ NAMES = (
     "spans",  # by epoch and text
     # Training
     "dropout",  # of supervised steps
+    "own_texts",  # of distillation: which steps learn from the student's own texts
+    "own_tokens",  # by step
     "rollout",  # by step
     "response_lengths",  # by step
     "update",  # of PPO: order and dropout, by step

@@ -60,22 +60,23 @@ class SentenceEncoder:
         Raises:
           InputError: a single text in place of a list, or a token that the model does not embed.
         """
-        if isinstance(texts, str):
-            raise InputError("texts: expected a list of texts, got a single one; write [text]")
-        ids = self._tokenized(texts)
-        vectors = np.zeros((len(texts), self.dim), np.float32)
+        return self.embed_tokens(self.tokenize(texts))
+
+    def embed_tokens(self, ids: Sequence[Sequence[int]]) -> np.ndarray:
+        """`embed` of what `tokenize` gave."""
+        vectors = np.zeros((len(ids), self.dim), np.float32)
         for chosen, tokens, lengths in self._batches(ids):
             vectors[chosen] = np.asarray(self._apply(self._params, tokens, lengths))[: len(chosen)]
         return vectors
 
-    def embed_tokens(self, texts: Sequence[str]) -> list[np.ndarray]:
+    def token_states(self, texts: Sequence[str]) -> list[np.ndarray]:
         """The last hidden states of each text, float32 [tokens, embed]: before pooling, those of special tokens among
         them (`around`); in the order of the texts, in batches as `embed` makes them.
 
         Raises:
-          InputError: a token that the model does not embed.
+          InputError: as `embed`.
         """
-        ids = self._tokenized(texts)
+        ids = self.tokenize(texts)
         states: list[np.ndarray] = [np.zeros((0, 0), np.float32)] * len(texts)
         for chosen, tokens, lengths in self._batches(ids):
             batch = np.asarray(self._states_of(self._params, tokens, lengths))
@@ -97,7 +98,14 @@ class SentenceEncoder:
             chosen = order[start : start + _ROWS]
             yield chosen, *self._batch([ids[i] for i in chosen])
 
-    def _tokenized(self, texts: Sequence[str]) -> list[list[int]]:
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """The token ids of each text, special tokens and all, `max_length` at most.
+
+        Raises:
+          InputError: as `embed`.
+        """
+        if isinstance(texts, str):
+            raise InputError("texts: expected a list of texts, got a single one; write [text]")
         stripped = [text.strip() if isinstance(text, str) else text for text in texts]
         if self._modules.lower:
             stripped = [text.lower() if isinstance(text, str) else text for text in stripped]

@@ -31,7 +31,7 @@ def bert_scores(
     It runs on this process's first device, whatever mesh surrounds it.
 
     Raises:
-      InputError: as `SentenceEncoder.embed_tokens`.
+      InputError: as `SentenceEncoder.token_states`.
     """
     scores = np.zeros((len(predictions), 3))
     alone = make_mesh(dict.fromkeys(MESH_AXES, 1), jax.local_devices()[:1])
@@ -39,7 +39,7 @@ def bert_scores(
         rows = slice(start, start + _ROWS)
         texts = list(dict.fromkeys([*predictions[rows], *references[rows]]))
         with on_mesh(alone):
-            vectors = dict(zip(texts, map(_normed, encoder.embed_tokens(texts)), strict=True))
+            vectors = dict(zip(texts, map(_normed, encoder.token_states(texts)), strict=True))
         for row, (ours, theirs) in enumerate(
             zip(predictions[rows], references[rows], strict=True), start
         ):

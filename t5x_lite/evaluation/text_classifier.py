@@ -83,6 +83,10 @@ class TextClassifier:
         """
         return self._read(texts, self._apply, len(self.labels))
 
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """How many tokens the model reads of texts, special tokens and all."""
+        return sum(len(side) for sides in self._tokenized(texts) for side in sides)
+
     def mean_states(self, texts: Sequence[str]) -> np.ndarray:
         """The mean of the last hidden states over each text's tokens, float32 [texts, embed]: what a probe learns from.
 

@@ -75,6 +75,38 @@ class OpenedModel:
                 bar.update()
         return traverse_util.unflatten_dict(params, sep="/")
 
+    def with_layers(self, encoder: int, decoder: int) -> OpenedModel:
+        """The same model with so many layers of each stack, spread evenly: the first, the last, and between them every
+        so-manieth.
+
+        Source: distil-whisper (Gandhi et al. 2023, arXiv:2311.00430), which begins its students so.
+
+        Raises:
+          InputError: there are not so many.
+        """
+        config = self.config
+        there = {"encoder": config.num_encoder_layers, "decoder": config.num_decoder_layers}
+        kept = {"encoder": encoder, "decoder": decoder}
+        if missing := [stack for stack in kept if kept[stack] > there[stack]]:
+            raise InputError(
+                f"model.layers: {kept[missing[0]]} layers are to be kept of the {missing[0]}, and {self.source} has"
+                f" {there[missing[0]]}"
+            )
+        number = {  # a layer's path here -> its path there
+            f"{stack}/layers_{old}": f"{stack}/layers_{new}"
+            for stack in kept
+            for new, old in enumerate(spread(kept[stack], there[stack]))
+        }
+        stored = {}
+        for path, one in self.stored.items():
+            layer, rest = "/".join(path.split("/")[:2]), path.split("/")[2:]
+            if "/layers_" not in layer:
+                stored[path] = one
+            elif layer in number:
+                stored["/".join([number[layer], *rest])] = one
+        fewer = dataclasses.replace(config, num_encoder_layers=encoder, num_decoder_layers=decoder)
+        return OpenedModel(fewer, self.source, stored)
+
     def fingerprint(self, dtype: str | None) -> str:
         """`params.fingerprint`, rounded, of the weights as the files hold them, or read as `dtype`; one at a time."""
         leaves = (
@@ -82,6 +114,15 @@ class OpenedModel:
             for path, (name, tensor) in sorted(self.stored.items())
         )
         return fingerprint_of(leaves, rounded=True)
+
+
+def spread(count: int, there: int) -> list[int]:
+    """So many of the numbers 0 .. there - 1, evenly spread, first and last among them; one alone is the first.
+
+    >>> spread(3, 12), spread(1, 6)
+    ([0, 5, 11], [0])
+    """
+    return [at * (there - 1) // max(count - 1, 1) for at in range(count)]
 
 
 def converted(array: np.ndarray, dtype: str | None, where: str) -> np.ndarray:

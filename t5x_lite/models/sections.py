@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
+from t5x_lite.errors import InputError
 from t5x_lite.models.config import Attention, Dtype, Execution, Remat
-from t5x_lite.sections import Amount, Expected, Name, Section
+from t5x_lite.sections import Amount, Count, Expected, Name, Section
 
 Quantization = Annotated[
     Literal["none", "int8", "int4"],
@@ -67,6 +68,23 @@ class PretrainedModelSettings(_Training, ModelSettings):
 
 class TrainedModelSettings(_Training, QuantizableModelSettings):
     """A model of which something is trained, and where its weights come from."""
+
+
+class StudentModelSettings(TrainedModelSettings):
+    """A model that learns from another."""
+
+    layers: Annotated[
+        tuple[()] | tuple[Count, Count],
+        Expected("() or two whole numbers above 0: layers of the encoder, and of the decoder"),
+        "So many layers are kept of the encoder and of the decoder of `source`, evenly spread; (): all.",
+    ]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.layers and self.source == "random":
+            raise InputError(
+                "model.layers: random weights have the layers of model.architecture; set it to (), or name a source"
+            )
 
 
 class CheckedModelSettings(_Training):

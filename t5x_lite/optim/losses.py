@@ -15,7 +15,7 @@ Project = Callable[[Any, jax.Array], jax.Array]  # (kernel, hidden) -> float32 l
 Sums = dict[str, jax.Array]
 
 
-def _token_losses(
+def token_losses(
     logits: jax.Array, targets: jax.Array, weights: jax.Array, settings: LossSettings
 ) -> tuple[Sums, jax.Array]:
     """Sums over tokens, and the derivative of sums["loss"] by the logits."""
@@ -45,11 +45,17 @@ def _token_losses(
     return sums, gradient * weights[..., None]
 
 
-def _chunks(x: jax.Array, chunk: int) -> jax.Array:
+def chunks(x: jax.Array, chunk: int) -> jax.Array:
     """[batch, length, ...] -> [length / chunk, batch, chunk, ...], zeros behind a last short chunk."""
     short = -x.shape[1] % chunk
     x = jnp.pad(x, ((0, 0), (0, short)) + ((0, 0),) * (x.ndim - 2))
     return jnp.moveaxis(x.reshape(x.shape[0], -1, chunk, *x.shape[2:]), 1, 0)
+
+
+def joined(pieces: jax.Array, length: int) -> jax.Array:
+    """The inverse of `chunks`, of an array of this length."""
+    x = jnp.moveaxis(pieces, 0, 1)
+    return x.reshape(x.shape[0], -1, *x.shape[3:])[:, :length]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 5))
@@ -110,7 +116,7 @@ def _forward(
             logits = project(kernel, hidden_chunk)
         else:
             logits, pull = jax.vjp(with_kernel, moving, hidden_chunk)
-        chunk_sums, gradient = _token_losses(logits, targets_chunk, weights_chunk, settings)
+        chunk_sums, gradient = token_losses(logits, targets_chunk, weights_chunk, settings)
         sums = jax.tree.map(jnp.add, sums, chunk_sums)
         if by is None:
             return (sums, []), None
@@ -122,18 +128,17 @@ def _forward(
 
     zeros = {name: jnp.zeros((), jnp.float32) for name in ("loss", "nll", "correct", "weight")}
     kernel_zeros = [jnp.zeros(leaf.shape, jnp.float32) for leaf in moving]
-    inputs = tuple(_chunks(x, chunk) for x in (hidden, targets, weights))
+    inputs = tuple(chunks(x, chunk) for x in (hidden, targets, weights))
     carry: Any = (zeros, kernel_zeros)
     (sums, by_kernel), by_hidden = jax.lax.scan(body, carry, inputs)
     if by is None:
         return sums, None
-    by_hidden = jnp.moveaxis(by_hidden, 0, 1).reshape(hidden.shape[0], -1, hidden.shape[2])
     given = iter(by_kernel)
     gradients = [
         next(given).astype(leaf.dtype) if moves else None
         for leaf, moves in zip(leaves, by, strict=True)
     ]
-    return sums, (jax.tree.unflatten(structure, gradients), by_hidden[:, :length])
+    return sums, (jax.tree.unflatten(structure, gradients), joined(by_hidden, length))
 
 
 def _forward_rule(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from t5x_lite.sections import Amount, CountOrNone, Expected, Fraction, Section, Share
+from t5x_lite.sections import Above, Amount, Below, CountOrNone, Expected, Fraction, Section, Share
 
 OptimizerName = Literal["adamw", "adafactor", "rms_adamw", "muon"]
 
@@ -20,6 +20,35 @@ class LossSettings(Section, name="loss"):
     ]
     chunk: Annotated[
         CountOrNone, "Decoder positions whose logits exist at a time; 0 takes all at once."
+    ]
+
+
+class TeachingSettings(Section, name="distillation"):
+    """What a student learns of its teacher's distributions over the vocabulary."""
+
+    teacher_weight: Annotated[
+        Share,
+        "Share of the teacher's distributions in the loss; the rest is the cross-entropy of the targets.",
+    ]
+    kind: Annotated[
+        Literal["forward_kl", "reverse_kl", "jsd"],
+        "KL(teacher | student), which covers all that the teacher may say; KL(student | teacher), which says nothing"
+        " that it would not; or the generalized Jensen-Shannon divergence between the two.",
+    ]
+    beta: Annotated[
+        float,
+        Above(0),
+        Below(1),
+        "Of 'jsd': the teacher's share in the mixture; near 0 it acts as the forward KL, near 1 as the reverse.",
+    ]
+    temperature: Annotated[
+        float,
+        Above(0),
+        "Both models' logits are divided by it, and the divergence multiplied by its square (Hinton et al. 2015).",
+    ]
+    top_k: Annotated[
+        CountOrNone,
+        "The teacher's likeliest tokens that are told apart; all others are one outcome. 0: every token is.",
     ]
 
 

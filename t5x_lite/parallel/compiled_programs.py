@@ -6,6 +6,7 @@ import hashlib
 import os
 import pathlib
 import platform
+from typing import Any
 
 import jax
 import jaxlib
@@ -24,8 +25,9 @@ def keep_compiled_programs() -> None:
     Where jax was told about a cache already (JAX_COMPILATION_CACHE_DIR, JAX_ENABLE_COMPILATION_CACHE=0), nothing
     changes. The cache holds 4 GiB at most: what was not read for longest goes first.
     """
-    told = jax.config.jax_compilation_cache_dir or "JAX_COMPILATION_CACHE_DIR" in os.environ
-    if told or not jax.config.jax_enable_compilation_cache:
+    config: Any = jax.config  # whose fields types do not know
+    told = config.jax_compilation_cache_dir or "JAX_COMPILATION_CACHE_DIR" in os.environ
+    if told or not config.jax_enable_compilation_cache:
         return
     folder = cache_folder()
     try:

@@ -122,6 +122,24 @@ class Roller:
         return _lay_out(tokens, output.tokens, output.logprobs, output.lengths, self.layout)
 
 
+def as_inputs(
+    prompts: jax.Array, tokens: jax.Array, lengths: jax.Array, layout: Layout
+) -> tuple[dict[str, jax.Array], jax.Array]:
+    """Generated tokens as a T5 batch of teacher forcing, and bool [rows, length], which of them count: up to and with
+    eos. prompts: [prompts, length]; tokens: [rows, at most layout.length]; lengths: [rows].
+    """
+    room = ((0, 0), (0, layout.length - tokens.shape[1]))
+    tokens = jnp.pad(tokens, room, constant_values=layout.pad_id)
+    counts = jnp.arange(layout.length)[None] < lengths[:, None]
+    shifted = jnp.pad(tokens[:, :-1], ((0, 0), (1, 0)), constant_values=layout.start_id)
+    inputs = {
+        "encoder_input_tokens": jnp.repeat(prompts, len(tokens) // len(prompts), axis=0),
+        "decoder_input_tokens": shifted,
+        "decoder_target_tokens": tokens,
+    }
+    return inputs, counts
+
+
 @functools.partial(jax.jit, static_argnames="layout")
 def _lay_out(
     prompts: jax.Array,
@@ -131,19 +149,12 @@ def _lay_out(
     layout: Layout,
 ) -> Responses:
     """On the devices: no process sees all rows."""
-    room = ((0, 0), (0, layout.length - tokens.shape[1]))
-    tokens = jnp.pad(tokens, room, constant_values=layout.pad_id)
-    counts = jnp.arange(layout.length)[None] < lengths[:, None]
+    room = ((0, 0), (0, layout.length - logprobs.shape[1]))
+    inputs, counts = as_inputs(prompts, tokens, lengths, layout)
+    tokens = inputs["decoder_target_tokens"]
     ended = (jnp.isin(tokens, jnp.array(layout.eos_ids)) & counts).any(axis=1)
     if layout.mask_first_token:
         counts = counts.at[:, 0].set(False)
-    shifted = jnp.pad(tokens[:, :-1], ((0, 0), (1, 0)), constant_values=layout.start_id)
-    samples = len(tokens) // len(prompts)
-    inputs = {
-        "encoder_input_tokens": jnp.repeat(prompts, samples, axis=0),
-        "decoder_input_tokens": shifted,
-        "decoder_target_tokens": tokens,
-    }
     by_token = (inputs, counts.astype(jnp.float32), jnp.pad(logprobs, room))
     inputs, mask, logprobs = jax.tree.map(lambda x: constrain(x, "batch", "length"), by_token)
     lengths, ended = (constrain(x, "batch") for x in (lengths, ended))

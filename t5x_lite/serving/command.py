@@ -18,9 +18,11 @@ _EXTRA = ("starlette", "uvicorn", "prometheus_client")
 def usage() -> str:
     """The text of `t5x-lite serve --help`."""
     lines = [
-        "t5x-lite serve --model DIRECTORY [--adapter NAME=DIRECTORY ...] [--FLAG VALUE ...]\n",
-        "Serves a T5 over HTTP, in OpenAI's format: /v1/completions, /v1/models, /healthz, /readyz, /metrics.",
-        "/ is a playground. docs/serving.md says more. SIGTERM ends it in order, with exit status 0.\n",
+        "t5x-lite serve --model DIRECTORY [--adapter NAME=DIRECTORY ...] [--FLAG VALUE ...]",
+        "t5x-lite serve --encoder NAME=DIRECTORY --classifier NAME=DIRECTORY ...\n",
+        "Serves models over HTTP, in OpenAI's format: /v1/completions, /v1/embeddings, /v1/classify, /v1/models,",
+        "/healthz, /readyz, /metrics. / is a playground. docs/serving.md says more. SIGTERM ends it in order, with",
+        "exit status 0.\n",
     ]
     for field in sections.describe(ServeSettings):
         default = DEFAULTS.get(field.name)
@@ -45,7 +47,7 @@ def read_flags(arguments: Sequence[str]) -> ServeSettings:
     """
     values: dict[str, Any] = dict(DEFAULTS)
     known = sections.fields(ServeSettings)
-    adapters: list[tuple[str, str]] = []
+    several: dict[str, list[tuple[str, str]]] = {"adapter": [], "encoder": [], "classifier": []}
     rest = list(arguments)
     while rest:
         flag, equals, value = rest.pop(0).partition("=")
@@ -56,13 +58,16 @@ def read_flags(arguments: Sequence[str]) -> ServeSettings:
             if not rest or rest[0].startswith("--"):
                 raise InputError(f"{flag} needs a value; {_SEE}")
             value = rest.pop(0)
-        if name == "adapter":
-            adapters.append(_adapter(value))
+        if name in several:
+            several[name].append(_named(flag, value))
         else:
             values[name] = _number(value) if known[name].kind in (int, float) else value
-    if "model" not in values:
-        raise InputError(f"--model is missing; {_SEE}")
-    return sections.read(ServeSettings, values | {"adapter": tuple(adapters)}, "--{}".format)
+    values |= {name: tuple(pairs) for name, pairs in several.items()}
+    if not any(values[name] for name in ("model", "encoder", "classifier")):
+        raise InputError(f"--model is missing (or --encoder, or --classifier); {_SEE}")
+    if values["adapter"] and not values["model"]:
+        raise InputError(f"--adapter needs --model, which it is an adapter of; {_SEE}")
+    return sections.read(ServeSettings, values, "--{}".format)
 
 
 def answer(arguments: Sequence[str]) -> str | None:
@@ -85,10 +90,10 @@ def answer(arguments: Sequence[str]) -> str | None:
     return None
 
 
-def _adapter(value: str) -> tuple[str, str]:
+def _named(flag: str, value: str) -> tuple[str, str]:
     name, equals, directory = value.partition("=")
     if not (name and equals and directory):
-        raise InputError(f"--adapter {value}: write NAME=DIRECTORY; {_SEE}")
+        raise InputError(f"{flag} {value}: write NAME=DIRECTORY; {_SEE}")
     return name, directory
 
 

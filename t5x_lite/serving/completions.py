@@ -25,7 +25,7 @@ _WITHOUT: Mapping[str, tuple[tuple[Any, ...], str]] = {
     "presence_penalty": ((0,), "use repetition_penalty"),
     "logit_bias": (({},), "use suppress_tokens or bad_words_ids"),
 }
-_IGNORED = ("user", "metadata", "store", "service_tier")
+IGNORED = ("user", "metadata", "store", "service_tier")
 _OWN = (
     *("model", "prompt", "n", "best_of", "max_tokens", "stop", "seed", "stream"),
     *("stream_options", "logprobs", "return_token_ids"),
@@ -78,10 +78,10 @@ def read_completion(body: Mapping[str, Any]) -> Completion:
     for name, (idle, hint) in _WITHOUT.items():
         if given.pop(name, idle[0]) not in idle:
             raise Refused(400, f"{name} is not supported: {hint}", param=name)
-    settings = {k: v for k, v in given.items() if k not in (*_OWN, *_IGNORED)}
+    settings = {k: v for k, v in given.items() if k not in (*_OWN, *IGNORED)}
     for name, value in settings.items():
         if isinstance(value, dict) or (name in _SAMPLES and isinstance(value, list)):
-            raise _wrong(name, value, "a number, one for all prompts")
+            raise wrong(name, value, "a number, one for all prompts")
     stop = _stop(given)
     if stop and "stop_strings" in settings:
         raise Refused(400, "stop and stop_strings: give one of them", param="stop")
@@ -94,9 +94,9 @@ def read_completion(body: Mapping[str, Any]) -> Completion:
     if isinstance(logprobs, bool):
         logprobs = 1 if logprobs else None
     if logprobs is not None and not (isinstance(logprobs, int) and 0 <= logprobs <= ALTERNATIVES):
-        raise _wrong("logprobs", logprobs, f"a whole number from 0 to {ALTERNATIVES}")
+        raise wrong("logprobs", logprobs, f"a whole number from 0 to {ALTERNATIVES}")
     return Completion(
-        model=_model(given),
+        model=model_of(given),
         prompts=_prompts(given),
         settings=settings,
         seed=_seed(given),
@@ -108,10 +108,15 @@ def read_completion(body: Mapping[str, Any]) -> Completion:
     )
 
 
-def _model(given: Mapping[str, Any]) -> str:
+def model_of(given: Mapping[str, Any]) -> str:
+    """The name of the model that is asked.
+
+    Raises:
+      Refused: there is none.
+    """
     model = given.get("model")
     if not isinstance(model, str):
-        raise _wrong("model", model, "the name of a model, see /v1/models")
+        raise wrong("model", model, "the name of a model, see /v1/models")
     return model
 
 
@@ -121,7 +126,7 @@ def _prompts(given: Mapping[str, Any]) -> tuple[str | tuple[int, ...], ...]:
     if several and all(_is_whole(token) for token in several):
         several = [several]
     if not several or len(several) > _MOST_PROMPTS:
-        raise _wrong("prompt", prompt, f"a text, or a list of 1 to {_MOST_PROMPTS}")
+        raise wrong("prompt", prompt, f"a text, or a list of 1 to {_MOST_PROMPTS}")
     return tuple(_prompt(one) for one in several)
 
 
@@ -130,7 +135,7 @@ def _prompt(one: Any) -> str | tuple[int, ...]:
         return one
     if isinstance(one, list) and one and all(_is_whole(token) for token in one):
         return tuple(one)
-    raise _wrong("prompt", one, "a text that is not empty, a list of token ids, or a list of such")
+    raise wrong("prompt", one, "a text that is not empty, a list of token ids, or a list of such")
 
 
 def _is_whole(value: Any) -> bool:
@@ -141,11 +146,11 @@ def _stop(given: Mapping[str, Any]) -> tuple[str, ...]:
     stop = given.get("stop", [])
     stops = [stop] if isinstance(stop, str) else stop
     if not isinstance(stops, list) or not all(isinstance(s, str) and s for s in stops):
-        raise _wrong("stop", stop, "a text, or a list of texts that are not empty")
+        raise wrong("stop", stop, "a text, or a list of texts that are not empty")
     size = sum(len(text.encode(errors="replace")) for text in stops)
     if len(stops) > _MOST_STOPS or size > _MOST_STOP_BYTES:
         most = f"up to {_MOST_STOPS} texts of together {_MOST_STOP_BYTES} bytes"
-        raise _wrong("stop", stop, most)
+        raise wrong("stop", stop, most)
     return tuple(stops)
 
 
@@ -156,7 +161,7 @@ def _set_lengths(given: Mapping[str, Any], settings: dict[str, Any]) -> None:
             raise Refused(400, f"{theirs} and {ours}: give one of them", param=theirs)
         if theirs in given:
             if not _is_whole(given[theirs]) or given[theirs] < 1:
-                raise _wrong(theirs, given[theirs], "a whole number from 1")
+                raise wrong(theirs, given[theirs], "a whole number from 1")
             settings[ours] = given[theirs]
     count = settings.get("num_return_sequences", 1)
     if given.get("best_of", count) != count:
@@ -181,18 +186,19 @@ def _seed(given: Mapping[str, Any]) -> int:
     if seed is None:
         return secrets.randbelow(2**31)
     if not _is_whole(seed) or not 0 <= seed < 2**31:
-        raise _wrong("seed", seed, "a whole number from 0 to 2**31 - 1")
+        raise wrong("seed", seed, "a whole number from 0 to 2**31 - 1")
     return seed
 
 
 def _of(given: Mapping[str, Any], name: str, kind: type, default: Any, words: str) -> Any:
     value = given.get(name, default)
     if not isinstance(value, kind):
-        raise _wrong(name, value, words)
+        raise wrong(name, value, words)
     return value
 
 
-def _wrong(name: str, value: Any, expected: str) -> Refused:
+def wrong(name: str, value: Any, expected: str) -> Refused:
+    """A field that is not what it must be."""
     shown = json.dumps(value, ensure_ascii=False)
     shown = shown if len(shown) <= 80 else f"{shown[:80]}..."
     return Refused(400, f"{name} must be {expected}, got {shown}", param=name)

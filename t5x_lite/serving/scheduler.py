@@ -16,12 +16,11 @@ from t5x_lite.serving.alone import Alone
 from t5x_lite.serving.engine import Engine
 from t5x_lite.serving.slots import MOST_STEPS, Chosen
 from t5x_lite.serving.tickets import Failed, Output, Part, Ticket
-from t5x_lite.serving.trouble import Refused
+from t5x_lite.serving.trouble import queue_full, stopping
 
 # Several tokens a call save the way to the device and back, and copies there: half of the work where many run. A person
 # does not see that they come together.
 _SECONDS_BETWEEN_PARTS = 0.05
-_RETRY_AFTER = 1  # seconds
 
 Events = list[tuple[Ticket, Part | Failed]]
 
@@ -94,17 +93,12 @@ class Scheduler:
         """
         with self._changed:
             if not self._open:
-                raise Refused(503, "the server is stopping", retry_after=_RETRY_AFTER)
+                raise stopping()
             free = 0 if ticket.job else self._engine.slots - len(self._running)
             if ticket.job and not self._job:
                 free = ticket.outputs
             if self.waiting + ticket.outputs > self._queue + free:
-                raise Refused(
-                    429,
-                    "too many requests are waiting; try again later",
-                    code="queue_full",
-                    retry_after=_RETRY_AFTER,
-                )
+                raise queue_full()
             if ticket.job:
                 self._jobs.append(ticket)
             else:

@@ -22,13 +22,23 @@ class ServeSettings(Section, name="serve"):
     """A server."""
 
     model: Annotated[
-        Name,
-        "'nano', a Hugging Face directory or id, the workdir of a run, or an adapter (with its base).",
+        str,
+        "What generates: 'nano', a Hugging Face directory or id, the workdir of a run, or an adapter (with its base).",
     ]
     adapter: Annotated[
         tuple[tuple[str, str], ...],
         Expected("NAME=DIRECTORY"),
         "A LoRA adapter beside the model, under a name of its own; as often as you like.",
+    ]
+    encoder: Annotated[
+        tuple[tuple[str, str], ...],
+        Expected("NAME=DIRECTORY"),
+        "A sentence encoder, for /v1/embeddings; as often as you like.",
+    ]
+    classifier: Annotated[
+        tuple[tuple[str, str], ...],
+        Expected("NAME=DIRECTORY"),
+        "A classifier or reward model, for /v1/classify; as often as you like.",
     ]
     name: Annotated[str, "What the model is called in requests; '' for the last part of --model."]
     dtype: Annotated[Dtype, "The type that is computed in."]
@@ -44,7 +54,8 @@ class ServeSettings(Section, name="serve"):
     max_new_tokens: Annotated[Count, "Tokens of an output; more cannot be asked for."]
     max_beams: Annotated[Count, "Beams that a request can ask for; 1: none."]
     queue: Annotated[
-        CountOrNone, "Outputs that may wait for a slot; beyond it requests get status 429."
+        CountOrNone,
+        "Outputs that may wait for a slot, and requests for an encoder or classifier; beyond it they get status 429.",
     ]
     request_timeout: Annotated[
         float, Above(0), "Seconds that a request may take, its wait included."
@@ -58,7 +69,10 @@ class ServeSettings(Section, name="serve"):
 
 
 DEFAULTS: dict[str, Any] = {
+    "model": "",
     "adapter": (),
+    "encoder": (),
+    "classifier": (),
     "name": "",
     "dtype": "float32",
     "quantization": "none",

@@ -21,7 +21,7 @@ from t5x_lite.serving.engine import Engine, Row, values_in_slot
 from t5x_lite.serving.sections import ServeSettings
 from t5x_lite.serving.texts import TokenTexts
 from t5x_lite.serving.tickets import Ticket
-from t5x_lite.serving.trouble import Refused, refusal
+from t5x_lite.serving.trouble import Refused, no_such_model, refusal
 
 _LENGTH_STEP = 32  # tokens: of what one input is padded to
 
@@ -36,7 +36,6 @@ class Served:
     alone: Alone
     token_texts: TokenTexts
     settings: ServeSettings
-    created: int  # seconds of the epoch
 
     @property
     def eos_token_ids(self) -> tuple[int, ...]:
@@ -49,13 +48,7 @@ class Served:
           Refused: no such model, a prompt that is too long, settings that make no sense or exceed the limits.
         """
         if asked.model not in self.names:
-            known = ", ".join(self.names)
-            raise Refused(
-                404,
-                f"the model {asked.model!r} does not exist; there are: {known}",
-                param="model",
-                code="model_not_found",
-            )
+            raise no_such_model(asked.model, self.names)
         adapter = self.names[asked.model]
         inputs = [self._input(prompt) for prompt in asked.prompts]
         try:
@@ -154,7 +147,7 @@ def load_served(settings: ServeSettings) -> Served:
     """
     t5 = load_pretrained(settings.model, dtype=settings.dtype, quantization=settings.quantization)
     _ = t5.tokenizer  # without one there are no texts
-    name = settings.name or _last_part(settings.model)
+    name = settings.name or last_part(settings.model)
     trees: list[Any] = [t5.adapters[t5.adapter].tree if t5.adapter else {}]
     names = {name: 0}
     for adapter, directory in settings.adapter:
@@ -190,7 +183,6 @@ def load_served(settings: ServeSettings) -> Served:
         Alone(t5, trees, coarse, execution),
         TokenTexts(t5.tokenizer),
         settings,
-        int(time.time()),
     )
 
 
@@ -206,5 +198,6 @@ def input_lengths(longest: int) -> tuple[int, ...]:
     return tuple(lengths)
 
 
-def _last_part(source: str) -> str:
+def last_part(source: str) -> str:
+    """What a model is called, of its directory or id."""
     return source.rstrip("/").rpartition("/")[2] or source

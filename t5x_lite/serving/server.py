@@ -9,7 +9,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import uvicorn
@@ -19,7 +19,9 @@ from t5x_lite.console import log
 from t5x_lite.errors import InputError
 from t5x_lite.parallel.compiled_programs import keep_compiled_programs
 from t5x_lite.serving.app import App
+from t5x_lite.serving.completing import Completing
 from t5x_lite.serving.metrics import Metrics
+from t5x_lite.serving.reading import Readings, load_readings
 from t5x_lite.serving.scheduler import Scheduler
 from t5x_lite.serving.sections import ServeSettings
 from t5x_lite.serving.served import Served, load_served
@@ -42,22 +44,23 @@ def serve(settings: ServeSettings) -> None:
     """Serves until SIGTERM or SIGINT.
 
     Raises:
-      InputError: as `load_served`, or an address that is taken.
+      InputError: as `load_served` and `load_readings`, or an address that is taken.
     """
     listening = _bound(settings)  # before minutes of loading
     keep_compiled_programs()
-    served = load_served(settings)
+    metrics = Metrics()
+    served = load_served(settings) if settings.model else None
+    readings = load_readings(settings, metrics, list(served.names) if served else [])
     with listening:
-        asyncio.run(run(served, listening))
+        asyncio.run(run(settings, served, readings, metrics, listening))
 
 
-def make_app(served: Served, metrics: Metrics) -> tuple[Any, Scheduler]:
-    """The application, and the scheduler behind it (not started)."""
-    settings = served.settings
+def make_scheduler(served: Served, metrics: Metrics) -> Scheduler:
+    """The scheduler of a model that generates, and watched (not started)."""
     scheduler = Scheduler(
         served.engine,
         served.alone,
-        queue=settings.queue,
+        queue=served.settings.queue,
         count_tokens=metrics.generated_tokens.inc,
     )
     engine, alone = served.engine, served.alone
@@ -77,48 +80,72 @@ def make_app(served: Served, metrics: Metrics) -> tuple[Any, Scheduler]:
         "Programs of calls beside the slots (beams, bans): once for each structure.",
         lambda: alone.compilations,
     )
+    return scheduler
+
+
+def make_app(
+    settings: ServeSettings,
+    served: Served | None,
+    scheduler: Scheduler | None,
+    readings: Readings,
+    metrics: Metrics,
+) -> Any:
+    """The application of what is served; without a model that generates both `served` and `scheduler` are None."""
+    completing = Completing(served, scheduler, metrics) if served and scheduler else None
     key = settings.api_key or os.environ.get(API_KEY, "")
-    return App(served, scheduler, metrics, key).routes(), scheduler
+    return App(settings, completing, readings, metrics, key).routes()
 
 
-async def run(served: Served, listening: socket.socket) -> None:
+async def run(
+    settings: ServeSettings,
+    served: Served | None,
+    readings: Readings,
+    metrics: Metrics,
+    listening: socket.socket,
+) -> None:
     """Serves on a socket. The first signal lets what runs end, the second one does not wait."""
-    app, scheduler = make_app(served, Metrics())
-    server = Server(_uvicorn_config(app, served.settings))
+    scheduler = make_scheduler(served, metrics) if served else None
+    app = make_app(settings, served, scheduler, readings, metrics)
+    server = Server(_uvicorn_config(app, settings))
     # The thread that feeds the device asks for Python's lock often, and each time for long enough to matter.
     sys.setswitchinterval(_SWITCH_SECONDS)
-    scheduler.start()
+    working: list[Scheduler | Readings] = [readings, *([scheduler] if scheduler else [])]
+    if scheduler:
+        scheduler.start()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _stop, number, scheduler, stopping)
+        loop.add_signal_handler(number, _stop, number, working, stopping)
     address = "{}:{}".format(*listening.getsockname()[:2])
-    log.info("serving %s at http://%s", ", ".join(served.names), address)
+    names = [*(served.names if served else ()), *readings.names]
+    log.info("serving %s at http://%s", ", ".join(names), address)
     running = asyncio.ensure_future(server.serve(sockets=[listening]))
     waiting = asyncio.ensure_future(stopping.wait())
     await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     if not running.done():
-        await _drained(scheduler, served.settings.drain_timeout)
+        await _drained(working, settings.drain_timeout)
         server.should_exit = True
     await running
-    await asyncio.to_thread(scheduler.stop)
+    for each in working:
+        await asyncio.to_thread(each.stop)
 
 
-def _stop(number: int, scheduler: Scheduler, stopping: asyncio.Event) -> None:
+def _stop(number: int, working: Sequence[Scheduler | Readings], stopping: asyncio.Event) -> None:
     if stopping.is_set():
         os.write(2, b"t5x-lite: left at once\n")
         os._exit(128 + number)
     log.info("%s: ending what runs, and taking nothing new", signal.Signals(number).name)
-    scheduler.close()
+    for each in working:
+        each.close()
     stopping.set()
 
 
-async def _drained(scheduler: Scheduler, seconds: float) -> None:
+async def _drained(working: Sequence[Scheduler | Readings], seconds: float) -> None:
     """Until nothing waits or runs, or so many seconds are over."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            while not scheduler.is_idle:
+            while not all(each.is_idle for each in working):
                 await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
 
 

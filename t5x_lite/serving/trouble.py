@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from t5x_lite.errors import InputError
@@ -20,6 +21,8 @@ _KINDS = {
     503: "server_error",
     504: "timeout_error",
 }
+_RETRY_AFTER = 1  # seconds
+FAILED = "the server failed at this request; its log says how"
 _FIELD = re.compile(r"\bgeneration\.(\w+)|unknown generation setting '(\w+)'")
 
 
@@ -57,3 +60,33 @@ def refusal(error: InputError) -> Refused:
     field = next((name for name in found.groups() if name), None) if found else None
     plain = message.replace("generation.", "").removeprefix("generation: ")
     return Refused(400, plain, param=field)
+
+
+def too_long(seconds: float) -> Refused:
+    """A request that was not answered in so many seconds."""
+    return Refused(504, f"the request took longer than {seconds:g} s", code="timeout")
+
+
+def no_such_model(name: str, names: Iterable[str]) -> Refused:
+    """A request for a model that is not served."""
+    return Refused(
+        404,
+        f"the model {name!r} does not exist; there are: {', '.join(names)}",
+        param="model",
+        code="model_not_found",
+    )
+
+
+def stopping() -> Refused:
+    """A request that comes after SIGTERM."""
+    return Refused(503, "the server is stopping", retry_after=_RETRY_AFTER)
+
+
+def queue_full() -> Refused:
+    """A request for which there is no place to wait."""
+    return Refused(
+        429,
+        "too many requests are waiting; try again later",
+        code="queue_full",
+        retry_after=_RETRY_AFTER,
+    )

@@ -22,6 +22,8 @@ from t5x_lite.train.update import Batch, TrainStep
 
 # A pytree with an int32 `step`, the number of turns taken.
 State = Any
+# (state, step, batch on the devices) -> what the step takes in its place
+Prepare = Callable[[State, int, Batch], Batch]
 # (state, stopping) -> metrics, {} for none; None if it gave up because `stopping()` became true.
 Evaluate = Callable[[State, Callable[[], bool]], Mapping[str, float] | None]
 
@@ -96,7 +98,7 @@ class StepTurns:
     """Turns of a jitted step (its state donated) on one batch after the other.
 
     batches: on the devices, from the first step to be taken on. base_rng: what the steps draw from.
-    tensors, examples: as `Turns` has them.
+    tensors, examples: as `Turns` has them. prepare: of each batch, before its step; None: as it comes.
     """
 
     title, ahead = "training", True
@@ -108,8 +110,10 @@ class StepTurns:
         base_rng: jax.Array,
         tensors: Sequence[str],
         examples: Callable[[int], Sequence[str]],
+        prepare: Prepare | None = None,
     ):
         self._step, self._batches, self._rng = train_step, batches, base_rng
+        self._prepare = prepare
         self.tensors, self._examples = tensors, examples
         self._seen: set[tuple[int, ...]] = set()
 
@@ -120,6 +124,8 @@ class StepTurns:
         if (shape := shape_of(batch)) not in self._seen:
             self._seen.add(shape)
             compiling(str(shape))
+        if self._prepare is not None:
+            batch = self._prepare(state, step, batch)
         return self._step(state, batch, self._rng)
 
     def note(self, metrics: Mapping[str, float]) -> str:

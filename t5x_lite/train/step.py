@@ -20,6 +20,27 @@ from t5x_lite.train.update import Batch, Metrics, Objective, TrainStep, make_upd
 EVALUATION_CHUNK = 32
 
 
+def hidden_states(
+    model: T5, inputs: Params, batch: Batch, rng: jax.Array | None
+) -> tuple[jax.Array, Any]:
+    """The decoder's hidden states [batch, length, embed] of a T5 batch by teacher forcing, and what they are projected
+    with; dropout acts when `rng` is given.
+
+    inputs: of `params.adapters.variables`.
+    """
+    rngs = None if rng is None else {"dropout": rng}
+    hidden: Any = model.apply(
+        inputs,
+        batch["encoder_input_tokens"],
+        batch["decoder_input_tokens"],
+        batch.get("encoder_segment_ids"),
+        batch.get("decoder_segment_ids"),
+        rngs=rngs,
+        method="hidden",
+    )
+    return hidden, model.apply(inputs, hidden.shape[0], rngs=rngs, method="output_kernel")
+
+
 def loss_sums(
     model: T5,
     params: Params,
@@ -33,20 +54,10 @@ def loss_sums(
     batch: the keys of a T5 batch, each [batch, length]; segment ids optional.
     adapters: that act, in the layout of `params`.
     """
-    inputs = variables(params, adapters)
-    rngs = None if rng is None else {"dropout": rng}
-    hidden: Any = model.apply(
-        inputs,
-        batch["encoder_input_tokens"],
-        batch["decoder_input_tokens"],
-        batch.get("encoder_segment_ids"),
-        batch.get("decoder_segment_ids"),
-        rngs=rngs,
-        method="hidden",
-    )
+    hidden, kernel = hidden_states(model, variables(params, adapters), batch, rng)
     return cross_entropy_sums(
         functools.partial(project, model.config),
-        model.apply(inputs, hidden.shape[0], rngs=rngs, method="output_kernel"),
+        kernel,
         hidden,
         batch["decoder_target_tokens"],
         batch["decoder_loss_weights"],

@@ -33,11 +33,13 @@ class Objective:
     weight: batch -> how much of it counts (tokens, rows, pairs), float32; the loss that is descended is
       sums["loss"] / max(weight, 1).
     metrics: (sums, max(weight, 1)) -> what is logged of them.
+    shared: keys of a batch that are no rows of it; every slice has them whole (a teacher's parameters).
     """
 
     sums: Callable[[Params, Params, Batch, jax.Array], Sums]
     weight: Callable[[Batch], jax.Array]
     metrics: Callable[[Sums, jax.Array], Metrics]
+    shared: tuple[str, ...] = ()
 
 
 class Applied(NamedTuple):
@@ -129,7 +131,7 @@ def make_update(
         else:
             grads, sums = accumulated(
                 lambda piece, key: gradient(part, joined, piece, key, total),
-                batch, rng, accumulation,
+                batch, rng, accumulation, objective.shared,
             )  # fmt: skip
         new = apply_gradients(optimizer, grads, sums["loss"], part, state.opt_state)
         params, adapters = separate(combine(new.part, joined))
@@ -153,12 +155,18 @@ def accumulated(
     batch: Any,
     rng: jax.Array,
     accumulation: int,
+    shared: tuple[str, ...] = (),
 ) -> Any:
     """The sum of `gradient(slice, rng)`, any tree of arrays, over slices of the batch, a tree of rows; float32.
+
+    shared: keys of a batch that are no rows, as `Objective` has them.
 
     A slice takes every `accumulation`-th row, so that each device keeps a share of every slice and no row moves
     between devices.
     """
+    if whole := {name: batch[name] for name in shared if name in batch}:
+        rows = {name: array for name, array in batch.items() if name not in whole}
+        return accumulated(lambda piece, key: gradient(piece | whole, key), rows, rng, accumulation)
     slices = jax.tree.map(
         lambda x: jnp.moveaxis(x.reshape(-1, accumulation, *x.shape[1:]), 1, 0), batch
     )

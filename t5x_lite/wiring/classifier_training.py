@@ -62,7 +62,7 @@ from t5x_lite.train.update import TrainStep
 from t5x_lite.wiring.model import RANDOM, architecture_of, encoder_of, shardings_of
 from t5x_lite.wiring.resume import States
 from t5x_lite.wiring.sections import ClassifierConfig, OptimizedConfig
-from t5x_lite.wiring.supervised import optimizer_of, place_state, run_supervised
+from t5x_lite.wiring.supervised import Feed, optimizer_of, place_state, run_supervised
 from t5x_lite.wiring.text import OF_THE_MODEL, get_vocabulary
 
 # What `model.kind` of a reward model may be: a text in the encoder, or prompt and response apart.
@@ -191,7 +191,7 @@ def train_classifier(
         config,
         step,
         States(lambda: make_state(loaded.make(), {}), abstract),
-        plan,
+        Feed(plan),
         lambda state, stopping: None if stopping() else evaluate(state.params),
         {"examples": "".join(map(fingerprint, sides))},
         f"{count(loaded.abstract):,} parameters",

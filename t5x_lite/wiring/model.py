@@ -14,11 +14,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from t5x_lite import streams
 from t5x_lite.data.vocabulary import Vocabulary, tell_differing_ids
 from t5x_lite.errors import InputError
+from t5x_lite.interop.opened import OpenedModel
 from t5x_lite.interop.pretrained import open_pretrained
 from t5x_lite.models.config import Execution, T5Config
 from t5x_lite.models.encoder_config import EncoderConfig
 from t5x_lite.models.init import Params, abstract_params, init_params, logical_axes
-from t5x_lite.models.sections import ModelSettings, QuantizableModelSettings
+from t5x_lite.models.sections import ModelSettings, QuantizableModelSettings, StudentModelSettings
 from t5x_lite.models.t5 import T5
 from t5x_lite.parallel.memory import refuse_beyond_memory
 from t5x_lite.parallel.shardings import param_shardings, with_shardings
@@ -70,7 +71,7 @@ def load_model(
             return quantize_params(random(shardings), bits)
 
     else:
-        opened = open_pretrained(section.source)
+        opened = _opened(section)
         config = opened.config
         read = functools.partial(opened.read, section.param_dtype, quantization=bits)
     if config.vocab_size < vocabulary.size:
@@ -105,6 +106,13 @@ def load_model(
         return params
 
     return Loaded(model, abstract, make, "" if section.source == RANDOM else section.source)
+
+
+def _opened(section: ModelSettings) -> OpenedModel:
+    opened = open_pretrained(section.source)
+    if isinstance(section, StudentModelSettings) and section.layers:
+        return opened.with_layers(*section.layers)
+    return opened
 
 
 def _in_integers(abstract: Params, bits: str) -> Params:

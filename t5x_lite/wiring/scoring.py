@@ -25,7 +25,7 @@ from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.decoding.structure import prepare
 from t5x_lite.errors import InputError
 from t5x_lite.evaluation.beside_rouge import load_metrics, score_beside
-from t5x_lite.evaluation.comparison import baseline_texts, score_outputs
+from t5x_lite.evaluation.comparison import Columns, baseline_texts, score_outputs
 from t5x_lite.evaluation.constants import best_constants
 from t5x_lite.evaluation.generative import Decode, SamplesFile, generate_texts, own_batches
 from t5x_lite.evaluation.intervals import Bootstrap
@@ -152,12 +152,14 @@ def score_split(
     plan: Plan,
     workdir: epath.Path,
     train_targets: Sequence[str] = (),
+    decode: Decode | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Generates for every row (samples.jsonl), and scores.
 
     Args:
       plan: of the split's examples, unshuffled.
       train_targets: what the constant baseline is searched on; empty leaves it out.
+      decode: of `make_decode`, where the caller has use for it, too.
 
     Returns:
       The result of `evaluation.comparison.score_outputs` with the scores beside ROUGE and the published ones, and the
@@ -170,12 +172,30 @@ def score_split(
         workdir / "samples.jsonl", [row["id"] for row in split.rows], inputs, references
     )
     outputs = generate_texts(
-        make_decode(config, ready),
+        decode or make_decode(config, ready),
         ready.vocabulary,
         own_batches(plan, ready.mesh),
         len(inputs),
         on_text=samples.write,
     )
+    result, columns = _scores(config, split, outputs, train_targets)
+    samples.finish(columns)
+    published = [{"name": name, **scores} for name, scores in config.published.items()]
+    shown = [
+        {"id": row["id"], "input": text, "reference": reference, "output": output}
+        for row, text, reference, output in zip(
+            split.rows, inputs, references, outputs, strict=True
+        )
+    ]
+    return result | {"published": published}, shown[: config.evaluation.samples]
+
+
+def _scores(
+    config: ScoringConfig, split: Split, outputs: list[str], train_targets: Sequence[str]
+) -> tuple[dict[str, Any], Columns]:
+    """The result of `score_outputs` with the scores beside ROUGE, and the rows' ROUGE."""
+    inputs = [row[config.data.cut_field] for row in split.rows]
+    references = [render(config.data.target, row) for row in split.rows]
     constants = None
     if train_targets:
         constants = best_constants(list(train_targets), use_stemmer=True, seed=config.seed)
@@ -193,18 +213,11 @@ def score_split(
         constants=constants,
         shuffle_seed=shuffle_seed,
     )
-    samples.finish(columns)
     baselines = baseline_texts(outputs, inputs, _LEAD_TURNS, shuffle_seed)
     metrics = load_metrics(config.evaluation)
-    result |= score_beside(metrics, outputs, references, baselines, bootstrap, groups)
-    published = [{"name": name, **scores} for name, scores in config.published.items()]
-    shown = [
-        {"id": row["id"], "input": text, "reference": reference, "output": output}
-        for row, text, reference, output in zip(
-            split.rows, inputs, references, outputs, strict=True
-        )
-    ]
-    return result | {"published": published}, shown[: config.evaluation.samples]
+    return result | score_beside(
+        metrics, outputs, references, baselines, bootstrap, groups
+    ), columns
 
 
 def make_decode(config: GeneratingConfig, ready: Ready) -> Decode:

@@ -20,7 +20,7 @@ from t5x_lite.rl.sections import (
     Rewards,
     ToxicitySettings,
 )
-from t5x_lite.sections import Config, Expected, Published
+from t5x_lite.sections import Config, Expected, Name, Pairs, Published, RowNumbers, Section
 from t5x_lite.train.sections import (
     CheckpointSettings,
     DivergenceSettings,
@@ -133,6 +133,26 @@ class ScoringConfig(GeneratingConfig, TokenizedConfig):
     published: Published
 
     FREE: ClassVar[tuple[str, ...]] = (*GeneratingConfig.FREE, "published")
+
+
+class ComparisonSettings(Section):
+    """What the run is compared with."""
+
+    name: Annotated[Name, "What the report calls this run."]
+    runs: Annotated[
+        Pairs, "Other runs by name: a workdir, or 'train:CONFIG.py', which is trained first."
+    ]
+    rows: Annotated[RowNumbers, "Rows that are shown side by side."]
+
+
+class ComparedConfig(ScoringConfig):
+    """Generated texts, scored beside those of other runs. data: `evaluation` is read, too; evaluation:
+    `bootstrap_samples`."""
+
+    evaluation: Any
+    comparison: ComparisonSettings
+
+    FREE: ClassVar[tuple[str, ...]] = (*ScoringConfig.FREE, "comparison")
 
 
 class ClassifierConfig(TrainingConfig):

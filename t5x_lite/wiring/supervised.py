@@ -32,7 +32,7 @@ from t5x_lite.parallel.shardings import (
 )
 from t5x_lite.params.partition import join
 from t5x_lite.params.paths import flatten
-from t5x_lite.train.loop import Evaluate, StepTurns
+from t5x_lite.train.loop import Evaluate, Prepare, StepTurns
 from t5x_lite.train.measured import MEMORY_FILE, MeasuredStep
 from t5x_lite.train.state import TrainState, init_state
 from t5x_lite.train.update import Batch, TrainStep
@@ -107,11 +107,19 @@ def jit_step(step: TrainStep, abstract: TrainState, mesh: Mesh) -> Any:
     return jax.jit(step, donate_argnums=0, out_shardings=(shardings_of(abstract), replicated(mesh)))
 
 
+@dataclasses.dataclass(frozen=True)
+class Feed:
+    """What the steps of a run learn from. prepare: as `train.loop.StepTurns` has it."""
+
+    batches: Batches
+    prepare: Prepare | None = None
+
+
 def run_supervised(
     config: TrainingConfig,
     step: TrainStep,
     states: States,
-    batches: Batches,
+    feed: Feed,
     evaluate: Evaluate,
     metadata: Mapping[str, Any],
     described: str,
@@ -131,7 +139,7 @@ def run_supervised(
       InputError, Stopped: as `resume.run_turns`.
     """
     mesh, workdir = place
-    steps = config.train.steps
+    batches, steps = feed.batches, config.train.steps
     jitted = jit_step(step, states.abstract, mesh)
 
     part = states.saved_part(states.abstract)
@@ -143,6 +151,7 @@ def run_supervised(
             streams.key(config.seed, "dropout"),
             list(flatten(join(part.params, part.adapters))),
             lambda step: batches.names(batch_of(step)),
+            feed.prepare,
         )
 
     _tell_of_masters(config, states)

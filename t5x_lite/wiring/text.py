@@ -133,14 +133,7 @@ def _vocabulary_of(config: TokenizedConfig, texts: Sequence[str], folder: epath.
     """
     section = config.tokenizer
     if section.source != TRAINED:
-        if section.source == OF_THE_MODEL:
-            if is_t5x(config.model.source):
-                raise InputError(
-                    f"config.tokenizer.source: {config.model.source} is a t5x checkpoint, which comes"
-                    " without a tokenizer; give a directory or hub id"
-                )
-            return load_vocabulary(model_directory(config.model.source))
-        return load_vocabulary(section.source)
+        return known_vocabulary(section.source, config.model.source)
 
     def train() -> None:
         with local_copy(folder / "tokenizer", with_files=is_claimed(folder)) as directory:
@@ -151,6 +144,22 @@ def _vocabulary_of(config: TokenizedConfig, texts: Sequence[str], folder: epath.
     from_process_zero(train)
     with local_copy(folder / "tokenizer", with_files=True) as directory:
         return load_vocabulary(directory)
+
+
+def known_vocabulary(source: str, model: str) -> Vocabulary:
+    """The tokenizer of `tokenizer.source` where none is trained; "model" is the one that comes with `model`.
+
+    Raises:
+      InputError: there is none, or it cannot be read.
+    """
+    if source != OF_THE_MODEL:
+        return load_vocabulary(source)
+    if is_t5x(model):
+        raise InputError(
+            f"config.tokenizer.source: {model} is a t5x checkpoint, which comes without a tokenizer; give a directory"
+            " or hub id"
+        )
+    return load_vocabulary(model_directory(model))
 
 
 def make_split(data: TextsSettings, rows: list[Row], vocabulary: Vocabulary, name: str) -> Split:

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from t5x_lite.data.pads import Batches
 from t5x_lite.data.plan import Plan
 from t5x_lite.data.vocabulary import Vocabulary
+from t5x_lite.evaluation.beside_rouge import check_metrics
 from t5x_lite.optim.trainable import combine, partition_optimizer, trainable_part
 from t5x_lite.params.gather import whole as on_host
 from t5x_lite.params.overview import count
@@ -30,9 +31,10 @@ from t5x_lite.wiring.sections import (
     AdaptedConfig,
     GeneratingConfig,
     OptimizedConfig,
+    ScoringConfig,
     TrainingConfig,
 )
-from t5x_lite.wiring.supervised import optimizer_of, place_state, run_supervised
+from t5x_lite.wiring.supervised import Feed, optimizer_of, place_state, run_supervised
 from t5x_lite.wiring.text import check_batch
 
 
@@ -40,6 +42,8 @@ def check_training(config: TrainingConfig, mesh: Mesh) -> None:
     """Refuses settings that contradict each other, before any data is read."""
     if isinstance(config, GeneratingConfig):
         check_generation(config)
+    if isinstance(config, ScoringConfig):
+        check_metrics(config.evaluation)
     if isinstance(config, AdaptedConfig):
         check_adaptation(config)
     optimizer_of(config)
@@ -105,7 +109,7 @@ def train(
         lambda state, stopping: loss(state.params, stopping, state.adapters),
         config,
         loaded,
-        (batches, examples),
+        (Feed(batches), examples),
         (mesh, workdir),
         adaptation,
     )
@@ -116,7 +120,7 @@ def train_by(
     evaluate: Evaluate,
     config: TrainingConfig,
     loaded: Loaded,
-    data: tuple[Batches, str],
+    data: tuple[Feed, str],
     place: tuple[Mesh, epath.Path],
     adaptation: Adaptation | None,
 ) -> TrainState:
@@ -138,7 +142,7 @@ def train_by(
       InputError, Stopped: as `supervised.run_supervised`.
     """
     mesh, _ = place
-    batches, examples = data
+    feed, examples = data
     labels = adaptation.labels if adaptation else None
     make_state, abstract = state_of(config, loaded, mesh, adaptation)
     metadata = {"examples": examples}
@@ -154,7 +158,7 @@ def train_by(
         states = _states_of_a_part(lambda: make_state(*begun.trees()), abstract, begun, labels)
     step = _step_by(config, objective, labels)
     described = _described(loaded, adaptation)
-    return run_supervised(config, step, states, batches, evaluate, metadata, described, place)
+    return run_supervised(config, step, states, feed, evaluate, metadata, described, place)
 
 
 def _step_by(config: TrainingConfig, objective: Objective, labels: Any) -> TrainStep:

@@ -57,8 +57,8 @@ def test_the_bundled_texts_give_the_classifiers_vocabulary(tmp_path):
 
 # tests/tasks runs the others.
 OTHERS = ("quickstart", "nano", "lab2_finetune", "lab2_lora")
-# A minute for what the runs of finetune.py and lora.py show already.
-ALIKE = ("dialogsum_scratch", "tpu")
+# A minute for what the run of finetune.py shows already.
+ALIKE = ("dialogsum_scratch", "lora", "tpu")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from t5x_lite.models.config import Execution
 from t5x_lite.models.t5 import T5
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.parallel.shardings import put_batch, row_multiple
-from tests.compiling import pytest_runtest_protocol as pytest_runtest_protocol
 from tests.decoding.conftest import tied_pair as tied_pair
 
 RNG = np.random.default_rng(0)

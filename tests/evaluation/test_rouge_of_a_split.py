@@ -62,6 +62,7 @@ def test_it_is_rouge_scores_with_stemmer_and_plain_mean(split, result):
         assert 0.01 < flat[:, column].mean() < best[:, column].mean() < 0.99
 
 
+@pytest.mark.slow
 def test_the_same_inputs_give_the_same_intervals(split, result):
     found, columns = result
     again, others = scored([list(texts) for texts in split])

@@ -32,7 +32,7 @@ print(*[m for m in sys.modules if m.split(".")[0] in ("t5x_lite", "flax", "torch
 """
 
 
-@pytest.fixture(scope="module", params=["t5_1.0", "t5_1.1"])
+@pytest.fixture(scope="module", params=[pytest.param("t5_1.0", marks=pytest.mark.slow), "t5_1.1"])
 def exported(request, tmp_path_factory):
     """The model, the inputs, and the folder in which a bare process ran the programs on them."""
     folder = tmp_path_factory.mktemp("exported")

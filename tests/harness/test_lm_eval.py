@@ -17,7 +17,6 @@ from t5x_lite.errors import InputError
 from t5x_lite.harness import command, lm_eval_model
 from t5x_lite.harness.lm_eval_model import _sizes
 from t5x_lite.harness.requests import Requests
-from tests.compiling import pytest_runtest_protocol as pytest_runtest_protocol
 
 NANO = pathlib.Path(t5x_lite.__file__).parent / "data" / "nano"
 ASK = "{dialogue}\n\nWhat is the topic of this dialogue?"

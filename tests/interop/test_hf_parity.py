@@ -19,7 +19,7 @@ from t5x_lite.models.t5 import T5
 
 CASES = [
     (9, 5, "left"),
-    (40, 12, "right"),
+    pytest.param((40, 12, "right"), marks=pytest.mark.slow),
     pytest.param((1, 1, "right"), marks=pytest.mark.slow),
     pytest.param((9, 5, "right"), marks=pytest.mark.slow),
     pytest.param((40, 12, "left"), marks=pytest.mark.slow),

@@ -13,7 +13,6 @@ import pytest
 from t5x_lite.models.config import T5Config
 from t5x_lite.models.init import abstract_params
 from t5x_lite.models.t5 import T5
-from tests.compiling import pytest_runtest_protocol as pytest_runtest_protocol
 
 T5_1_0 = T5Config(
     vocab_size=61,

@@ -63,8 +63,10 @@ TREES = {
     "name, tree",
     [
         *((name, "alone") for name in OPTIMIZERS),
-        ("adafactor", "policy and critic"),
-        ("muon", "policy and critic"),
+        *(
+            pytest.param(name, "policy and critic", marks=pytest.mark.slow)
+            for name in ("adafactor", "muon")
+        ),
     ],
 )
 def test_stacked_equals_unrolled(name, tree):

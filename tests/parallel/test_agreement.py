@@ -113,7 +113,10 @@ PAIRS = [
 
 @pytest.mark.parametrize(
     ("sizes", "scan_layers", "sides"),
-    [*PAIRS, ((1, 1, 4, 2), True, {"fsdp": (2, 2)})],
+    [
+        *PAIRS,
+        pytest.param((1, 1, 4, 2), True, {"fsdp": (2, 2)}, marks=pytest.mark.slow),
+    ],
     ids=str,
 )
 def test_loss_and_gradients(config, random_params, expected, sizes, scan_layers, sides):
@@ -155,7 +158,11 @@ def generated(config, random_params):
     return generate
 
 
-@pytest.mark.parametrize("sizes", SIZES, ids=str)
+@pytest.mark.parametrize(
+    "sizes",
+    [pytest.param(sizes, marks=() if sizes == SIZES[-1] else pytest.mark.slow) for sizes in SIZES],
+    ids=str,
+)
 def test_greedy_tokens(generated, sizes):
     expected, expected_logprobs = generated((1, 1, 1, 1))
     assert len(np.unique(expected)) > 20  # a text, not one token forever

@@ -30,7 +30,6 @@ from t5x_lite.train.divergence import DivergenceGuard
 from t5x_lite.train.loop import Cadence, Files, run_loop
 from t5x_lite.train.sections import DivergenceSettings
 from t5x_lite.wiring.adaptation import Adaptation
-from tests.compiling import pytest_runtest_protocol as pytest_runtest_protocol
 
 CONFIG = T5Config(
     vocab_size=12, d_model=16, d_kv=8, d_ff=32, num_encoder_layers=1, num_decoder_layers=1,

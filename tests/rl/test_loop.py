@@ -83,7 +83,10 @@ def test_target_kl_ends_a_step_early(ppo_run):
 
 @pytest.mark.parametrize(
     ("advantage", "samples"),
-    [("gae", 1), pytest.param("rloo", 4, marks=pytest.mark.slow), ("grpo", 4)],
+    [
+        ("gae", 1),
+        *(pytest.param(name, 4, marks=pytest.mark.slow) for name in ("rloo", "grpo")),
+    ],
 )
 def test_scores_that_are_no_numbers_leave_their_responses_out(ppo_run, caplog, advantage, samples):
     """They are in no figure, and what they would have been is nothing to what is learned."""
@@ -118,7 +121,10 @@ def test_scores_that_are_no_numbers_leave_their_responses_out(ppo_run, caplog, a
 
 @pytest.mark.parametrize(
     ("advantage", "samples"),
-    [("gae", 1), ("rloo", 4), pytest.param("grpo", 4, marks=pytest.mark.slow)],
+    [
+        ("rloo", 4),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("gae", 1), ("grpo", 4))),
+    ],
 )
 def test_rows_that_fill_the_batch_are_no_responses(ppo_run, advantage, samples):
     """Sixteen responses of 64, an eighth of a minibatch: figures, number and coefficient are those of the sixteen."""

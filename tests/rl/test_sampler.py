@@ -36,6 +36,7 @@ def test_a_small_update_of_bfloat16_weights_reaches_the_rollout():
     assert merged["dense"]["bias"].dtype == jnp.bfloat16  # what is not adapted is as it was
 
 
+@pytest.mark.slow
 def test_a_gap_that_opens_after_the_first_step_is_told(ppo_run, caplog):
     run = ppo_run(share_of_four, steps=2)
     drawn = []

@@ -67,6 +67,7 @@ def with_our_weights(model, params):
     return model.eval()
 
 
+@pytest.mark.slow
 def test_it_has_the_architecture_of_the_run(run):
     ours = load_text_classifier(run)
     model = baseline.Scorer(baseline.torch_config(ours.module))

@@ -129,6 +129,7 @@ def test_a_probe_on_the_frozen_encoder_beside_both(tmp_path):
     assert result.returncode == 1 and "needs a run of a pretrained encoder" in result.stderr
 
 
+@pytest.mark.slow
 def test_beside_a_reward_model(tmp_path):
     """Insults and copied turns show in the words alone; the facts of a dialogue do not."""
     config = to_dict(load_config("reward.py", {}))
@@ -138,6 +139,7 @@ def test_beside_a_reward_model(tmp_path):
     assert 0.6 < float(line["baseline accuracy"]) < 0.9
 
 
+@pytest.mark.slow
 def test_as_a_judge_of_what_ppo_runs_wrote(tmp_path):
     """Two draws to each of ten prompts: rude before and not after, and the other way round."""
     report = {"config": to_dict(load_config("classifier.py", {})), "classification": {}}
@@ -164,6 +166,7 @@ def test_as_a_judge_of_what_ppo_runs_wrote(tmp_path):
             script["read_samples"](tmp_path / run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "report, message",
     [(None, "not the folder of a finished run"), ({"config": {"task": "ppo"}}, "neither a")],

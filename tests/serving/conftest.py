@@ -27,10 +27,10 @@ from t5x_lite.params.lora import LoraSettings
 from t5x_lite.params.paths import map_with_path
 from t5x_lite.sections import read
 from t5x_lite.serving.metrics import Metrics
+from t5x_lite.serving.reading import Readings
 from t5x_lite.serving.sections import DEFAULTS, ServeSettings
 from t5x_lite.serving.served import Served, load_served
-from t5x_lite.serving.server import Server, _uvicorn_config, make_app
-from tests.compiling import pytest_runtest_protocol as pytest_runtest_protocol
+from t5x_lite.serving.server import Server, _uvicorn_config, make_app, make_scheduler
 
 TEXTS = [
     "Ann: Are you coming to the market on Sunday?\nBob: Yes, at nine.",
@@ -132,20 +132,31 @@ def running(served: Served, **changed: Any) -> Iterator[Running]:
     """changed: flags, beside those that are compiled in."""
     served = dataclasses.replace(served, settings=dataclasses.replace(served.settings, **changed))
     metrics = Metrics()
-    app, scheduler = make_app(served, metrics)
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = Server(_uvicorn_config(app, served.settings))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-    thread.start()
+    scheduler = make_scheduler(served, metrics)
+    readings = Readings({}, {}, served.settings, metrics)
+    app = make_app(served.settings, served, scheduler, readings, metrics)
     scheduler.start()
-    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    try:
+        with listening(app, served.settings) as (client, url):
+            yield Running(client, metrics, scheduler, url)
+    finally:
+        scheduler.stop()
+
+
+@contextlib.contextmanager
+def listening(app: Any, settings: ServeSettings) -> Iterator[tuple[httpx2.Client, str]]:
+    """A client of the application, which listens at a port of its own, and its address."""
+    open_socket = socket.create_server(("127.0.0.1", 0))
+    server = Server(_uvicorn_config(app, settings))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [open_socket]}, daemon=True)
+    thread.start()
+    url = f"http://127.0.0.1:{open_socket.getsockname()[1]}"
     try:
         with httpx2.Client(base_url=url, timeout=60, trust_env=False) as client:
-            yield Running(client, metrics, scheduler, url)
+            yield client, url
     finally:
         server.should_exit = True
         thread.join(timeout=20)
-        scheduler.stop()
 
 
 @pytest.fixture(scope="module")

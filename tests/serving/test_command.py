@@ -34,7 +34,9 @@ def test_flags_become_settings():
     assert (settings.model, settings.port, settings.queue) == ("nano", 0, 0)
     assert settings.adapter == (("a", "x"), ("b", "y=z"))
     assert settings.request_timeout == 1.5 and settings.host == "127.0.0.1"
-    assert set(DEFAULTS) | {"model"} == set(fields(ServeSettings))
+    assert set(DEFAULTS) == set(fields(ServeSettings))
+    settings = read_flags(["--encoder", "e=x", "--classifier=c=y", "--encoder=f=z"])
+    assert settings.encoder == (("e", "x"), ("f", "z")) and settings.classifier == (("c", "y"),)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +54,8 @@ def test_flags_become_settings():
         ("--model nano --request_timeout 0", "--request_timeout must be"),
         ("--model nano --request_timeout nan", "--request_timeout must be"),
         ("--model nano --adapter mine", "--adapter mine: write NAME=DIRECTORY"),
+        ("--encoder mine", "--encoder mine: write NAME=DIRECTORY"),
+        ("--encoder a=b --adapter a=b", "--adapter needs --model"),
         ("--model nano --dtype int7", "--dtype must be"),
         ("--model nowhere/none --port 0", "nowhere/none"),
     ],

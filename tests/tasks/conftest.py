@@ -2,7 +2,7 @@
 
 import pathlib
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -11,9 +11,10 @@ import pytest
 
 from t5x_lite import load_pretrained
 from t5x_lite.config import load_config
+from t5x_lite.evaluation import constants
+from t5x_lite.reports import report
 from t5x_lite.tasks.finetune import run as finetune
 from t5x_lite.wiring import supervised
-from tests.compiling import pytest_runtest_protocol as pytest_runtest_protocol
 
 STEPS = 6
 # Evaluations after steps 3 and 6, checkpoints after steps 2, 4 and 6, dropout on.
@@ -50,6 +51,20 @@ def tiny() -> dict[str, str]:
 def tiny_config() -> Callable[..., Any]:
     """Makes the config of a tiny run, some fields changed: tiny_config({"seed": "1"})."""
     return lambda overrides={}: load_config("quickstart.py:runlocal", TINY | overrides)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_reports() -> Iterator[None]:
+    """Curves that nobody looks at, and a constant baseline that is hardly searched for: half of a tiny run's time.
+
+    tests/reports and tests/evaluation have the real ones.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "plot_metrics", lambda records, panels: b"\x89PNG")
+        patch.setattr(report, "draw_metrics", lambda records, panels: b"<svg></svg>")
+        patch.setattr(constants, "_BEAMS", 1)
+        patch.setattr(constants, "_WORDS", 10)
+        yield
 
 
 class Finished(NamedTuple):

@@ -11,6 +11,7 @@ from t5x_lite.tasks.architectures import run as architectures
 TINY = {"logging.tensorboard": "False"}
 
 
+@pytest.mark.slow
 def test_each_learns_and_one_table_compares_them(tmp_path):
     rows = [
         {"id": str(i), "dialogue": text, "situation": kind}

@@ -91,6 +91,7 @@ def test_a_bare_encoder_becomes_a_classifier_that_transformers_loads(encoder, tm
         assert sample["p(hate)"] == pytest.approx(float(want[0]), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_runlocal_has_the_recipes_own_settings(tmp_path):
     config = load_config("classifier_minilm.py:runlocal", {**TINY, "data.train.limit": "40"})
     recipe = load_config("classifier_minilm.py:comments", {})

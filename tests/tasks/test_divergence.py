@@ -116,7 +116,9 @@ def spoilt_batches(monkeypatch):
     return numbers
 
 
-@pytest.mark.parametrize("adapter", [{}, LORA], ids=["all weights", "an adapter"])
+@pytest.mark.parametrize(
+    "adapter", [{}, pytest.param(LORA, marks=pytest.mark.slow)], ids=["all weights", "an adapter"]
+)
 def test_a_run_rolled_back_takes_other_batches(tiny_config, tmp_path, spoilt_batches, adapter):
     """Two batches are at fault, not the weights: passed over, all goes well."""
     spoilt_batches |= {3, 4}

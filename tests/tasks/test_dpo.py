@@ -126,6 +126,7 @@ def test_a_second_run_and_a_stopped_one_are_the_same_to_the_bit(lora_run, tmp_pa
             assert (folder / name).read_bytes() == (lora_run / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_all_weights_by_ipo_with_stacked_layers(tmp_path):
     changes = FULL | {"loss.kind": "ipo", "loss.beta": "0.5", "loss.chunk": "5"}
     changes |= {"model.scan_layers": "True", "schedule.learning_rate": "1e-3"}

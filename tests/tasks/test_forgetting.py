@@ -33,6 +33,7 @@ def runs(finished, tiny, roughened, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_one_task_is_trained_and_both_are_scored_before_and_after(runs):
     of_lora, of_full = report(runs / "lora"), report(runs / "full")
     for found in (of_lora, of_full):

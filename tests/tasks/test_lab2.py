@@ -183,6 +183,7 @@ def generated(source, rows):
     return [text.strip() for text in t5.generate(prompts, max_new_tokens=8)]
 
 
+@pytest.mark.slow
 def test_three_systems_side_by_side(lora, full):
     found = report(lora)
     names = [line["system"] for line in found["summary"]]

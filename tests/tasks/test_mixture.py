@@ -88,6 +88,7 @@ def test_report_has_every_task(finished):
         assert len(lines) == 4 and "exact" in json.loads(lines[0])["scores"]
 
 
+@pytest.mark.slow
 def test_before_and_after_and_a_task_that_is_only_scored(finished, tmp_path):
     overrides = {
         "model.source": str(finished / "model"),
@@ -148,12 +149,10 @@ def outputs(folder):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
-    [
-        pytest.param(kind, marks=() if kind == "lora" else pytest.mark.slow)
-        for kind in sorted(ADAPTERS)
-    ],
+    sorted(ADAPTERS),
 )
 def test_an_adapter_or_a_part_is_trained_on_every_task(begun, tmp_path, kind):
     mixture.run(adapted(begun, kind), str(tmp_path))

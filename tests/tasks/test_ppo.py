@@ -273,7 +273,8 @@ def test_all_weights_with_a_critic_of_their_own_and_several_rewards(judge, lora_
     assert changed == set(flatten(began))
 
 
-@pytest.mark.parametrize("advantage", ["rloo", pytest.param("grpo", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("advantage", ["rloo", "grpo"])
 def test_without_a_critic_from_a_saved_adapter(judge, lora_run, tmp_path, advantage):
     """And best of n beside it: its reward is no lower than that of one draw."""
     changes = {

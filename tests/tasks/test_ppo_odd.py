@@ -26,6 +26,7 @@ def finite(line):
     return all(np.isfinite(value).all() for value in line.values() if not isinstance(value, str))
 
 
+@pytest.mark.slow
 def test_empty_responses_are_scored_and_learned_from(judge, tmp_path):
     """Each response is its eos alone: no word, one token that counts. There are prompts for half of a step."""
     changes = {

@@ -27,6 +27,7 @@ def ul2(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_every_denoiser_is_in_the_report(ul2):
     report = json.loads((ul2 / "report.json").read_text())
     denoisers = load_config("pretrain.py:ul2", {}).data.denoisers

@@ -42,6 +42,7 @@ TINY = {
 }
 
 
+@pytest.mark.slow
 def test_a_bert_is_trained_and_transformers_loads_it(tmp_path):
     classifier.run(load_config("classifier.py:wikidetox", TINY), str(tmp_path))
     report = json.loads((tmp_path / "report.json").read_text())

@@ -57,6 +57,7 @@ def test_accumulated_steps_move_bfloat16_weights_and_go_on(tiny_config, tmp_path
     finetune.run(config, str(tmp_path / "run"))  # reads the checkpoint: the state is what it says
 
 
+@pytest.mark.slow
 def test_a_classifier_is_kept_in_bfloat16_and_goes_on(tmp_path):
     config = load_config("classifier.py:runlocal", BFLOAT16 | FEW_TEXTS)
     classifier.run(config, str(tmp_path / "run"))

@@ -16,7 +16,6 @@ from t5x_lite.models.init import abstract_params
 from t5x_lite.models.t5 import T5
 from t5x_lite.optim.optimizers import make_optimizer
 from t5x_lite.optim.sections import OptimizerSettings
-from tests.compiling import pytest_runtest_protocol as pytest_runtest_protocol
 
 T5_1_0 = T5Config(
     vocab_size=61,

@@ -37,7 +37,7 @@ from t5x_lite.wiring.adaptation import Adaptation, adaptation_of, check_adaptati
 from t5x_lite.wiring.holdout import read_with_holdout
 from t5x_lite.wiring.model import Loaded, load_model
 from t5x_lite.wiring.scoring import Ready, check_generation, score_split, unrolled
-from t5x_lite.wiring.supervised import optimizer_of
+from t5x_lite.wiring.supervised import Feed, optimizer_of
 from t5x_lite.wiring.text import Split, check_texts, evaluation_plan, get_vocabulary, make_split
 from t5x_lite.wiring.trained_files import save_trained
 from t5x_lite.wiring.training import state_of, train_by
@@ -132,7 +132,7 @@ def _train(
         return evaluation_metrics(rewards, settings)
 
     objective = preference(loaded.model, settings, dropout=config.train.dropout)
-    data = pairs.train, pairs.examples
+    data = Feed(pairs.train), pairs.examples
     return train_by(objective, evaluate, config, loaded, data, place, adaptation)
 
 

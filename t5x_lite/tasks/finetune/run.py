@@ -7,17 +7,11 @@ from jax.sharding import Mesh
 from t5x_lite.data.features import fingerprint
 from t5x_lite.data.templates import render
 from t5x_lite.errors import InputError
-from t5x_lite.evaluation.beside_rouge import check_metrics
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.reports.outcome import report_outcome, training_sections
-from t5x_lite.tasks.finetune.comparison import (
-    BEFORE,
-    ORIGINAL,
-    check_comparison,
-    comparison_sections,
-    run_others,
-)
+from t5x_lite.tasks.finetune.original import ORIGINAL, is_scored, note_on, originals
 from t5x_lite.tasks.finetune.sections import Config
+from t5x_lite.wiring.comparison import check_comparison, comparison_sections, run_others
 from t5x_lite.wiring.scoring import as_begun, score_split
 from t5x_lite.wiring.text import (
     check_texts,
@@ -59,11 +53,12 @@ def run(config: Config, workdir: str) -> None:
         sections |= training_sections(config, folder, plan, before=config.data.denoising.steps)
         targets = [render(config.data.target, row) for row in train_rows]
         scores, samples = score_split(config, ready, held_out, evaluation, folder, targets)
-        if config.comparison.original == BEFORE:
+        if is_scored(config):
             del state, ready  # the memory of two models is not needed
             original = as_begun(loaded, vocabulary, mesh, adaptation)
             score_split(config, original, held_out, evaluation, folder / ORIGINAL)
-    sections |= comparison_sections(config, evaluation_rows, folder, others)
+    runs = [*originals(config, folder), *others]
+    sections |= comparison_sections(config, evaluation_rows, folder, runs, note_on(config))
     report_outcome(config, folder, scores, samples, sections)
 
 
@@ -74,11 +69,10 @@ def check(config: Config, mesh: Mesh) -> None:
       InputError: settings that contradict each other, or fit neither each other nor the mesh.
     """
     check_training(config, mesh)
-    check_metrics(config.evaluation)
     pads = config.data.pads
     if config.batch.pack and (pads.in_loss or pads.in_attention):
         raise InputError(
             "config.data.pads: pads count only where a row holds one example; set config.batch.pack to False"
         )
-    check_comparison(config)
+    check_comparison(config, ORIGINAL)
     check_texts(config.data, ("train", "evaluation"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from t5x_lite.data.sections import (
     BatchSettings,
@@ -14,8 +14,13 @@ from t5x_lite.data.sections import (
 from t5x_lite.evaluation.sections import TrainedScoredSettings
 from t5x_lite.models.sections import TrainedModelSettings
 from t5x_lite.optim.sections import LossSettings
-from t5x_lite.sections import Name, Pairs, RowNumbers, Section
-from t5x_lite.wiring.sections import AdaptedConfig, ScoringConfig, TrainingConfig, TrainSettings
+from t5x_lite.wiring.sections import (
+    AdaptedConfig,
+    ComparedConfig,
+    ComparisonSettings,
+    TrainingConfig,
+    TrainSettings,
+)
 
 
 class DataSettings(TextsSettings, SplitsSettings):
@@ -25,21 +30,16 @@ class DataSettings(TextsSettings, SplitsSettings):
     pads: PadsSettings
 
 
-class ComparisonSettings(Section):
-    """What the run is compared with."""
+class OriginalComparedSettings(ComparisonSettings):
+    """What the run is compared with, the model that it begins from among it."""
 
-    name: Annotated[Name, "What the report calls this run."]
     original: Annotated[
         Literal["none", "before", "after"],
         "Whether the model that the run begins from is compared: not, as it was, or (as in lab 2) after training.",
     ]
-    runs: Annotated[
-        Pairs, "Other runs by name: a workdir, or 'train:CONFIG.py', which is trained first."
-    ]
-    rows: Annotated[RowNumbers, "Rows that are shown side by side."]
 
 
-class Config(ScoringConfig, AdaptedConfig, TrainingConfig):
+class Config(ComparedConfig, AdaptedConfig, TrainingConfig):
     """Supervised training: full, partial, or of an adapter."""
 
     model: TrainedModelSettings
@@ -48,6 +48,4 @@ class Config(ScoringConfig, AdaptedConfig, TrainingConfig):
     train: TrainSettings
     loss: LossSettings
     evaluation: TrainedScoredSettings
-    comparison: ComparisonSettings
-
-    FREE: ClassVar[tuple[str, ...]] = (*ScoringConfig.FREE, "comparison")
+    comparison: OriginalComparedSettings

@@ -1,4 +1,4 @@
-"""What a fine-tuned model wrote beside the model that it began from and other runs: the `comparison` section."""
+"""What a trained model wrote beside another one and other runs: the `comparison` section."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from t5x_lite.reports.systems import (
     score_systems,
     side_by_side,
 )
-from t5x_lite.tasks.finetune.sections import Config
 from t5x_lite.wiring.rehearsal import is_rehearsal
+from t5x_lite.wiring.sections import ComparedConfig
 from t5x_lite.wiring.trained_sources import (
     check_source,
     is_recipe,
@@ -39,26 +39,25 @@ from t5x_lite.wiring.trained_sources import (
     trained,
 )
 
-ORIGINAL = "original"
-# comparison.original: not compared; read anew from where it came; the very model that training changed (lab 2's quirk).
-NONE, BEFORE, AFTER = "none", "before", "after"
 _PUBLISHED = "published"
 _RECIPES = "compared"
 
 
-def check_comparison(config: Config) -> None:
+def check_comparison(config: ComparedConfig, beside: str) -> None:
     """Refuses what can be refused before any data is read.
+
+    beside: what the report calls the model that the run itself sets beside the trained one.
 
     Raises:
       InputError: two systems of one name, a recipe that cannot be loaded or is scored on other rows, or a folder that
         holds no finished run.
     """
     section = config.comparison
-    names = [ORIGINAL, *(name for name, _ in section.runs), section.name]
+    names = [beside, *(name for name, _ in section.runs), section.name]
     if repeated := [name for name in names if names.count(name) > 1]:
         raise InputError(
-            f"config.comparison: two systems are called {repeated[0]!r}; the model that the run begins from is"
-            f" {ORIGINAL!r}"
+            f"config.comparison: two systems are called {repeated[0]!r}; {beside!r} is the name of the model that this"
+            " run sets beside its own"
         )
     for name, source in section.runs:
         where = f"config.comparison.runs, {name}"
@@ -74,7 +73,9 @@ def check_comparison(config: Config) -> None:
             )
 
 
-def run_others(config: Config, rows: Sequence[Row], folder: epath.Path) -> list[tuple[str, str]]:
+def run_others(
+    config: ComparedConfig, rows: Sequence[Row], folder: epath.Path
+) -> list[tuple[str, str]]:
     """The runs to compare with, (name, workdir): a recipe is trained first, in folder/compared/NAME.
 
     Raises:
@@ -109,25 +110,27 @@ def run_others(config: Config, rows: Sequence[Row], folder: epath.Path) -> list[
     ]
 
 
-def keys_of(config: Config, rows: Sequence[Row]) -> list[Key]:
+def keys_of(config: ComparedConfig, rows: Sequence[Row]) -> list[Key]:
     """What the rows of `data.evaluation` are called in samples.jsonl."""
     return [Key(row["id"], render(config.data.target, row)) for row in rows]
 
 
 def comparison_sections(
-    config: Config, rows: Sequence[Row], folder: epath.Path, runs: Sequence[tuple[str, str]]
+    config: ComparedConfig,
+    rows: Sequence[Row],
+    folder: epath.Path,
+    runs: Sequence[tuple[str, str]],
+    note: str = "",
 ) -> dict[str, Any]:
     """The report's sections "summary", "comparison...", and "samples": every system on the same rows; {} where there is
     nothing to compare with, and for all processes but the first.
+
+    runs: what to compare with, (name, folder of its samples.jsonl). note: what the reader is to know beside.
     """
     if jax.process_index() != 0:
         return {}
     section = config.comparison
     systems = [system for name, workdir in runs for system in read_systems(name, workdir)]
-    if section.original != NONE:
-        # After training, what was the original writes what the trained model does.
-        place = folder / ORIGINAL if section.original == BEFORE else folder
-        systems = [*read_systems(ORIGINAL, str(place)), *systems]
     if not systems:
         return {}
     systems += read_systems(section.name, str(folder))
@@ -137,7 +140,7 @@ def comparison_sections(
     keys = keys_of(config, rows)
     found = {
         "summary": _scores(scored, scored.columns, bootstrap, published),
-        "comparison": _described(config, scored),
+        "comparison": _described(scored) + note,
         "comparison_differences": _differences(scored, scored.columns, bootstrap, published),
         "samples": side_by_side(systems, [keys[number] for number in section.rows]),
     }
@@ -197,7 +200,7 @@ def _differences(
     return lines
 
 
-def _described(config: Config, scored: Scored) -> str:
+def _described(scored: Scored) -> str:
     inputs = int(scored.clusters.max()) + 1
     text = (
         f"{len(scored.keys):,} rows of {inputs:,} inputs, each row against its own reference. F-measures times 100,"
@@ -207,10 +210,5 @@ def _described(config: Config, scored: Scored) -> str:
     if scored.best is not None:
         text += (
             " Best reference: each row against all references of its input, the best one counts."
-        )
-    if config.comparison.original == AFTER:
-        text += (
-            f" {ORIGINAL!r} is the model that training changed in place, as in the lab's notebook, so it writes what"
-            f" {config.comparison.name!r} writes; comparison.original={BEFORE} compares with the model as it was."
         )
     return text

@@ -1,0 +1,1 @@
+"""Distillation: a small T5 learns from a large one."""

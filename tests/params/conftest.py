@@ -1,3 +1,0 @@
-"""Small computations, compiled quickly."""
-
-from tests.compiling import pytest_runtest_protocol as pytest_runtest_protocol
