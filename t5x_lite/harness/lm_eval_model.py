@@ -21,7 +21,8 @@ def lm_eval_model() -> Any:
       pretrained: what `load_pretrained` takes: a directory, the workdir of a run, a hub id.
       adapter, tokenizer, dtype, quantization: as there; "" for none.
       batch_tokens, max_length, max_gen_toks: of `harness.requests.Requests`.
-      batch_size, max_batch_size: the harness's own, not read: a batch has so many tokens. device: none is taken.
+      batch_size, max_batch_size, device: the harness's own, which gives them (1, cuda:0) where nobody does. Not read: a
+        batch has so many tokens, and jax chooses the device.
 
     >>> model = lm_eval_model()(pretrained="nano")                             # doctest: +SKIP
     >>> lm_eval.simple_evaluate(model, tasks=["boolq"])                        # doctest: +SKIP
@@ -42,18 +43,17 @@ def lm_eval_model() -> Any:
 
         def __init__(
             self,
-            pretrained: str,
+            pretrained: str = "",
             *,
             adapter: str = "",
             tokenizer: str = "",
             dtype: str = "float32",
             quantization: str = "none",
-            device: str | None = None,
             **sizes: Any,
         ):
-            if device:
+            if not pretrained:
                 raise InputError(
-                    f"lm_eval: --device {device}: jax chooses the device; leave it out, or set JAX_PLATFORMS"
+                    "lm_eval: which model? give --model_args pretrained=DIR or a hub id"
                 )
             LM.__init__(self)
             t5 = load_pretrained(
@@ -80,8 +80,9 @@ def _sizes(given: dict[str, Any]) -> dict[str, int]:
     """
     sizes = {"batch_tokens": 4096, "max_length": 0, "max_gen_toks": 256}
     size = given.pop("batch_size", None)
-    given.pop("max_batch_size", None)
-    if size not in (None, 1, "1", "auto"):  # 1 is what the harness gives where nobody said it
+    for name in ("max_batch_size", "device"):
+        given.pop(name, None)
+    if size not in (None, 1, "1", "auto"):
         log.warning(
             "lm_eval: batch_size is not read; a batch has %s=%d encoder tokens, at most",
             *("batch_tokens", given.get("batch_tokens", sizes["batch_tokens"])),

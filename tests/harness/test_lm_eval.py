@@ -194,3 +194,19 @@ def test_the_word_starts_the_harness_with_this_model(monkeypatch):
         ["lm_eval", "run", "--model", "t5x_lite", "--model_args", "pretrained=nano", "--tasks", "boolq"]
     ]  # fmt: skip
     assert sys.argv == before
+
+
+def test_the_harness_makes_the_model_by_its_own_arguments(caplog):
+    """It gives a device and a batch size where nobody names one."""
+    pytest.importorskip("lm_eval")
+    make = lm_eval_model.lm_eval_model().create_from_arg_obj
+    own = {"batch_size": 1, "max_batch_size": None, "device": "cuda:0"}
+    model = make({"pretrained": "nano", "max_length": 64}, own)
+    assert model.max_length == 64 and model.tokenizer_name == "t5x_lite:nano"
+    assert "batch_size" not in caplog.text
+    make({"pretrained": "nano", "batch_tokens": 512}, own | {"batch_size": "8"})
+    assert "batch_size is not read; a batch has batch_tokens=512 encoder tokens" in caplog.text
+    with pytest.raises(InputError, match="lm_eval: which model"):
+        make({}, own)
+    with pytest.raises(InputError, match="no such directory"):
+        make({"pretrained": "./nowhere"}, own)
