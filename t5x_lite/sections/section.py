@@ -69,7 +69,9 @@ class Config(Section):
 
     FREE: ClassVar[tuple[str, ...]] = (
         *("mesh", "logging", "checkpoint", "divergence", "stop_after", "stop_on_preemption"),
-        *("evaluation.samples", "evaluation.bootstrap_samples"),  # they shape the report alone
+        # They shape the report alone.
+        *("evaluation.samples", "evaluation.bootstrap_samples"),
+        *("evaluation.beside_rouge", "evaluation.bertscore_source"),
     )
     differences: ClassVar[Mapping[str, tuple[Any, Any]]] = types.MappingProxyType({})
 
