@@ -24,6 +24,7 @@ from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.decoding.stream import Streamer, text_pieces
 from t5x_lite.decoding.structure import prepare
 from t5x_lite.errors import InputError
+from t5x_lite.evaluation.choice_scores import ChoiceScorer, ChoiceScores, Ids
 from t5x_lite.interop.adapter_source import adapter_of, base_for
 from t5x_lite.interop.beside import vocabulary_beside
 from t5x_lite.interop.generation_files import generation_defaults
@@ -75,6 +76,7 @@ class Pretrained:
         self._model = T5(config, execution)
         self._generator = Generator(config, execution, tokenizer)
         self._streamer = Streamer(config, execution, tokenizer)
+        self._scorer = ChoiceScorer(self._model)
         self._logits = jax.jit(self._model.apply)
 
     def __repr__(self) -> str:
@@ -247,6 +249,24 @@ class Pretrained:
             for name in _LOGITS_INPUTS
         )
         return self._logits(variables(self.params, self._acting()), *arrays)
+
+    def score(
+        self, texts: Sequence[str], choices: Sequence[Sequence[str]], *, batch_tokens: int = 4096
+    ) -> list[ChoiceScores]:
+        """How likely each of a text's choices is as the whole answer to it, eos among its tokens.
+
+        choices: of each text its own, at least one. batch_tokens: encoder tokens of a batch, at most.
+        """
+        inputs = self.tokenizer.encode(texts, add_eos=True)
+        ids = [self.tokenizer.encode(own, add_eos=True) for own in choices]
+        return self.score_tokens(inputs, ids, batch_tokens=batch_tokens)
+
+    def score_tokens(
+        self, inputs: Sequence[Ids], choices: Sequence[Sequence[Ids]], *, batch_tokens: int = 4096
+    ) -> list[ChoiceScores]:
+        """`score` of token ids, as they are."""
+        adapter = self._acting()
+        return self._scorer.score(self.params, adapter, inputs, choices, batch_tokens=batch_tokens)
 
     def load_adapter(self, directory: str | os.PathLike[str], name: str = "default") -> None:
         """Puts a saved adapter (peft's format: LoRA, rsLoRA, DoRA, prompt tuning) beside the model, and lets it act.

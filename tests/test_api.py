@@ -305,6 +305,25 @@ def test_scores_are_those_of_torch(t5, torch_t5, settings):
         )
 
 
+def test_choices_are_scored_as_the_logits_say(t5):
+    choices = [["the market", "Ann"], [TEXTS[2]]]
+    for text, own, found in zip(TEXTS, choices, t5.score(TEXTS[:2], choices), strict=False):
+        assert len(found.logprobs) == len(own)
+        for number, choice in enumerate(own):
+            (ids,) = t5.tokenizer.encode([choice], add_eos=True)
+            logits = t5.logits(
+                {
+                    "encoder_input_tokens": t5.encode([text]),
+                    "decoder_input_tokens": [[t5.config.decoder_start_token_id, *ids[:-1]]],
+                }
+            )[0]
+            logs = logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
+            assert found.tokens[number] == len(ids)
+            assert found.logprobs[number] == pytest.approx(
+                float(logs[np.arange(len(ids)), ids].sum()), abs=1e-3
+            )
+
+
 def test_scored_samples_are_the_generated_ones(t5):
     settings = {"max_new_tokens": 8, "do_sample": True, "num_return_sequences": 2}
     scored = t5.generate_with_scores(TEXTS, seed=1, **settings)

@@ -222,8 +222,8 @@ def test_a_flag_may_hold_a_whole_mapping_and_the_last_one_counts():
         (
             "task",
             "fine",
-            "--config.task must be one of architectures, chat, classifier, compare, dpo, evaluate, finetune, mixture,"
-            " pod_check, ppo, pretrain, prompt, reward, got 'fine'",
+            "--config.task must be one of architectures, chat, classifier, compare, distil, dpo, evaluate, finetune,"
+            " mixture, pod_check, ppo, pretrain, prompt, rank_classification, reward, got 'fine'",
         ),
         ("data.train.columns", "text", "--config.data.train.columns must be a mapping"),
         ("data.template", "", "--config.data.template must be a string that is not empty"),
@@ -264,8 +264,10 @@ SHIPPED_OF_TASK = {
     "compare": "compare.py:runlocal",
     "mixture": "nano.py:runlocal",
     "prompt": "lab1_prompting.py:runlocal",
+    "rank_classification": "rank_classification.py:runlocal",
     "classifier": "classifier.py:runlocal",
     "reward": "reward.py:runlocal",
+    "distil": "distil.py:runlocal",
     "dpo": "dpo.py:runlocal",
     "ppo": "lab3_ppo.py:runlocal",
     "pod_check": "pod_check.py:runlocal",

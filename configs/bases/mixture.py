@@ -27,7 +27,7 @@ BASE = {
     "schedule": {"name": "linear", "learning_rate": 5e-4, "warmup_steps": 20, "final_fraction": 0.0},
     "mesh": shared.MESH,
     "checkpoint": {"every_steps": 100, "keep": 1, **shared.KEPT}, **shared.ENDS,
-    "evaluation": {**shared.EVALUATION, "every_steps": 100, "task": "", "samples": 1},
+    "evaluation": {**shared.GENERATED, "every_steps": 100, "task": "", "samples": 1},
     "generation": {"max_new_tokens": 128}, "logging": shared.LOGGING,
 }  # fmt: skip
 WORDS = shared.runlocal(BASE)

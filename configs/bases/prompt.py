@@ -72,7 +72,7 @@ BASE = {
     "evaluation": {
         "batch_tokens": 16384,
         # Each output's log-probability (nats), its tokens and a beam's score, in predictions/.
-        "with_scores": False, "bootstrap_samples": 2000,
+        "with_scores": False, "bootstrap_samples": 2000, "beside_rouge": (), "bertscore_source": "",
     },
     "published": {
         "DialogSum test, FLAN-T5-base with the prompt lab2 (course, greedy, 200 tokens)": shared.FLAN_T5,

@@ -12,10 +12,15 @@ ENDS = {
     "stop_after": "", "stop_on_preemption": False,
 }  # fmt: skip
 LOSS = {"label_smoothing": 0.0, "z_loss": 0.0, "chunk": 0}
-EVALUATION = {
+GENERATED = {
     "every_steps": 200, "at_start": True, "batch_tokens": 4096, "mbr_candidates": 0, "bootstrap_samples": 2000,
     "samples": 3,
 }  # fmt: skip
+EVALUATION = {
+    **GENERATED,
+    "beside_rouge": (),  # "bleu", "chrf", "bertscore", of which the last wants an encoder
+    "bertscore_source": "",
+}
 ADAMW = {
     "name": "adamw", "b1": 0.9, "b2": 0.999, "eps": 1e-8, "weight_decay": 0.0,
     "no_weight_decay": (), "clip_norm": 1.0, "rate_multipliers": (),

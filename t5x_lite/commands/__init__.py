@@ -16,6 +16,10 @@ WORDS = {
         "t5x_lite.export.command:run",
         "--model DIR --out DIR: a model for others to run; export --help",
     ),
+    "lm_eval": (
+        "t5x_lite.harness.command:run",
+        "--model_args pretrained=DIR --tasks NAME: lm-evaluation-harness; lm_eval --help",
+    ),
     "serve": (
         "t5x_lite.serving.command:answer",
         "--model DIR: a server in OpenAI's format, with a playground; serve --help",
@@ -25,7 +29,7 @@ WORDS = {
         "bash|zsh: a script that completes words, configs and fields",
     ),
 }
-OWN_HELP = ("export", "serve")
+OWN_HELP = ("export", "lm_eval", "serve")
 FLAGS = (
     *("--config", "--workdir", "--print_config", "--dry_run", "--version", "--help"),
     *("--coordinator_address", "--num_processes", "--process_id"),

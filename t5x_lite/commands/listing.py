@@ -34,9 +34,9 @@ def list_recipes(arguments: Sequence[str]) -> str:
         try:
             task, words = task_of(file), words_of(file)
         except InputError as error:  # one of somebody's own, say; the others are still wanted
-            lines.append(f"{file.name:<24}cannot be read: {error}")
+            lines.append(f"{file.name:<25}cannot be read: {error}")
             continue
-        lines.append(f"{file.name:<24}{task:<15}{summary_of(file)}")
+        lines.append(f"{file.name:<25}{task:<21}{summary_of(file)}")
         if words:
             lines.append(f"{_INDENT}words: {', '.join(words)}")
     return "\n".join(

@@ -56,6 +56,11 @@ class ClassifierTokenizer:
         self.template = template
         self._told: set[str] = set()
 
+    @property
+    def around(self) -> tuple[int, int]:
+        """How many special tokens stand before each text, and how many behind it."""
+        return len(self._head), len(self._tail)
+
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of every text. What is too long loses its end (its start, where the tokenizer's `truncation_side`
         is "left"), and the log says so once. Half a surrogate pair is read as U+FFFD.

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pathlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from t5x_lite.console import log
@@ -16,7 +16,7 @@ from t5x_lite.data.groups import GROUP, group_keys, text_key
 from t5x_lite.data.hub import read_data_set
 from t5x_lite.data.tables import READERS, Records, read_table
 from t5x_lite.data.text_files import PACKED
-from t5x_lite.data.values import as_text, find, has, id_key, id_text
+from t5x_lite.data.values import as_text, find, has, id_key, id_text, list_as_text
 from t5x_lite.errors import InputError
 
 _FOLDER = pathlib.Path(__file__).parent / "bundled"
@@ -58,6 +58,7 @@ def load_rows(
     id_column: str,
     exclude: str,
     limit: int,
+    lists: Collection[str] = (),
 ) -> list[Row]:
     """Reads rows as {field: text} with one more key, "id"; every problem is found before anything
     slow starts.
@@ -79,6 +80,7 @@ def load_rows(
         keys count); "path.json:dev" takes what lies under "dev". "" excludes nothing. 7, "7" and
         7.0 are the same id.
       limit: take the first so many rows, after the exclusion; 0 takes all.
+      lists: fields whose columns hold lists, which become JSON lists of texts (`values.list_as_text`).
 
     Raises:
       InputError: a file that is missing or unreadable, invalid JSON or CSV (file and line), a
@@ -91,7 +93,7 @@ def load_rows(
         raise InputError(
             f"data.exclude: {exclude} lists ids, so data.id_column must name the column they are in"
         )
-    rows, left_out = _read_rows(source, split, columns, id_column, excluded, limit)
+    rows, left_out = _read_rows(source, split, columns, id_column, excluded, limit, lists)
     if excluded:
         _report_left_out(source, exclude, id_column, left_out, len(excluded))
     if not rows:
@@ -106,6 +108,7 @@ def _read_rows(
     id_column: str,
     excluded: set[str],
     limit: int,
+    lists: Collection[str],
 ) -> tuple[list[Row], int]:
     """The rows, and how many of the ids to exclude were there."""
     wanted = {*columns.values(), id_column, "split"} - {""}
@@ -124,7 +127,7 @@ def _read_rows(
         if id_key(own_id) in excluded:
             left_out.add(id_key(own_id))
             continue
-        rows.append(_row(place, record, columns, mended) | {"id": own_id})
+        rows.append(_row(place, record, columns, mended, lists) | {"id": own_id})
         if limit and len(rows) == limit:
             break
     mended.report()
@@ -200,14 +203,20 @@ class _Mended:
             )
 
 
-def _row(place: str, record: Mapping[str, Any], columns: Mapping[str, str], mended: _Mended) -> Row:
+def _row(
+    place: str,
+    record: Mapping[str, Any],
+    columns: Mapping[str, str],
+    mended: _Mended,
+    lists: Collection[str],
+) -> Row:
     row: Row = {}
     for field, column in columns.items():
         value = find(record, column, place, field)
-        row[field] = as_text(value, place, column)
+        row[field] = (list_as_text if field in lists else as_text)(value, place, column)
         if not row[field].strip():
             raise InputError(f"{place}: empty {column}; fill it in, or remove the row")
-        if isinstance(value, str) and row[field] != value:
+        if isinstance(value, str) and row[field] != value and field not in lists:
             mended.note(place)
     return row
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import decimal
+import json
 import numbers
 import re
 from collections.abc import Iterator, Mapping
@@ -85,6 +87,27 @@ def as_text(value: Any, place: str, column: str) -> str:
         way_out = f"; name one item, e.g. {column}.0, or join them first"
     raise InputError(
         f"{place}: column {column!r} holds a {type(value).__name__}; expected text{way_out}"
+    )
+
+
+def list_as_text(value: Any, place: str, column: str) -> str:
+    """A list of values as a JSON list of their texts (`as_text`); "" where it is missing.
+
+    value: the list, or a text that is one in JSON.
+
+    Raises:
+      InputError: neither, or an item that has no text of its own.
+    """
+    if isinstance(value, str) and value.strip():
+        with contextlib.suppress(ValueError, RecursionError):  # told below
+            value = json.loads(value)
+    if isinstance(value, list | tuple):
+        items = [as_text(item, place, f"{column}.{number}") for number, item in enumerate(value)]
+        return json.dumps(items, ensure_ascii=False)
+    if as_text(value, place, column) == "":
+        return ""
+    raise InputError(
+        f'{place}: column {column!r} must hold a list, or one in JSON, ["yes", "no"]; found {str(value)[:80]!r}'
     )
 
 

@@ -7,7 +7,7 @@ and GTR (arXiv:2112.07899).
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -49,6 +49,7 @@ class SentenceEncoder:
         self.dim = modules.width(module.config.d_model)
         self.compilations = 0
         self._apply = jax.jit(self._trace)
+        self._states_of = jax.jit(self._trace_states)
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """The vectors of texts, float32 [texts, dim], in their order; what is too long loses its end.
@@ -64,12 +65,38 @@ class SentenceEncoder:
     def embed_tokens(self, ids: Sequence[Sequence[int]]) -> np.ndarray:
         """`embed` of what `tokenize` gave."""
         vectors = np.zeros((len(ids), self.dim), np.float32)
+        for chosen, tokens, lengths in self._batches(ids):
+            vectors[chosen] = np.asarray(self._apply(self._params, tokens, lengths))[: len(chosen)]
+        return vectors
+
+    def token_states(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """The last hidden states of each text, float32 [tokens, embed]: before pooling, those of special tokens among
+        them (`around`); in the order of the texts, in batches as `embed` makes them.
+
+        Raises:
+          InputError: as `embed`.
+        """
+        ids = self.tokenize(texts)
+        states: list[np.ndarray] = [np.zeros((0, 0), np.float32)] * len(texts)
+        for chosen, tokens, lengths in self._batches(ids):
+            batch = np.asarray(self._states_of(self._params, tokens, lengths))
+            for place, text in enumerate(chosen):
+                states[text] = batch[place, : lengths[place]]
+        return states
+
+    @property
+    def around(self) -> tuple[int, int]:
+        """How many special tokens stand before each text, and how many behind it."""
+        return self._tokenizer.around
+
+    def _batches(
+        self, ids: Sequence[Sequence[int]]
+    ) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
+        """Which texts, their tokens and lengths (`_batch`), the shortest texts first."""
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
         for start in range(0, len(order), _ROWS):
             chosen = order[start : start + _ROWS]
-            tokens, lengths = self._batch([ids[i] for i in chosen])
-            vectors[chosen] = np.asarray(self._apply(self._params, tokens, lengths))[: len(chosen)]
-        return vectors
+            yield chosen, *self._batch([ids[i] for i in chosen])
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """The token ids of each text, special tokens and all, `max_length` at most.
@@ -105,12 +132,8 @@ class SentenceEncoder:
 
     def _trace(self, params: Any, tokens: jax.Array, lengths: jax.Array) -> jax.Array:
         """int32 [batch, length], int32 [batch] -> float32 [batch, dim]."""
-        self.compilations += 1  # Python runs while jit traces, and only then
-        there = jnp.arange(tokens.shape[1])[None, :] < lengths[:, None]
-        states: Any = self._module.apply(
-            {"params": params}, tokens, there.astype(jnp.int32), method="encode"
-        )
-        x = _pooled(states.astype(jnp.float32), there, self._modules.poolings)
+        states = self._trace_states(params, tokens, lengths)
+        x = _pooled(states, _there(tokens, lengths), self._modules.poolings)
         for layer in self._modules.last:
             if layer is None:
                 x = x / jnp.maximum(jnp.linalg.norm(x, axis=1, keepdims=True), 1e-12)
@@ -118,6 +141,18 @@ class SentenceEncoder:
             x = jnp.matmul(x, layer.kernel, precision=jax.lax.Precision.HIGHEST)
             x = _ACTIVATIONS[layer.activation](x if layer.bias is None else x + layer.bias[None])
         return x
+
+    def _trace_states(self, params: Any, tokens: jax.Array, lengths: jax.Array) -> jax.Array:
+        """int32 [batch, length], int32 [batch] -> float32 [batch, length, embed]."""
+        self.compilations += 1  # Python runs while jit traces, and only then
+        segment_ids = _there(tokens, lengths).astype(jnp.int32)
+        states: Any = self._module.apply({"params": params}, tokens, segment_ids, method="encode")
+        return states.astype(jnp.float32)
+
+
+def _there(tokens: jax.Array, lengths: jax.Array) -> jax.Array:
+    """bool [batch, length]: where a token stands."""
+    return jnp.arange(tokens.shape[1])[None, :] < lengths[:, None]
 
 
 def _pooled(states: jax.Array, there: jax.Array, poolings: Sequence[str]) -> jax.Array:

@@ -82,16 +82,14 @@ def score_outputs(
         },
     }
     if result["inputs"] < result["rows"]:
-        theirs: dict[int, list[str]] = {}
+        own: dict[int, list[str]] = {}
         for number, reference in zip(of_input.tolist(), split_references, strict=True):
-            theirs.setdefault(number, []).append(reference)
-        several = [theirs[number] for number in of_input.tolist()]
+            own.setdefault(number, []).append(reference)
+        several = [own[number] for number in of_input.tolist()]
         result["rouge_multi_reference"] = intervals(columns(predictions, several))
 
-    opponents: dict[str, Columns] = {}
-    if lead_count is not None:
-        leads = [baselines.lead(text, lead_count) for text in inputs]
-        opponents[f"lead_{lead_count}"] = columns(leads, split_references)
+    texts = baseline_texts(predictions, inputs, lead_count, shuffle_seed)
+    opponents = {name: columns(theirs, split_references) for name, theirs in texts.items()}
     if constants is not None:
         by_text = {
             text: columns([text] * len(predictions), split_references)
@@ -99,10 +97,23 @@ def score_outputs(
         }
         opponents["constant"] = {kind: by_text[constants[kind]][kind] for kind in ours}
         result["constant_texts"] = dict(constants)
-    if shuffle_seed is not None:
-        moved = baselines.shuffled(predictions, of_input, shuffle_seed)
-        opponents["shuffled"] = columns(moved, split_references)
     return result | _against(ours, opponents, bootstrap, clusters), ours
+
+
+def baseline_texts(
+    predictions: Sequence[str],
+    inputs: Sequence[str],
+    lead_count: int | None,
+    shuffle_seed: int | None,
+) -> dict[str, list[str]]:
+    """The baselines that are texts of their own, one a row: {"lead_3": ..., "shuffled": ...}; None leaves one out."""
+    texts = {}
+    if lead_count is not None:
+        texts[f"lead_{lead_count}"] = [baselines.lead(text, lead_count) for text in inputs]
+    if shuffle_seed is not None:
+        groups = baselines.group_by_input(inputs)
+        texts["shuffled"] = baselines.shuffled(predictions, groups, shuffle_seed)
+    return texts
 
 
 def _columns(texts: Sequence[str], against: Sequence[Any], use_stemmer: bool) -> Columns:

@@ -7,6 +7,7 @@ Koehn (2004), "Statistical Significance Tests for Machine Translation Evaluation
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -36,7 +37,7 @@ class Bootstrap:
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """A mean over rows and its percentile interval [low, high]."""
+    """A mean over rows (or a score of the corpus) and its percentile interval [low, high]."""
 
     mean: float
     low: float
@@ -78,20 +79,67 @@ def bootstrap_mean(
     if clusters is None:
         sums, sizes = values, np.ones_like(values)
     else:
-        if len(clusters) != len(values):
-            raise InputError(f"{len(values)} row scores but {len(clusters)} cluster names")
-        _, membership = np.unique(np.asarray(clusters), return_inverse=True)
+        membership = _membership(len(values), clusters)
         sums, sizes = np.bincount(membership, values), np.bincount(membership).astype(np.float64)
+    means = np.concatenate(
+        [
+            sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
+            for drawn in _draws(len(sums), bootstrap)
+        ]
+    )
+    return percentile_interval(float(values.mean()), means, bootstrap)
 
+
+def resampled_totals(
+    statistics: np.ndarray, bootstrap: Bootstrap, clusters: np.ndarray | None = None
+) -> np.ndarray:
+    """Of each resample the sums over its rows, float64 [resamples, statistics], of `statistics` [rows, statistics].
+
+    For scores of a corpus that are a function of such sums (BLEU), and no mean of the rows' scores. The resamples are
+    those of `bootstrap_mean`, the same for every array of as many clusters, so that differences are paired.
+
+    clusters: as `bootstrap_mean` takes them.
+
+    Raises:
+        InputError: no rows, or another number of clusters than of rows.
+    """
+    if not len(statistics):
+        raise InputError("an interval needs at least one row")
+    if clusters is None:
+        clusters = np.arange(len(statistics))
+    membership = _membership(len(statistics), clusters)
+    independent = int(membership.max()) + 1
+    sums = np.zeros((independent, statistics.shape[1]))
+    np.add.at(sums, membership, statistics)
+    totals = []
+    for drawn in _draws(independent, bootstrap):
+        # How often each cluster was drawn, [resamples, clusters]: the drawn sums themselves would take gigabytes.
+        places = drawn + np.arange(len(drawn))[:, None] * independent
+        times = np.bincount(places.ravel(), minlength=drawn.size).reshape(drawn.shape)
+        totals.append(times.astype(np.float64) @ sums)
+    return np.concatenate(totals)
+
+
+def percentile_interval(value: float, resampled: np.ndarray, bootstrap: Bootstrap) -> Interval:
+    """A value with the percentile interval of what its resamples gave, [resamples]."""
+    tail = (1 - bootstrap.confidence) / 2
+    low, high = np.quantile(resampled, [tail, 1 - tail])
+    return Interval(value, float(low), float(high))
+
+
+def _membership(rows: int, clusters: np.ndarray) -> np.ndarray:
+    """int [rows]: the number of each row's cluster."""
+    if len(clusters) != rows:
+        raise InputError(f"{rows} row scores but {len(clusters)} cluster names")
+    return np.unique(np.asarray(clusters), return_inverse=True)[1]
+
+
+def _draws(independent: int, bootstrap: Bootstrap) -> Iterator[np.ndarray]:
+    """The resamples, some at a time: which clusters each has, int [resamples, clusters]."""
     rng = streams.generator(bootstrap.seed, "bootstrap")
-    means = np.empty(bootstrap.resamples)
     for start in range(0, bootstrap.resamples, _CHUNK):
         stop = min(start + _CHUNK, bootstrap.resamples)
-        drawn = rng.integers(len(sums), size=(stop - start, len(sums)))
-        means[start:stop] = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
-    tail = (1 - bootstrap.confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Interval(float(values.mean()), float(low), float(high))
+        yield rng.integers(independent, size=(stop - start, independent))
 
 
 def paired_difference(

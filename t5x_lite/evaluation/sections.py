@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from t5x_lite.sections import AtMost, Count, CountOrNone, Section
+from t5x_lite.errors import InputError
+from t5x_lite.sections import AtMost, Count, CountOrNone, Expected, Section
 
 BatchTokens = Annotated[Count, "Encoder tokens of a batch while scoring, at most."]
 
@@ -35,14 +36,42 @@ class OftenSettings(Section):
     ]
 
 
-class ScoredSettings(ComparedSettings):
-    """Generated texts, scored."""
+class BesideRougeSettings(Section):
+    """Scores of texts beside ROUGE."""
+
+    beside_rouge: Annotated[
+        tuple[Literal["bleu", "chrf", "bertscore"], ...],
+        Expected(
+            "a tuple of 'bleu', 'chrf' and 'bertscore', each once", lambda v: len(set(v)) == len(v)
+        ),
+        "Further scores of the outputs: BLEU and chrF of the corpus (sacrebleu), BERTScore; (): ROUGE alone.",
+    ]
+    bertscore_source: Annotated[
+        str,
+        "The sentence encoder whose token vectors BERTScore compares: a directory or hub id; '': none.",
+    ]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if "bertscore" in self.beside_rouge and not self.bertscore_source:
+            raise InputError(
+                "evaluation.bertscore_source: 'bertscore' is in evaluation.beside_rouge and needs an encoder; give the"
+                " directory or hub id of one, e.g. sentence-transformers/all-MiniLM-L6-v2"
+            )
+
+
+class GeneratedSettings(ComparedSettings):
+    """Generated texts, scored by ROUGE."""
 
     batch_tokens: BatchTokens
     mbr_candidates: Annotated[
         CountOrNone,
         "Samples a row of which the one that agrees most with the others is taken; 0: the decoder's own best.",
     ]
+
+
+class ScoredSettings(GeneratedSettings, BesideRougeSettings):
+    """Generated texts, scored by ROUGE and what is wanted beside it."""
 
 
 class TrainedScoredSettings(ScoredSettings, OftenSettings):

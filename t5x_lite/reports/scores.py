@@ -9,51 +9,46 @@ from t5x_lite.reports.tables import Block, Heading, Paragraph, Table
 
 NAMES = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "rougeLsum": "ROUGE-Lsum"}
 
+BESIDE = "beside_rouge"
+
 _ENDS = ("mean", "low", "high")
 
 
 def scores_blocks(name: str, result: Mapping[str, Any]) -> list[Block]:
-    """Blocks for one result of `evaluation.comparison.score_outputs`; scores times 100, as papers print them."""
-    kinds = list(result["rouge"])
-    settings, outputs = result["intervals"], result["outputs"]
-    percent = f"{100 * settings['confidence']:g} %"
-    stemmed = "Porter-stemmed" if result["use_stemmer"] else "not stemmed"
-
-    rows: list[list[str | None]] = [
-        ["this model", *(points(result["rouge"][kind]) for kind in kinds)]
+    """Blocks for one result of `evaluation.comparison.score_outputs`, with what `evaluation.beside_rouge` put into it;
+    scores times 100, as papers print them.
+    """
+    beside = result.get(BESIDE, {})
+    names = [
+        *(NAMES[kind] for kind in result["rouge"]),
+        *(each["name"] for each in beside.values()),
     ]
-    if "rouge_multi_reference" in result:
-        scores = result["rouge_multi_reference"]
-        rows.append(
-            ["this model, best of its references", *(points(scores[kind]) for kind in kinds)]
-        )
-    for baseline, scores in result["baselines"].items():
-        rows.append([f"baseline {baseline}", *(f"{100 * scores[kind]:.2f}" for kind in kinds)])
-    for other in result.get("published", []):
-        numbers = (other.get(kind) for kind in kinds)
-        rows.append([other["name"], *(None if n is None else f"{100 * n:.2f}" for n in numbers)])
     blocks: list[Block] = [
         Heading(name, 3),
-        Paragraph(
-            f"{result['rows']:,} rows of {result['inputs']:,} inputs; F-measures times 100, {stemmed}, "
-            f"plain mean of the rows ({percent} bootstrap interval, {settings['resamples']:,} resamples of "
-            + (f"{result['groups']:,} groups of inputs). " if "groups" in result else "inputs). ")
-            + f"Outputs: {outputs['distinct']:,} distinct, "
-            f"{outputs['empty']:,} empty, {outputs['mean_words']:.1f} words on average."
-            + (f" Words by {result['tokenizer']}." if "tokenizer" in result else "")
-        ),
-        Table(("system", *(NAMES[kind] for kind in kinds)), rows),
+        Paragraph(_described(result)),
+        Table(("system", *names), _systems(result)),
+        *(Paragraph(_described_beside(each)) for each in beside.values()),
     ]
     if result["differences"]:
+        percent = f"{100 * result['intervals']['confidence']:g} %"
         blocks += [
             Paragraph(
                 f"Differences to the baselines, paired by row ({percent} interval). "
                 "✓: the whole interval is above zero; ✗: below; neither: not told apart."
             ),
             Table(
-                ("this model minus", *(NAMES[kind] for kind in kinds)),
+                ("this model minus", *names),
                 [
-                    [baseline, *(points_difference(intervals[kind]) for kind in kinds)]
+                    [
+                        baseline,
+                        *(points_difference(interval) for interval in intervals.values()),
+                        *(
+                            points_difference(each["differences"][baseline])
+                            if baseline in each["differences"]
+                            else None
+                            for each in beside.values()
+                        ),
+                    ]
                     for baseline, intervals in result["differences"].items()
                 ],
             ),
@@ -67,6 +62,52 @@ def scores_blocks(name: str, result: Mapping[str, Any]) -> list[Block]:
             ),
         ]
     return blocks
+
+
+def _described(result: Mapping[str, Any]) -> str:
+    """Of how many rows the scores are, how they were computed, and what the outputs look like."""
+    settings, outputs = result["intervals"], result["outputs"]
+    stemmed = "Porter-stemmed" if result["use_stemmer"] else "not stemmed"
+    return (
+        f"{result['rows']:,} rows of {result['inputs']:,} inputs; F-measures times 100, {stemmed}, "
+        f"plain mean of the rows ({100 * settings['confidence']:g} % bootstrap interval,"
+        f" {settings['resamples']:,} resamples of "
+        + (f"{result['groups']:,} groups of inputs). " if "groups" in result else "inputs). ")
+        + f"Outputs: {outputs['distinct']:,} distinct, "
+        f"{outputs['empty']:,} empty, {outputs['mean_words']:.1f} words on average."
+        + (f" Words by {result['tokenizer']}." if "tokenizer" in result else "")
+    )
+
+
+def _described_beside(metric: Mapping[str, Any]) -> str:
+    """How a score beside ROUGE was computed, and the parts that it is made of."""
+    parts = "".join(f"; {name} {points(part)}" for name, part in metric["parts"].items())
+    return f"{metric['name']} of the whole corpus, times 100: {metric['described']}{parts}."
+
+
+def _systems(result: Mapping[str, Any]) -> list[list[str | None]]:
+    """The rows of the table: this model, the baselines, and what others published."""
+    kinds, beside = list(result["rouge"]), result.get(BESIDE, {})
+    rows: list[list[str | None]] = [
+        [
+            "this model",
+            *(points(result["rouge"][kind]) for kind in kinds),
+            *(points(each["score"]) for each in beside.values()),
+        ]
+    ]
+    if "rouge_multi_reference" in result:
+        scores = result["rouge_multi_reference"]
+        best = (points(scores[kind]) for kind in kinds)
+        rows.append(["this model, best of its references", *best, *(None for _ in beside)])
+    others = {f"baseline {name}": dict(scores) for name, scores in result["baselines"].items()}
+    for key, each in beside.items():
+        for name, score in each["baselines"].items():
+            others[f"baseline {name}"][key] = score
+    others |= {other["name"]: other for other in result.get("published", [])}
+    for name, numbers in others.items():
+        given = (numbers.get(key) for key in (*kinds, *beside))
+        rows.append([name, *(None if n is None else f"{100 * n:.2f}" for n in given)])
+    return rows
 
 
 def points(scores: Mapping[str, float], decimals: int = 2, sign: str = "") -> str:

@@ -71,6 +71,7 @@ class Config(Section):
         *("mesh", "logging", "checkpoint", "divergence", "stop_after", "stop_on_preemption"),
         # They shape the report alone, and its curves.
         *("evaluation.samples", "evaluation.bootstrap_samples", "evaluation.at_start"),
+        *("evaluation.beside_rouge", "evaluation.bertscore_source"),
     )
     differences: ClassVar[Mapping[str, tuple[Any, Any]]] = types.MappingProxyType({})
 

@@ -24,7 +24,8 @@ from t5x_lite.decoding.generate import Generator
 from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.decoding.structure import prepare
 from t5x_lite.errors import InputError
-from t5x_lite.evaluation.comparison import score_outputs
+from t5x_lite.evaluation.beside_rouge import load_metrics, score_beside
+from t5x_lite.evaluation.comparison import Columns, baseline_texts, score_outputs
 from t5x_lite.evaluation.constants import best_constants
 from t5x_lite.evaluation.generative import Decode, SamplesFile, generate_texts, own_batches
 from t5x_lite.evaluation.intervals import Bootstrap
@@ -161,8 +162,8 @@ def score_split(
       decode: of `make_decode`, where the caller has use for it, too.
 
     Returns:
-      The result of `evaluation.comparison.score_outputs` with the published scores beside it, and the first
-      `evaluation.samples` rows with outputs.
+      The result of `evaluation.comparison.score_outputs` with the scores beside ROUGE and the published ones, and the
+      first `evaluation.samples` rows with outputs.
     """
     # As the templates see them, uncut: the baselines and the report's readers get whole texts.
     inputs = [row[config.data.cut_field] for row in split.rows]
@@ -177,20 +178,7 @@ def score_split(
         len(inputs),
         on_text=samples.write,
     )
-    constants = None
-    if train_targets:
-        constants = best_constants(list(train_targets), use_stemmer=True, seed=config.seed)
-    result, columns = score_outputs(
-        outputs,
-        references,
-        inputs,
-        use_stemmer=True,
-        bootstrap=Bootstrap(config.evaluation.bootstrap_samples, _CONFIDENCE, config.seed),
-        groups=group_numbers(split.rows, (config.data.cut_field,)),
-        lead_count=_LEAD_TURNS,
-        constants=constants,
-        shuffle_seed=config.seed if len(set(inputs)) > 1 else None,  # needs another dialogue
-    )
+    result, columns = _scores(config, split, outputs, train_targets)
     samples.finish(columns)
     published = [{"name": name, **scores} for name, scores in config.published.items()]
     shown = [
@@ -200,6 +188,36 @@ def score_split(
         )
     ]
     return result | {"published": published}, shown[: config.evaluation.samples]
+
+
+def _scores(
+    config: ScoringConfig, split: Split, outputs: list[str], train_targets: Sequence[str]
+) -> tuple[dict[str, Any], Columns]:
+    """The result of `score_outputs` with the scores beside ROUGE, and the rows' ROUGE."""
+    inputs = [row[config.data.cut_field] for row in split.rows]
+    references = [render(config.data.target, row) for row in split.rows]
+    constants = None
+    if train_targets:
+        constants = best_constants(list(train_targets), use_stemmer=True, seed=config.seed)
+    bootstrap = Bootstrap(config.evaluation.bootstrap_samples, _CONFIDENCE, config.seed)
+    groups = group_numbers(split.rows, (config.data.cut_field,))
+    shuffle_seed = config.seed if len(set(inputs)) > 1 else None  # needs another dialogue
+    result, columns = score_outputs(
+        outputs,
+        references,
+        inputs,
+        use_stemmer=True,
+        bootstrap=bootstrap,
+        groups=groups,
+        lead_count=_LEAD_TURNS,
+        constants=constants,
+        shuffle_seed=shuffle_seed,
+    )
+    baselines = baseline_texts(outputs, inputs, _LEAD_TURNS, shuffle_seed)
+    metrics = load_metrics(config.evaluation)
+    return result | score_beside(
+        metrics, outputs, references, baselines, bootstrap, groups
+    ), columns
 
 
 def make_decode(config: GeneratingConfig, ready: Ready) -> Decode:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from etils import epath
@@ -72,8 +72,9 @@ def check_texts(data: Any, names: Sequence[str], target: str = "") -> None:
                 )
 
 
-def read_rows(section: RowsSettings, name: str) -> list[Row]:
-    """The rows that a section names. name: of the section below `config.data`, e.g. "train".
+def read_rows(section: RowsSettings, name: str, lists: Collection[str] = ()) -> list[Row]:
+    """The rows that a section names. name: of the section below `config.data`, e.g. "train". lists: fields that hold
+    lists, as `data.sources.load_rows` takes them.
 
     Raises:
       InputError: as `data.sources.load_rows`, with the section before it.
@@ -86,6 +87,7 @@ def read_rows(section: RowsSettings, name: str) -> list[Row]:
             id_column=section.id_column,
             exclude=section.exclude,
             limit=section.limit,
+            lists=lists,
         )
     except InputError as error:
         raise at_place(error, "data", f"config.data.{name}") from error

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from t5x_lite.data.pads import Batches
 from t5x_lite.data.plan import Plan
 from t5x_lite.data.vocabulary import Vocabulary
+from t5x_lite.evaluation.beside_rouge import check_metrics
 from t5x_lite.optim.trainable import combine, partition_optimizer, trainable_part
 from t5x_lite.params.gather import whole as on_host
 from t5x_lite.params.overview import count
@@ -30,6 +31,7 @@ from t5x_lite.wiring.sections import (
     AdaptedConfig,
     GeneratingConfig,
     OptimizedConfig,
+    ScoringConfig,
     TrainingConfig,
 )
 from t5x_lite.wiring.supervised import Feed, optimizer_of, place_state, run_supervised
@@ -40,6 +42,8 @@ def check_training(config: TrainingConfig, mesh: Mesh) -> None:
     """Refuses settings that contradict each other, before any data is read."""
     if isinstance(config, GeneratingConfig):
         check_generation(config)
+    if isinstance(config, ScoringConfig):
+        check_metrics(config.evaluation)
     if isinstance(config, AdaptedConfig):
         check_adaptation(config)
     optimizer_of(config)

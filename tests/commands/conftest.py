@@ -15,6 +15,7 @@ import pytest
 
 from t5x_lite.data.sources import load_rows
 from t5x_lite.interop.hub import BUNDLED
+from tests.embedding.conftest import make_bert
 
 HATE_SPEECH = "facebook/roberta-hate-speech-dynabench-r4-target"
 
@@ -31,6 +32,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     _hub_data(folder / "knkarthick/dialogsum", rows)
     _dialogsum(folder / "data", rows)
     _own_files(folder, rows)
+    (folder / "sentence-transformers/all-MiniLM-L6-v2").mkdir(parents=True)
+    make_bert(folder / "sentence-transformers/all-MiniLM-L6-v2")
     _judged_texts(folder)
     _pairs(folder, rows)
     return folder
@@ -93,6 +96,12 @@ def _own_files(folder: pathlib.Path, rows: list[dict[str, str]]) -> None:
     _write_lines(folder / "dev.jsonl", own[64:80])
     _write_csv(folder / "train.csv", own)
     (folder / "dialogue.txt").write_text(own[0]["dialogue"] + "\n")
+    choices = ["a hotel", "a train"]
+    questions = [
+        {"question": row["dialogue"], "choices": choices, "answer": choices[i % 2]}
+        for i, row in enumerate(rows[:8])
+    ]
+    _write_lines(folder / "questions.jsonl", questions)
 
 
 def _judged_texts(folder: pathlib.Path) -> None:

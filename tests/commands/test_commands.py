@@ -69,6 +69,7 @@ ELSEWHERE = {
     "configs/chat.py": "tests/tasks/test_chat.py",
     "t5x-lite serve": "tests/serving/test_command.py",
     "t5x-lite export": "tests/export/test_command.py",
+    "t5x-lite lm_eval": "tests/harness/test_lm_eval.py",
 }
 
 

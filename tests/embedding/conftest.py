@@ -38,8 +38,12 @@ def write_modules(folder: pathlib.Path, kinds: list[str], pooling: dict[str, boo
 
 @pytest.fixture(scope="session")
 def bert(tmp_path_factory) -> pathlib.Path:
-    """A BERT, pooled by the mean and the first token side by side, and normed."""
-    folder = tmp_path_factory.mktemp("bert")
+    """`make_bert`."""
+    return make_bert(tmp_path_factory.mktemp("bert"))
+
+
+def make_bert(folder: pathlib.Path) -> pathlib.Path:
+    """A BERT, pooled by the mean and the first token side by side, and normed; with few words, those of TEXTS."""
     torch.manual_seed(0)
     words = sorted({word for text in TEXTS for word in text.lower().replace(",", " , ").split()})
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words]

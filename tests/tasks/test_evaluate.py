@@ -45,6 +45,7 @@ def test_a_finished_run_scored_by_its_folder(finished, score, tmp_path, place):
 def test_a_random_model_with_published_scores_beside_it(finished, tiny, score, tmp_path, caplog):
     overrides = {
         "published": "{'a paper': {'rouge1': 0.4728}}",
+        "evaluation.beside_rouge": "('bleu', 'chrf')",
         "data.evaluation.limit": "1",
         "tokenizer.source": str(finished.folder / "tokenizer"),
         **{field: value for field, value in tiny.items() if field.startswith("model.")},
@@ -53,7 +54,11 @@ def test_a_random_model_with_published_scores_beside_it(finished, tiny, score, t
         report = score(overrides, tmp_path)
     assert report["teacher-forced"]["evaluation/tokens"] == 16
     assert "shuffled" not in report["scores"]["evaluation"]["baselines"]  # there is no other row
-    assert "a paper" in (tmp_path / "report.md").read_text()
+    beside = report["scores"]["evaluation"]["beside_rouge"]
+    assert list(beside) == ["bleu", "chrf"] and set(beside["chrf"]["baselines"]) == {"lead_3"}
+    for page in ("report.md", "report.html"):
+        text = (tmp_path / page).read_text()
+        assert "a paper" in text and "chrF2" in text and "nrefs:1" in text
     assert "| a paper " in caplog.text and "47.28" in caplog.text and "report.md" in caplog.text
 
 

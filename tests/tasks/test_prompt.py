@@ -22,6 +22,7 @@ SMALL = {
     "settings.temperature_05.max_new_tokens": "6",
     "data.evaluation.limit": "21",
     "evaluation.bootstrap_samples": "20",
+    "evaluation.beside_rouge": "('chrf',)",
     "evaluation.batch_tokens": "2048",
     "runs": "(('none', 'greedy'), ('few_shot', 'greedy'))",
     "side_by_side.rows": "(4, 17)",
@@ -139,6 +140,7 @@ def test_the_report(finished):
         assert (scores["rows"], scores["inputs"]) == (21, 7) and "rouge_multi_reference" in scores
     names = [line["prompt, settings"] for line in report["summary"]]
     assert names == ["none, greedy", "few_shot, greedy", "baseline lead_3"]
+    assert all(line["chrF2"] for line in report["summary"])
     (difference,) = report["differences"]
     assert difference["minus none, greedy"] == "few_shot, greedy"
     means = [report["scores"][name]["rouge"]["rouge1"]["mean"] for name in report["scores"]]

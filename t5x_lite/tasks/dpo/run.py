@@ -19,6 +19,7 @@ from t5x_lite.data.preferences import CHOSEN, REJECTED, PairPlan, check_pairs, w
 from t5x_lite.data.sections import PairsOfBatchSettings
 from t5x_lite.data.sources import Row
 from t5x_lite.data.vocabulary import Vocabulary
+from t5x_lite.evaluation.beside_rouge import check_metrics
 from t5x_lite.models.config import T5Config
 from t5x_lite.models.t5 import T5
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
@@ -65,6 +66,7 @@ def run(config: Config, workdir: str) -> None:
     settings = config.loss
     optimizer_of(config)
     check_generation(config)
+    check_metrics(config.evaluation)
     check_adaptation(config)
     check_texts(config.data, ("train",))
     train_rows, evaluation_rows = read_with_holdout(config.data, config.seed)

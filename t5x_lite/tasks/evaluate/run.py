@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from t5x_lite.evaluation.beside_rouge import check_metrics
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.reports.outcome import parameters_section, report_outcome
 from t5x_lite.tasks.evaluate.sections import Config
@@ -16,6 +17,7 @@ def run(config: Config, workdir: str) -> None:
     """Runs the task. Whatever may be wrong with the input is found before anything is compiled."""
     mesh = make_mesh(config.mesh.sizes())
     check_generation(config)
+    check_metrics(config.evaluation)
     check_loads(config.adapter)
     check_texts(config.data, ("evaluation",))
     rows = read_rows(config.data.evaluation, "evaluation")

@@ -13,7 +13,7 @@ from t5x_lite.data.sections import (
     MixedTaskSettings,
     Truncation,
 )
-from t5x_lite.evaluation.sections import TrainedScoredSettings
+from t5x_lite.evaluation.sections import GeneratedSettings, OftenSettings
 from t5x_lite.models.sections import TrainedModelSettings
 from t5x_lite.optim.sections import LossSettings
 from t5x_lite.sections import AtLeast, CountOrNone, Name, Section
@@ -36,7 +36,7 @@ class DataSettings(Section):
     truncation: Truncation
 
 
-class EvaluationSettings(TrainedScoredSettings):
+class EvaluationSettings(GeneratedSettings, OftenSettings):
     """How tasks are scored."""
 
     task: Annotated[

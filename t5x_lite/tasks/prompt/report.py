@@ -16,12 +16,13 @@ from t5x_lite.data.sections import RowsSettings
 from t5x_lite.data.sources import Row, is_file
 from t5x_lite.data.templates import render
 from t5x_lite.data.vocabulary import Vocabulary
-from t5x_lite.evaluation.comparison import Columns, score_outputs
+from t5x_lite.evaluation.beside_rouge import load_metrics, score_beside
+from t5x_lite.evaluation.comparison import Columns, baseline_texts, score_outputs
 from t5x_lite.evaluation.intervals import Bootstrap, paired_difference
 from t5x_lite.reports.intervals_plot import plot_intervals
 from t5x_lite.reports.outcome import report_run
 from t5x_lite.reports.rows import ScoredTexts, rows_section
-from t5x_lite.reports.scores import NAMES, points, points_difference
+from t5x_lite.reports.scores import BESIDE, NAMES, points, points_difference
 from t5x_lite.tasks.prompt.sections import Config
 
 _CONFIDENCE = 0.95
@@ -61,31 +62,23 @@ def report_prompts(
     inputs = [row[config.data.cut_field] for row in rows]
     references = [render(config.data.target, row) for row in rows]
     groups = group_numbers(rows, (config.data.cut_field,))
-    scores, columns = {}, {}
     bootstrap = Bootstrap(config.evaluation.bootstrap_samples, _CONFIDENCE, config.seed)
-    for run in outputs:
-        if run.scored:
-            scores[run.name], columns[run.name] = score_outputs(
-                _answers(run, rows),
-                references,
-                inputs,
-                use_stemmer=True,
-                bootstrap=bootstrap,
-                groups=groups,
-                lead_count=_LEAD_TURNS,
-                shuffle_seed=config.seed if len(set(inputs)) > 1 else None,
-            )
+    scores, columns = _scores(config, outputs, references, inputs, bootstrap, groups)
     if jax.process_index() != 0:
         return
     published = config.published
-    others = {f"baseline {_LEAD}": next(iter(scores.values()))["baselines"][_LEAD]}
+    first = next(iter(scores.values()))
+    of_lead = {key: each["baselines"][_LEAD] for key, each in first.get(BESIDE, {}).items()}
+    others: dict[str, Mapping[str, float]] = {
+        f"baseline {_LEAD}": {**first["baselines"][_LEAD], **of_lead}
+    }
     others |= {f"published: {name}": numbers for name, numbers in published.items()}
     overview = _overview(scores, others)
     systems = {name: result["rouge"] for name, result in scores.items()}
     _write_samples(workdir, rows, inputs, references, outputs)
     ids = [row["id"] for row in rows]
     texts = {
-        run.name: ScoredTexts(ids, references, _answers(run, rows), columns[run.name])
+        run.name: ScoredTexts(ids, references, _answers(run, len(rows)), columns[run.name])
         for run in outputs
         if run.scored
     }
@@ -110,8 +103,41 @@ def report_prompts(
     )
 
 
-def _answers(run: Outputs, rows: list[Row]) -> list[str]:
-    return [run.answers[i] for i in range(len(rows))]
+def _answers(run: Outputs, count: int) -> list[str]:
+    return [run.answers[i] for i in range(count)]
+
+
+def _scores(
+    config: Config,
+    outputs: list[Outputs],
+    references: list[str],
+    inputs: list[str],
+    bootstrap: Bootstrap,
+    groups: np.ndarray,
+) -> tuple[dict[str, dict[str, Any]], dict[str, Columns]]:
+    """Of each scored run the result of `evaluation.comparison.score_outputs` with the scores beside ROUGE, and the
+    rows' ROUGE."""
+    scores, columns = {}, {}
+    metrics = load_metrics(config.evaluation)
+    shuffle_seed = config.seed if len(set(inputs)) > 1 else None
+    for run in outputs:
+        if not run.scored:
+            continue
+        texts = _answers(run, len(references))
+        result, columns[run.name] = score_outputs(
+            texts,
+            references,
+            inputs,
+            use_stemmer=True,
+            bootstrap=bootstrap,
+            groups=groups,
+            lead_count=_LEAD_TURNS,
+            shuffle_seed=shuffle_seed,
+        )
+        baselines = baseline_texts(texts, inputs, _LEAD_TURNS, shuffle_seed)
+        beside = score_beside(metrics, texts, references, baselines, bootstrap, groups)
+        scores[run.name] = result | beside
+    return scores, columns
 
 
 def _name_of(rows: RowsSettings) -> str:
@@ -146,20 +172,23 @@ def _overview(
     scores: Mapping[str, Any], others: Mapping[str, Mapping[str, float]]
 ) -> list[dict[str, str | None]]:
     """A line for each run, and for each of the others (the lead baseline, published results), which have no interval:
-    ROUGE times 100.
+    scores times 100.
     """
     lines: list[dict[str, str | None]] = [
         {
             "prompt, settings": name,
             **{title: points(result["rouge"][kind]) for kind, title in _KINDS.items()},
+            **{each["name"]: points(each["score"]) for each in result.get(BESIDE, {}).values()},
             "words": f"{result['outputs']['mean_words']:.1f}",
         }
         for name, result in scores.items()
     ]
+    beside = next(iter(scores.values())).get(BESIDE, {})
+    titles = _KINDS | {key: each["name"] for key, each in beside.items()}
     for name, numbers in others.items():
         given = {
             title: f"{100 * numbers[kind]:.2f}" if kind in numbers else None
-            for kind, title in _KINDS.items()
+            for kind, title in titles.items()
         }
         lines.append({"prompt, settings": name, **given, "words": None})
     return lines

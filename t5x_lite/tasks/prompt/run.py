@@ -7,6 +7,7 @@ import numpy as np
 from t5x_lite import streams
 from t5x_lite.data.prompts import extract_answer
 from t5x_lite.decoding.structure import prepare
+from t5x_lite.evaluation.beside_rouge import check_metrics
 from t5x_lite.parallel.mesh import make_mesh, on_mesh
 from t5x_lite.params.overview import count
 from t5x_lite.tasks.prompt.asked import ask, check_prompts, check_shown
@@ -27,6 +28,7 @@ def run(config: Config, workdir: str) -> None:
     """
     mesh = make_mesh(config.mesh.sizes())
     check_prompts(config)
+    check_metrics(config.evaluation)
     runs = read_runs(config)
     rows = read_rows(config.data.evaluation, "evaluation")
     shown = check_shown(config, rows)

@@ -13,7 +13,7 @@ from t5x_lite.data.sections import (
     RowsSettings,
     TargetTemplate,
 )
-from t5x_lite.evaluation.sections import BatchTokens, BootstrapSettings
+from t5x_lite.evaluation.sections import BatchTokens, BesideRougeSettings, BootstrapSettings
 from t5x_lite.models.sections import QuantizableModelSettings
 from t5x_lite.parallel.sections import MeshSettings
 from t5x_lite.sections import Expected, Published, RowNumbers, Section
@@ -46,7 +46,7 @@ class SideBySideSettings(Section):
     runs: Annotated[Runs, "What is decoded for these rows alone."]
 
 
-class EvaluationSettings(BootstrapSettings):
+class EvaluationSettings(BootstrapSettings, BesideRougeSettings):
     """How it is decoded and scored."""
 
     batch_tokens: BatchTokens

@@ -1,0 +1,1 @@
+"""A model under others' evaluation: lm-evaluation-harness."""

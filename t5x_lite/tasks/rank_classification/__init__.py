@@ -1,0 +1,1 @@
+"""Answers chosen among given ones, by their likelihood."""
