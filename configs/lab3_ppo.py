@@ -63,7 +63,7 @@ get_config = recipe("ppo", {}, words={
         "optimizer.clip_norm": 0.0, "schedule.learning_rate": 1.41e-5,
         "evaluation.rows_while_training": 0, "evaluation.batch_size": 16,
         # `min_length` makes the draws other than the policy's.
-        "generation": {**base["generation"], "min_length": 5},
+        "generation": {**base["generation"], "temperature": 1.0, "min_length": 5},
         # Five public runs of the notebook: 11 responses with their prompts, no seed.
         "published": {
             "labs, before, lowest": {"mean": 0.035, "std": 0.031},
@@ -79,6 +79,6 @@ get_config = recipe("ppo", {}, words={
         "data.train": {**_RUDE, "source": "runs/rude/train.jsonl"},
         "data.evaluation": {**_RUDE, "source": "runs/rude/dev.jsonl"},
         "data.characters": (100, 1001), "data.template": "{dialogue}", "data.truncation": "end",
-        "rollout.length": 64, "ppo.steps": 35, "evaluation.draws": 4,
+        "rollout.length": 64, "ppo.steps": 35, "evaluation.draws": 4, "generation.temperature": 1.0,
     },
 })  # fmt: skip

@@ -59,7 +59,9 @@ BASE = {
         "draws": 2,  # responses to a row, before and after
         "best_of": 1, "bootstrap_samples": 2000, "samples": 3,
     },
-    "generation": {"do_sample": True, "top_k": 0, "top_p": 1.0},  # the lab's
+    # The policy is what responses are drawn from, the temperature in it; nothing else filters them. At the lab's 1.0 so
+    # small a model writes words that there are not.
+    "generation": {"do_sample": True, "temperature": 0.6, "top_k": 0, "top_p": 1.0},
     "logging": shared.LOGGING, "published": {},
 }  # fmt: skip
 WORDS = shared.runlocal(BASE, {

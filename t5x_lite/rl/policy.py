@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -46,11 +45,14 @@ class Policy:
     model: unrolled or scanned, as the parameters are.
     head: the value head; None without a critic (RLOO, GRPO).
     chunk: decoder positions whose logits exist at a time; 0 = all.
+    temperature: what logits are divided by. The policy is the distribution that responses are drawn from, as TRL has
+      it; so is the reference.
     """
 
     model: T5
     head: ValueHead | None
     chunk: int
+    temperature: float
 
     def variables(self, trainable: Tree, frozen: Tree) -> dict[str, Any]:
         """What `model.apply` takes."""
@@ -92,6 +94,10 @@ class Policy:
         )
         return hidden
 
+    def _project(self, kernel: jax.Array, hidden: jax.Array) -> jax.Array:
+        logits = project(self.model.config, kernel, hidden)
+        return logits if self.temperature == 1 else logits / self.temperature
+
     def _token_logprobs(
         self, inputs: Tree, hidden: jax.Array, batch: Batch, rng: jax.Array | None
     ) -> tuple[jax.Array, jax.Array]:
@@ -102,7 +108,7 @@ class Policy:
             method="output_kernel",
         )
         return token_logprobs(
-            functools.partial(project, self.model.config),
+            self._project,
             kernel,
             hidden,
             batch["decoder_target_tokens"],

@@ -20,9 +20,8 @@ from t5x_lite.params.paths import flatten
 
 # Nats a token by which two computations of one log-probability may differ: other shapes round otherwise.
 TOLERANCES = {"float32": 1e-3, "bfloat16": 0.15, "float16": 0.05}
-# What makes the draws other than the policy's, with the value at which it does not.
+# What makes the draws other than the policy's, with the value at which it does not. The temperature is the policy's.
 NEUTRAL = {
-    "temperature": 1.0,
     "top_k": 0,
     "top_p": 1.0,
     "min_p": 0.0,
@@ -54,7 +53,7 @@ class Preflight:
 
 class Compared(NamedTuple):
     """Log-probabilities of the same responses, [rows, length] each: the policy's and the reference's, teacher-forced;
-    what the sampler saw, before any processor; the policy's with the prompts' padding on the other side. mask: of the
+    what the sampler saw; the policy's with the prompts' padding on the other side. mask: of the
     tokens that count, none in a row that only fills the batch.
     """
 

@@ -34,7 +34,7 @@ class Responses(NamedTuple):
     mask: jax.Array  # float32 [rows, length]: 1 on response tokens, eos included
     lengths: jax.Array  # int32 [rows], with eos
     ended: jax.Array  # bool [rows]: has an eos
-    sampler_logprobs: jax.Array  # float32 [rows, length], unprocessed, as the sampler saw them
+    sampler_logprobs: jax.Array  # float32 [rows, length], of the policy, as the sampler saw them
 
 
 class Scored(NamedTuple):
@@ -119,7 +119,10 @@ class Roller:
         output = self.generator.generate_with_logprobs(
             self.generation_params(trainable, frozen), tokens, settings, rng
         )
-        return _lay_out(tokens, output.tokens, output.logprobs, output.lengths, self.layout)
+        # Of the policy, which has the temperature; whatever else filters the draws is no part of it.
+        tempered = np.any(np.asarray(settings.temperature) != 1)
+        logprobs = output.processed_logprobs if tempered else output.logprobs
+        return _lay_out(tokens, output.tokens, logprobs, output.lengths, self.layout)
 
 
 def as_inputs(

@@ -91,6 +91,7 @@ class AlgorithmConfig(AdaptedConfig):
     """PPO: its numbers, and the policy with what stands beside it."""
 
     model: Any
+    generation: Any
     ppo: PPORunSettings
     reference: ReferenceSettings
     critic: CriticSettings

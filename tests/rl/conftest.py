@@ -103,6 +103,7 @@ class Run:
         self.algorithm = Algorithm(
             settings, self.controller, self.scores, optax.adam(self.learning_rate),
             optax.constant_schedule(self.learning_rate), self.kl_coef, 0,
+            self.generation.get("temperature", 1.0),
         )  # fmt: skip
         self.parts = assemble(
             self.model,

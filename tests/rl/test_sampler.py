@@ -58,10 +58,10 @@ def test_a_gap_that_opens_after_the_first_step_is_told(ppo_run, caplog):
 NO_FILTERS = {
     "max_new_tokens", "max_length", "min_new_tokens", "min_length", "do_sample", "num_beams", "length_penalty",
     "early_stopping", "num_return_sequences", "pad_token_id", "bos_token_id", "eos_token_id", "stop_strings",
-    "decoder_start_token_id",
+    "decoder_start_token_id", "temperature",
 }  # fmt: skip
 ACTIVE = {
-    "temperature": 0.7, "top_k": 3, "top_p": 0.9, "min_p": 0.1, "typical_p": 0.9,
+    "top_k": 3, "top_p": 0.9, "min_p": 0.1, "typical_p": 0.9,
     "repetition_penalty": 1.2, "encoder_repetition_penalty": 1.2, "no_repeat_ngram_size": 2,
     "encoder_no_repeat_ngram_size": 2, "bad_words_ids": [[4]], "suppress_tokens": [4],
     "begin_suppress_tokens": [4], "forced_bos_token_id": 4, "forced_eos_token_id": 0,
@@ -84,6 +84,29 @@ def found_with(**settings):
 def test_every_filter_is_named(name):
     (remark,) = found_with(**{name: ACTIVE[name]}).remarks
     assert "drawn through a filter" in remark and name in remark
+
+
+def test_a_temperature_is_the_policys(ppo_run):
+    """Logits over it: of the policy, of its reference, and of what the sampler drew from; so nothing gapes, and the
+    KL begins at zero."""
+    run = ppo_run(share_of_four, steps=2, generation={"temperature": 0.5}, learning_rate=0.02)
+    batch = {
+        "encoder_input_tokens": np.array([[5, 1, 0]], np.int32),
+        "decoder_input_tokens": np.array([[0, 4, 7]], np.int32),
+        "decoder_target_tokens": np.array([[4, 7, 1]], np.int32),
+    }
+    policy, held = run.parts.policy, run.held
+    logits = run.model.apply(
+        {"params": run.params}, batch["encoder_input_tokens"], batch["decoder_input_tokens"]
+    )
+    logs = np.asarray(jax.nn.log_softmax(logits / 0.5))[0]
+    expected = logs[np.arange(3), batch["decoder_target_tokens"][0]]
+    forward = policy.forward(held.initial, held.frozen, batch, None)
+    for found in (forward.logprobs, policy.logprobs(held.reference, batch)):
+        np.testing.assert_allclose(found[0], expected, atol=1e-5)
+    np.testing.assert_allclose(forward.entropies[0], -(np.exp(logs) * logs).sum(-1), atol=1e-5)
+    _, kept = run.train()
+    assert kept.metrics[0]["ppo/sampler_gap"] < 1e-4 and abs(kept.metrics[0]["objective/kl"]) < 1e-4
 
 
 def test_no_setting_is_forgotten():

@@ -65,6 +65,7 @@ class Algorithm:
     schedule: optax.Schedule
     init_kl_coef: float
     logprob_chunk: int
+    temperature: float  # of the policy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +132,16 @@ def read_algorithm(config: AlgorithmConfig, mesh: Mesh) -> Algorithm:
         schedule,
         section.init_kl_coef,
         section.logprob_chunk,
+        _temperature(config.generation),
     )
+
+
+def _temperature(settings: GenerationSettings) -> float:
+    if np.ndim(settings.temperature):
+        raise InputError(
+            "config.generation.temperature: a policy has one temperature; give a number"
+        )
+    return float(settings.temperature)
 
 
 def check_rollout(config: Config) -> GenerationSettings:
@@ -258,7 +268,7 @@ def assemble(
     abstract_head = with_shardings(abstract_head, jax.tree.map(lambda _: everywhere, abstract_head))
     shapes = arrange(adaptation.params, adaptation.adapters, abstract_head)
     state, begin = _first_state(shapes.initial, algorithm, mesh)
-    policy = Policy(model, head, chunk=algorithm.logprob_chunk)
+    policy = Policy(model, head, algorithm.logprob_chunk, algorithm.temperature)
     return Parts(policy, adaptation, shapes, state, make, begin)
 
 
