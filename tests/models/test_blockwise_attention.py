@@ -173,7 +173,7 @@ def peak(config, execution, length):
 @pytest.mark.parametrize(
     ("changes", "lengths"),
     [
-        ({}, (512, 4096, 16384)),
+        pytest.param({}, (512, 4096, 16384), marks=pytest.mark.slow),
         # What does not depend on the parameters, such as masks, a scan would keep for all pairs of blocks at once.
         ({"scan_layers": True, "remat": "full"}, (4096, 16384)),
     ],

@@ -74,7 +74,11 @@ def test_values_and_gradients_stay(config, params, expected, close, changes, sma
     close(value_and_gradients(config, execution, params), expected, 2e-5)
 
 
-@pytest.mark.parametrize("changes", [{"remat": "full"}, {"attention": "blockwise"}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [pytest.param({"remat": "full"}, marks=pytest.mark.slow), {"attention": "blockwise"}],
+    ids=str,
+)
 def test_every_execution_draws_the_same_dropout(
     config, random_params, close, changes, small_blocks
 ):

@@ -119,6 +119,7 @@ def test_scores_that_are_no_numbers_leave_their_responses_out(ppo_run, caplog, a
     jax.tree.map(np.testing.assert_array_equal, state.trainable, other.trainable)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("advantage", "samples"),
     [

@@ -177,6 +177,7 @@ def converse(monkeypatch, tmp_path, load):
     return run
 
 
+@pytest.mark.slow
 def test_every_answer_is_had_again_from_its_line(converse, nano):
     terminal, lines = converse(
         DIALOGUE, "/settings do_sample=true temperature=0.8 max_new_tokens=100", "/again", "/again",

@@ -229,6 +229,7 @@ def test_three_systems_side_by_side(lora, full):
     assert "6 rows of 2 inputs" in page and "PEFT minus instruct" in page
 
 
+@pytest.mark.slow
 def test_the_original_stays_the_original(full, lora, begun):
     """`fixed`: the first system is what the source's files answer, though training went on from them."""
     rows = samples(full)
@@ -256,7 +257,7 @@ def test_parity_changes_the_original_in_place(run, changes, begun, file):
     assert "changed in place" in found["comparison"]
 
 
-@pytest.mark.parametrize("mode", ["parity", "fixed"])
+@pytest.mark.parametrize("mode", [pytest.param("parity", marks=pytest.mark.slow), "fixed"])
 def test_what_a_step_is_given(run, changes, tmp_path, monkeypatch, mode):
     """`parity`: every row as long as the limits, its pads learnt and attended to; `fixed`: neither."""
     seen = []

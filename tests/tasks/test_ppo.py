@@ -434,6 +434,7 @@ def test_a_reward_that_is_down_and_comes_back(judge, lora_run, tmp_path, monkeyp
     assert (tmp_path / name).read_bytes() == (lora_run / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_policy_that_diverges_is_not_exported(judge, tmp_path):
     changes = {"schedule.learning_rate": "1e30", "ppo.steps": "9", "mode": "parity"}
     with pytest.raises(Diverged) as raised:

@@ -113,6 +113,7 @@ def trained_reward(request, tmp_path_factory):
     return config, folder
 
 
+@pytest.mark.slow
 def test_a_reward_model_reports_and_loads(trained_reward):
     config, folder = trained_reward
     report = json.loads((folder / "report.json").read_text())
