@@ -55,7 +55,7 @@ class _AboveBars(logging.StreamHandler):
 
     def emit(self, record: logging.LogRecord) -> None:
         with tqdm.tqdm.external_write_mode(file=sys.stderr):
-            self.setStream(sys.stderr)
+            self.stream = sys.stderr  # setStream would flush the one before, which may be closed
             super().emit(record)
 
 

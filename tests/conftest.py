@@ -1,8 +1,10 @@
 """Eight CPU devices for every test, strict ranks, and where the real data lies."""
 
 import functools
+import logging
 import os
 import pathlib
+import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -38,6 +40,15 @@ def shared_data() -> pathlib.Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder} (set T5X_LITE_SHARED_DATA)")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def log_as_it_was() -> Iterator[None]:
+    """`console.setup` is for a whole program, and writes to the standard error of the test that ran it."""
+    log = logging.getLogger("t5x_lite")
+    before = log.handlers[:], log.level, log.propagate, sys.unraisablehook
+    yield
+    log.handlers[:], log.level, log.propagate, sys.unraisablehook = before
 
 
 @pytest.fixture

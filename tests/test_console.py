@@ -1,6 +1,7 @@
 """What reaches the terminal, the log file, and nobody."""
 
 import importlib.util
+import io
 import logging
 import os
 import pty
@@ -166,3 +167,15 @@ def test_googles_hardware_on_the_bus_is_left_alone(monkeypatch, tmp_path):
     monkeypatch.delenv("JAX_PLATFORMS")
     console.look_for_no_tpu_in_vain()
     assert "JAX_PLATFORMS" not in os.environ
+
+
+def test_a_line_goes_to_the_standard_error_of_now(capsys, monkeypatch):
+    """Notebooks and tests replace it, and close what was there before."""
+    console.setup()
+    before = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", before)
+    console.log.warning("one")
+    before.close()
+    monkeypatch.undo()
+    console.log.warning("two")
+    assert capsys.readouterr().err.endswith(" two\n")

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from t5x_lite import console, main
+from t5x_lite import main
 from t5x_lite.errors import InputError
 from t5x_lite.params.soft_prompts import SOFT_PROMPT
 from t5x_lite.sections import fields, read
@@ -18,14 +18,6 @@ from t5x_lite.serving.served import load_served
 from t5x_lite.serving.server import serve
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(autouse=True)
-def log_as_it_was():
-    """The program sets it up, over a standard error that is this test's alone."""
-    before = console.log.handlers[:], console.log.level, console.log.propagate
-    yield
-    console.log.handlers[:], console.log.level, console.log.propagate = before
 
 
 def test_flags_become_settings():

@@ -12,6 +12,8 @@ import httpx2
 import openai
 import pytest
 
+from t5x_lite.serving.metrics import Metrics
+from t5x_lite.serving.reading import Readings
 from t5x_lite.serving.server import run
 from tests.serving.conftest import running, wait_until
 
@@ -283,7 +285,9 @@ def test_sigterm_ends_what_runs_and_takes_nothing_new(slow):
 
     async def both(listening):
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        await asyncio.gather(run(slow, listening), client(url))
+        metrics = Metrics()
+        readings = Readings({}, {}, slow.settings, metrics)
+        await asyncio.gather(run(slow.settings, slow, readings, metrics, listening), client(url))
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         asyncio.run(asyncio.wait_for(both(listening), 30))

@@ -53,7 +53,7 @@ def tiny_config() -> Callable[..., Any]:
     return lambda overrides={}: load_config("quickstart.py:runlocal", TINY | overrides)
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def quick_reports() -> Iterator[None]:
     """Curves that nobody looks at, and a constant baseline that is hardly searched for: half of a tiny run's time.
 
