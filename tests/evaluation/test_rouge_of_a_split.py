@@ -42,6 +42,7 @@ def result(split):
     return scored(split)
 
 
+@pytest.mark.slow
 def test_it_is_rouge_scores_with_stemmer_and_plain_mean(split, result):
     outputs, references, inputs = split
     scorer = RougeScorer(list(KINDS), use_stemmer=True)

@@ -166,6 +166,7 @@ def test_before_the_first_step_the_policy_is_the_reference(params):
     assert found == dict.fromkeys(("margin", "rewards/chosen", "rewards/rejected"), 0.0)
 
 
+@pytest.mark.slow
 def test_the_gradient_pulls_the_responses_apart(params):
     """By a small step against it, the chosen response gains on the rejected one."""
     batch = on_device(make_pairs().batch(0))
@@ -232,6 +233,7 @@ def test_it_learns_tiny_pairs_and_leaves_the_base_alone(params, lora, adapted, d
     assert all(jax.tree.leaves(same)) == adapted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulation", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_slices_of_a_batch_learn_what_the_whole_does(params, accumulation):
     """Its references are a number a row, not a token."""

@@ -52,6 +52,7 @@ def test_two_runs_are_bit_identical_and_log_every_key(ppo_run):
     )
 
 
+@pytest.mark.slow
 def test_one_and_eight_devices_agree(ppo_run):
     _, alone = ppo_run(share_of_four, steps=2).train()
     mesh = make_mesh({"data": 8, "fsdp": 1, "model": 1})
@@ -68,6 +69,7 @@ def test_one_and_eight_devices_agree(ppo_run):
             assert one[name] == pytest.approx(eight[name], abs=1e-5, rel=1e-4), name
 
 
+@pytest.mark.slow
 def test_a_step_without_a_learning_rate_keeps_the_ratio_at_one(ppo_run):
     _, kept = ppo_run(share_of_four, steps=1, learning_rate=0.0).train()
     assert kept.metrics[0]["ppo/policy/ratio"] == pytest.approx(1, abs=1e-5)

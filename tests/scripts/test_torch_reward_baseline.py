@@ -80,6 +80,7 @@ def test_it_has_the_architecture_of_the_run(run):
     np.testing.assert_allclose(ours.logits(texts)[:, 0], theirs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_its_table_has_both(run):
     report = json.loads((run / "report.json").read_text())
     table = baseline.table(read_config(report["config"]), report["preferences"], run)

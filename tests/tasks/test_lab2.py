@@ -316,6 +316,7 @@ def test_an_adapter_is_read_back_to_be_trained_or_used(run, lora):
         )
 
 
+@pytest.mark.slow
 def test_a_recipe_is_run_first_and_once(changes, full, tmp_path, monkeypatch):
     recipe = tmp_path / "own.py"
     recipe.write_text(

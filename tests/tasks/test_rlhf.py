@@ -137,6 +137,7 @@ def test_a_reward_model_reports_and_loads(trained_reward):
             assert score == pytest.approx(sample[f"score of {name}"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_reward_model_learns_what_tells_the_pairs_apart(tmp_path):
     """Chosen responses have a word of their own: then each held-out pair is in order."""
     for split, rows in (("train", 64), ("test", 16)):

@@ -35,6 +35,7 @@ def types_of(tree):
     return {leaf.dtype.name for leaf in jax.tree.leaves(tree)}
 
 
+@pytest.mark.slow
 def test_accumulated_steps_move_bfloat16_weights_and_go_on(tiny_config, tmp_path):
     """Adam's steps of 1e-3 are a quarter of bfloat16's spacing below 1, where the norms' scales begin."""
     config = tiny_config(
