@@ -16,8 +16,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from t5x_lite.decoding.settings import GenerationSettings
+from t5x_lite.errors import InputError
 from t5x_lite.models.logprobs import token_logprobs
 from t5x_lite.models.t5 import T5, project
 from t5x_lite.models.value_head import ValueHead
@@ -36,6 +39,17 @@ Batch = Mapping[str, jax.Array]
 def parts_of(trainable: Tree, frozen: Tree) -> tuple[Tree, Tree]:
     """The policy's parameters and its adapters ({} where there are none)."""
     return separate(combine(trainable["policy"], frozen) if frozen else trainable["policy"])
+
+
+def temperature_of(settings: GenerationSettings) -> float:
+    """What a policy's logits are divided by: it is the distribution that its responses are drawn from.
+
+    Raises:
+      InputError: a temperature a row.
+    """
+    if np.ndim(settings.temperature):
+        raise InputError("generation.temperature: a policy has one temperature; give a number")
+    return float(settings.temperature)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -40,7 +40,7 @@ from t5x_lite.params.partition import TRAINABLE, join
 from t5x_lite.params.sections import NoAdapter, SoftPrompt
 from t5x_lite.rl.kl import KLController
 from t5x_lite.rl.losses import PPOSettings
-from t5x_lite.rl.policy import Policy, make_resharding
+from t5x_lite.rl.policy import Policy, make_resharding, temperature_of
 from t5x_lite.rl.rollout import Layout, Prompts, Roller, make_scorer
 from t5x_lite.rl.scores import ScoreSettings
 from t5x_lite.rl.sections import CriticSettings, RolloutSettings
@@ -132,16 +132,8 @@ def read_algorithm(config: AlgorithmConfig, mesh: Mesh) -> Algorithm:
         schedule,
         section.init_kl_coef,
         section.logprob_chunk,
-        _temperature(config.generation),
+        temperature_of(config.generation),
     )
-
-
-def _temperature(settings: GenerationSettings) -> float:
-    if np.ndim(settings.temperature):
-        raise InputError(
-            "config.generation.temperature: a policy has one temperature; give a number"
-        )
-    return float(settings.temperature)
 
 
 def check_rollout(config: Config) -> GenerationSettings:
