@@ -340,7 +340,7 @@ def test_parity_keeps_the_labs_quirks(judge, lora_run, tmp_path):
     [
         ({"ppo.minibatch_size": "3"}, "minibatch_size = 3 does not divide the 8 responses"),
         ({"ppo.advantage": "rloo"}, "samples_per_prompt = 1: rloo"),
-        ({"generation.do_sample": "False"}, "a rollout samples"),
+        ({"generation": "{'do_sample': False}"}, "a rollout samples"),
         ({"rollout.length_range": "(2, 99)"}, "length_range goes up to 98 tokens"),
         ({"data.characters": "(1, 2)"}, "no row has a dialogue of 1 to 1 characters"),
         ({"toxicity.source": "train:no.py"}, "config.toxicity.source: .*there is no file no.py"),
