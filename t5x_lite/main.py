@@ -137,7 +137,7 @@ def _run_task(arguments: list[str]) -> None:
         task = importlib.import_module(f"t5x_lite.tasks.{config.task}.run")
         folder = os.path.expanduser(workdir)
         # Not above: what they need takes a second to import, which `--help` should not pay.
-        from t5x_lite.parallel.compiled_programs import keep_compiled_programs
+        from t5x_lite.wiring.compiled_programs import keep_compiled_programs
         from t5x_lite.wiring.lock import locked
 
         keep_compiled_programs()

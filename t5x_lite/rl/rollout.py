@@ -119,7 +119,8 @@ class Roller:
         output = self.generator.generate_with_logprobs(
             self.generation_params(trainable, frozen), tokens, settings, rng
         )
-        # Of the policy, which has the temperature; whatever else filters the draws is no part of it.
+        # Of the policy, which has the temperature. Through other filters beside one the draws are not the policy's, and
+        # `preflight` finds the gap.
         tempered = np.any(np.asarray(settings.temperature) != 1)
         logprobs = output.processed_logprobs if tempered else output.logprobs
         return _lay_out(tokens, output.tokens, logprobs, output.lengths, self.layout)

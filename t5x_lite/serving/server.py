@@ -17,7 +17,6 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from t5x_lite.console import log
 from t5x_lite.errors import InputError
-from t5x_lite.parallel.compiled_programs import keep_compiled_programs
 from t5x_lite.serving.app import App
 from t5x_lite.serving.completing import Completing
 from t5x_lite.serving.metrics import Metrics
@@ -25,6 +24,7 @@ from t5x_lite.serving.reading import Readings, load_readings
 from t5x_lite.serving.scheduler import Scheduler
 from t5x_lite.serving.sections import ServeSettings
 from t5x_lite.serving.served import Served, load_served
+from t5x_lite.wiring.compiled_programs import keep_compiled_programs
 
 API_KEY = "T5X_LITE_API_KEY"
 _SECONDS_BETWEEN_LOOKS = 0.05

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -24,7 +24,7 @@ from t5x_lite.decoding.generate import Generator
 from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.decoding.structure import prepare
 from t5x_lite.errors import InputError
-from t5x_lite.evaluation.beside_rouge import load_metrics, score_beside
+from t5x_lite.evaluation.beside_rouge import CorpusMetric, load_metrics, score_beside
 from t5x_lite.evaluation.comparison import Columns, baseline_texts, score_outputs
 from t5x_lite.evaluation.constants import best_constants
 from t5x_lite.evaluation.generative import Decode, SamplesFile, generate_texts, own_batches
@@ -45,7 +45,7 @@ from t5x_lite.wiring.sections import GeneratingConfig, ScoringConfig
 from t5x_lite.wiring.text import Split
 
 _CONFIDENCE = 0.95
-_LEAD_TURNS = 3
+LEAD_TURNS = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,9 +199,30 @@ def _scores(
     constants = None
     if train_targets:
         constants = best_constants(list(train_targets), use_stemmer=True, seed=config.seed)
-    bootstrap = Bootstrap(config.evaluation.bootstrap_samples, _CONFIDENCE, config.seed)
-    groups = group_numbers(split.rows, (config.data.cut_field,))
-    shuffle_seed = config.seed if len(set(inputs)) > 1 else None  # needs another dialogue
+    return score_texts(
+        load_metrics(config.evaluation),
+        outputs,
+        references,
+        inputs,
+        group_numbers(split.rows, (config.data.cut_field,)),
+        Bootstrap(config.evaluation.bootstrap_samples, _CONFIDENCE, config.seed),
+        constants,
+    )
+
+
+def score_texts(
+    metrics: Mapping[str, CorpusMetric],
+    outputs: Sequence[str],
+    references: Sequence[str],
+    inputs: Sequence[str],
+    groups: np.ndarray,
+    bootstrap: Bootstrap,
+    constants: Mapping[str, str] | None = None,
+) -> tuple[dict[str, Any], Columns]:
+    """The result of `evaluation.comparison.score_outputs` with the scores of `metrics` (`beside_rouge.load_metrics`)
+    beside it, and the rows' ROUGE: against the lead of LEAD_TURNS turns, the outputs of other inputs, and `constants`.
+    """
+    shuffle_seed = bootstrap.seed if len(set(inputs)) > 1 else None  # needs another dialogue
     result, columns = score_outputs(
         outputs,
         references,
@@ -209,15 +230,13 @@ def _scores(
         use_stemmer=True,
         bootstrap=bootstrap,
         groups=groups,
-        lead_count=_LEAD_TURNS,
+        lead_count=LEAD_TURNS,
         constants=constants,
         shuffle_seed=shuffle_seed,
     )
-    baselines = baseline_texts(outputs, inputs, _LEAD_TURNS, shuffle_seed)
-    metrics = load_metrics(config.evaluation)
-    return result | score_beside(
-        metrics, outputs, references, baselines, bootstrap, groups
-    ), columns
+    opponents = baseline_texts(outputs, inputs, LEAD_TURNS, shuffle_seed)
+    beside = score_beside(metrics, outputs, references, opponents, bootstrap, groups)
+    return result | beside, columns
 
 
 def make_decode(config: GeneratingConfig, ready: Ready) -> Decode:

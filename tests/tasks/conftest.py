@@ -1,6 +1,8 @@
 """A run that takes a second once compiled, one such run that was never stopped, and what it looked like on the way."""
 
+import contextlib
 import pathlib
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -11,6 +13,7 @@ import pytest
 
 from t5x_lite import load_pretrained
 from t5x_lite.config import load_config
+from t5x_lite.errors import Stopped
 from t5x_lite.evaluation import constants
 from t5x_lite.reports import report
 from t5x_lite.tasks.finetune import run as finetune
@@ -55,7 +58,7 @@ def tiny_config() -> Callable[..., Any]:
 
 @pytest.fixture(scope="module", autouse=True)
 def quick_reports() -> Iterator[None]:
-    """Curves that nobody looks at, and a constant baseline that is hardly searched for: half of a tiny run's time.
+    """Curves that nobody looks at, and a constant baseline that is hardly searched for: a fifth of a tiny run's time.
 
     tests/reports and tests/evaluation have the real ones.
     """
@@ -65,6 +68,26 @@ def quick_reports() -> Iterator[None]:
         patch.setattr(constants, "_BEAMS", 1)
         patch.setattr(constants, "_WORDS", 10)
         yield
+
+
+@pytest.fixture
+def stopped_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Any]:
+    """`with stopped_at(step):` a run inside gets SIGTERM with the batch of that step, and stops."""
+    iterate = supervised.iterate
+
+    @contextlib.contextmanager
+    def stopped(step: int) -> Iterator[None]:
+        def stopping(plan, start, stop, **settings):
+            for number, batch in enumerate(iterate(plan, start, stop, **settings), start=start + 1):
+                if number == step:
+                    signal.raise_signal(signal.SIGTERM)
+                yield batch
+
+        with monkeypatch.context() as patch, pytest.raises(Stopped):
+            patch.setattr(supervised, "iterate", stopping)
+            yield
+
+    return stopped
 
 
 class Finished(NamedTuple):

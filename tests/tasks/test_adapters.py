@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import signal
 from types import SimpleNamespace
 
 import jax
@@ -13,13 +12,13 @@ from safetensors.numpy import load_file, save_file
 
 from t5x_lite import load_pretrained
 from t5x_lite.config import load_config
-from t5x_lite.errors import InputError, Stopped
+from t5x_lite.errors import InputError
 from t5x_lite.evaluation.adapter_check import AdapterCheck
 from t5x_lite.interop.peft import load_adapter
 from t5x_lite.params.soft_prompts import SoftPromptSettings
 from t5x_lite.tasks.evaluate import run as evaluate
 from t5x_lite.tasks.finetune import run as finetune
-from t5x_lite.wiring import adaptation, supervised
+from t5x_lite.wiring import adaptation
 
 LORA = {
     "adapter.method": "lora",
@@ -74,20 +73,10 @@ def test_what_it_leaves(lora_run):
 
 
 @pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 4])
-def test_a_stopped_run_goes_on_bit_for_bit(lora_run, tiny_config, tmp_path, monkeypatch, step):
-    iterate = supervised.iterate
+def test_a_stopped_run_goes_on_bit_for_bit(lora_run, tiny_config, tmp_path, stopped_at, step):
     config = tiny_config(LORA)
-
-    def stopping(plan, start, stop, **settings):
-        for number, batch in enumerate(iterate(plan, start, stop, **settings), start=start + 1):
-            if number == step:
-                signal.raise_signal(signal.SIGTERM)
-            yield batch
-
-    with monkeypatch.context() as patch:
-        patch.setattr(supervised, "iterate", stopping)
-        with pytest.raises(Stopped):
-            finetune.run(config, str(tmp_path / "run"))
+    with stopped_at(step):
+        finetune.run(config, str(tmp_path / "run"))
     finetune.run(config, str(tmp_path / "run"))
     for name in RESULTS:
         assert (tmp_path / "run" / name).read_bytes() == (lora_run / name).read_bytes(), name

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import signal
 
 import jax
 import numpy as np
@@ -16,7 +15,7 @@ from t5x_lite.data.features import Examples, Ragged
 from t5x_lite.data.plan import Plan
 from t5x_lite.decoding.generate import Generator
 from t5x_lite.decoding.settings import GenerationSettings
-from t5x_lite.errors import InputError, Stopped
+from t5x_lite.errors import InputError
 from t5x_lite.interop.hf import open_hf
 from t5x_lite.interop.opened import spread
 from t5x_lite.models.config import Execution, T5Config
@@ -31,7 +30,6 @@ from t5x_lite.tasks.distil import word as words
 from t5x_lite.tasks.distil.lessons import lessons_of
 from t5x_lite.train.distil_step import LABEL_WEIGHTS, TEACHER
 from t5x_lite.train.state import TrainState
-from t5x_lite.wiring import supervised
 from t5x_lite.wiring.model import Loaded
 
 TINY = {
@@ -94,19 +92,9 @@ def test_runlocal_runs_to_its_report(whole_run):
 
 
 @pytest.mark.slow
-def test_a_run_that_was_stopped_goes_on_to_the_bit(whole_run, tmp_path, monkeypatch):
-    iterate = supervised.iterate
-
-    def stopping(plan, start, stop, **settings):
-        for number, batch in enumerate(iterate(plan, start, stop, **settings), start=start + 1):
-            if number == 3:
-                signal.raise_signal(signal.SIGTERM)
-            yield batch
-
-    with monkeypatch.context() as patch:
-        patch.setattr(supervised, "iterate", stopping)
-        with pytest.raises(Stopped):
-            distil.run(tiny(ALL), str(tmp_path))
+def test_a_run_that_was_stopped_goes_on_to_the_bit(whole_run, tmp_path, monkeypatch, stopped_at):
+    with stopped_at(3):
+        distil.run(tiny(ALL), str(tmp_path))
     with monkeypatch.context() as patch:  # the teacher writes once
 
         def never(*_):

@@ -1,16 +1,14 @@
 """The task `dpo` from config to report: what it leaves, with an adapter and without; repeated, and stopped."""
 
 import json
-import signal
 
 import numpy as np
 import pytest
 
 from t5x_lite import load_pretrained
 from t5x_lite.config import load_config
-from t5x_lite.errors import InputError, Stopped
+from t5x_lite.errors import InputError
 from t5x_lite.tasks.dpo import run as dpo
-from t5x_lite.wiring import supervised
 
 TINY = {
     "model.architecture.d_model": "16",
@@ -106,19 +104,9 @@ def test_the_implicit_rewards_are_those_of_the_models_that_it_leaves(lora_run):
     assert np.ptp(margins) > 0
 
 
-def test_a_second_run_and_a_stopped_one_are_the_same_to_the_bit(lora_run, tmp_path, monkeypatch):
-    iterate = supervised.iterate
-
-    def stopping(plan, start, stop, **settings):
-        for number, batch in enumerate(iterate(plan, start, stop, **settings), start=start + 1):
-            if number == 3:
-                signal.raise_signal(signal.SIGTERM)
-            yield batch
-
-    with monkeypatch.context() as patch:
-        patch.setattr(supervised, "iterate", stopping)
-        with pytest.raises(Stopped):
-            dpo.run(tiny(), str(tmp_path / "stopped"))
+def test_a_second_run_and_a_stopped_one_are_the_same_to_the_bit(lora_run, tmp_path, stopped_at):
+    with stopped_at(3):
+        dpo.run(tiny(), str(tmp_path / "stopped"))
     for folder in (tmp_path / "again", tmp_path / "stopped"):
         dpo.run(tiny(), str(folder))
         assert metrics_of(folder) == metrics_of(lora_run)

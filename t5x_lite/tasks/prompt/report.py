@@ -16,18 +16,18 @@ from t5x_lite.data.sections import RowsSettings
 from t5x_lite.data.sources import Row, is_file
 from t5x_lite.data.templates import render
 from t5x_lite.data.vocabulary import Vocabulary
-from t5x_lite.evaluation.beside_rouge import load_metrics, score_beside
-from t5x_lite.evaluation.comparison import Columns, baseline_texts, score_outputs
+from t5x_lite.evaluation.beside_rouge import load_metrics
+from t5x_lite.evaluation.comparison import Columns
 from t5x_lite.evaluation.intervals import Bootstrap, paired_difference
 from t5x_lite.reports.intervals_plot import plot_intervals
 from t5x_lite.reports.outcome import report_run
 from t5x_lite.reports.rows import ScoredTexts, rows_section
 from t5x_lite.reports.scores import BESIDE, NAMES, points, points_difference
 from t5x_lite.tasks.prompt.sections import Config
+from t5x_lite.wiring.scoring import LEAD_TURNS, score_texts
 
 _CONFIDENCE = 0.95
-_LEAD_TURNS = 3
-_LEAD = f"lead_{_LEAD_TURNS}"
+_LEAD = f"lead_{LEAD_TURNS}"
 _KINDS = {kind: NAMES[kind] for kind in ("rouge1", "rouge2", "rougeL")}
 
 
@@ -119,24 +119,12 @@ def _scores(
     rows' ROUGE."""
     scores, columns = {}, {}
     metrics = load_metrics(config.evaluation)
-    shuffle_seed = config.seed if len(set(inputs)) > 1 else None
     for run in outputs:
-        if not run.scored:
-            continue
-        texts = _answers(run, len(references))
-        result, columns[run.name] = score_outputs(
-            texts,
-            references,
-            inputs,
-            use_stemmer=True,
-            bootstrap=bootstrap,
-            groups=groups,
-            lead_count=_LEAD_TURNS,
-            shuffle_seed=shuffle_seed,
-        )
-        baselines = baseline_texts(texts, inputs, _LEAD_TURNS, shuffle_seed)
-        beside = score_beside(metrics, texts, references, baselines, bootstrap, groups)
-        scores[run.name] = result | beside
+        if run.scored:
+            texts = _answers(run, len(references))
+            scores[run.name], columns[run.name] = score_texts(
+                metrics, texts, references, inputs, groups, bootstrap
+            )
     return scores, columns
 
 

@@ -35,6 +35,8 @@ def keep_compiled_programs() -> None:
     except OSError as error:
         log.debug("%s: %s; compiled programs are not kept", folder, error.strerror)
         return
+    if not os.access(folder, os.W_OK):  # jax would warn at each program
+        return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_compilation_cache_max_size", _MOST_BYTES)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", _WORTH_KEEPING_SECONDS)

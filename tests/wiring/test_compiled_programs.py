@@ -5,8 +5,8 @@ import pathlib
 import jax
 import pytest
 
-from t5x_lite.parallel import compiled_programs
-from t5x_lite.parallel.compiled_programs import cache_folder, keep_compiled_programs
+from t5x_lite.wiring import compiled_programs
+from t5x_lite.wiring.compiled_programs import cache_folder, keep_compiled_programs
 
 _SET = (
     "jax_compilation_cache_dir",
