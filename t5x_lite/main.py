@@ -9,6 +9,7 @@ import importlib
 import json
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -57,6 +58,7 @@ Configs that ship (each says at its top what it does, on which hardware, and for
 
 _DRY_RUN = "--dry_run"
 _START_SECONDS, _LOST_SECONDS = 300.0, 30.0
+_LEAVING_SECONDS = 5.0
 
 # Exit statuses, beside 0, and 1 for a fault of the program (docs/stops.md).
 _BAD_INPUT, _DIVERGED, _REWARD_FAILED, _STOPPED_IN_TIME = 2, 3, 4, 75
@@ -65,6 +67,22 @@ _BAD_INPUT, _DIVERGED, _REWARD_FAILED, _STOPPED_IN_TIME = 2, 3, 4, 75
 _STORAGE_TROUBLE = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM,
 )  # fmt: skip
+
+
+def program() -> None:
+    """`run` as a process of its own.
+
+    After a fault it does not wait for threads that wait for what will not come: orbax's do so for minutes where a save
+    has failed.
+    """
+    try:
+        run()
+    except BaseException as error:
+        if status := error.code if isinstance(error, SystemExit) else 1:
+            leaving = threading.Timer(_LEAVING_SECONDS, os._exit, (status,))
+            leaving.daemon = True
+            leaving.start()
+        raise
 
 
 def run() -> None:
