@@ -56,8 +56,8 @@ def tiny_config() -> Callable[..., Any]:
     return lambda overrides={}: load_config("quickstart.py:runlocal", TINY | overrides)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_reports() -> Iterator[None]:
+@contextlib.contextmanager
+def reporting_quickly() -> Iterator[None]:
     """Curves that nobody looks at, and a constant baseline that is hardly searched for: a fifth of a tiny run's time.
 
     tests/reports and tests/evaluation have the real ones.
@@ -67,6 +67,12 @@ def quick_reports() -> Iterator[None]:
         patch.setattr(report, "draw_metrics", lambda records, panels: b"<svg></svg>")
         patch.setattr(constants, "_BEAMS", 1)
         patch.setattr(constants, "_WORDS", 10)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_reports() -> Iterator[None]:
+    with reporting_quickly():
         yield
 
 
@@ -119,7 +125,7 @@ def finished(tiny_config, tmp_path_factory: pytest.TempPathFactory) -> Finished:
             result.before_step[step] = copy(folder, copies / str(step))
             yield batch
 
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, reporting_quickly():
         patch.setattr(supervised, "iterate", copying)
         finetune.run(tiny_config(), str(folder))
     return result

@@ -9,7 +9,7 @@ from t5x_lite.errors import InputError
 from t5x_lite.tasks.evaluate import run as evaluate
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def score(tiny):
     """Runs configs/evaluate.py with the data and decoding of the tiny run: score(overrides, folder)."""
     names = ("data.encoder_length", "data.decoder_length", "evaluation.bootstrap_samples")

@@ -151,7 +151,7 @@ def metrics_of(folder: pathlib.Path):
     return [{k: v for k, v in line.items() if not k.startswith("time/")} for line in lines]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def lora_run(tmp_path_factory):
     """A run with an adapter that was never stopped."""
     folder = tmp_path_factory.mktemp("ppo") / "lora"

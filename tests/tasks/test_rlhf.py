@@ -56,7 +56,7 @@ LENGTH = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def trained_classifier(tmp_path_factory):
     folder = tmp_path_factory.mktemp("classifier") / "run"
     config = load_config("classifier.py:runlocal", {"batch.size": "32", "train.steps": "40"})
@@ -96,7 +96,7 @@ ENCODER = {"model.kind": "encoder", "data.template": "{response}\n{dialogue}"}
 
 
 @pytest.fixture(
-    scope="session", params=[pytest.param("encoder_decoder", marks=pytest.mark.slow), "encoder"]
+    scope="module", params=[pytest.param("encoder_decoder", marks=pytest.mark.slow), "encoder"]
 )
 def trained_reward(request, tmp_path_factory):
     """A reward model of prompt and response, and one of a single text."""
