@@ -29,7 +29,7 @@ def begun(directory, vocabulary, kind, labels=("score",)):
     return module, read(param_shardings(shapes, axes, mesh))
 
 
-@pytest.mark.parametrize("kind", ["MT5", "UMT5"])
+@pytest.mark.parametrize("kind", ["MT5", pytest.param("UMT5", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("task", ["EncoderModel", "ForConditionalGeneration"])
 def test_a_relative_of_t5_begins_as_classifier_and_as_scorer(tmp_path, vocabulary, kind, task):
     sizes = {**SHAPE, **UNTIED, "vocab_size": 2048}

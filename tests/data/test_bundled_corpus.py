@@ -40,6 +40,7 @@ def grams(dialogue: str) -> set[str]:
     return {" ".join(said[i : i + 8]) for i in range(len(said) - 7)}
 
 
+@pytest.mark.slow
 def test_the_program_makes_the_shipped_files() -> None:
     program = [sys.executable, str(ROOT / "scripts" / "make_corpus.py")]
     found = subprocess.run([*program, "--check"], capture_output=True, text=True)

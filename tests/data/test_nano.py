@@ -85,6 +85,7 @@ def test_its_summaries_are_of_their_own_dialogue(nano, rows):
     assert rouge1(texts, references) > rouge1(others, references) + 20
 
 
+@pytest.mark.slow
 def test_a_solved_example_in_the_prompt_shows_it_the_wording(nano, rows):
     prompt = FewShot("what_was_going_on", (0,), "", "\n\n\n")
     shots = load_rows("bundled", "train", COLUMNS, id_column="id", exclude="", limit=1)

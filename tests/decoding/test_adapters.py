@@ -46,7 +46,7 @@ def generator():
 TOKENS = np.random.default_rng(0).integers(2, 61, (4, 7)).astype(np.int32)
 
 
-@pytest.mark.parametrize("num_beams", [1, 2])
+@pytest.mark.parametrize("num_beams", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_an_adapter_decodes_as_its_merged_model(params, generator, num_beams):
     settings = SETTINGS.updated({"num_beams": num_beams})
     adapters = drawn(DORA.init(params, jax.random.key(0)), 1, 0.2)

@@ -25,7 +25,7 @@ def streamer(gated_pair):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"max_new_tokens": 40},
+        pytest.param({"max_new_tokens": 40}, marks=pytest.mark.slow),
         {"max_new_tokens": 5, "repetition_penalty": 1.3},
         {"max_new_tokens": 24, "do_sample": True, "temperature": 1.3},
     ],

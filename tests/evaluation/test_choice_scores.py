@@ -31,7 +31,7 @@ def expected(pair, inputs, choice):
     return sums, logits.argmax(-1).tolist() == choice
 
 
-@pytest.mark.parametrize("mesh", [False, True])
+@pytest.mark.parametrize("mesh", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_scores_are_those_of_torch(tied_pair, mesh, monkeypatch):
     model = T5(tied_pair.config, Execution())
     encoded = []

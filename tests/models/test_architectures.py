@@ -41,7 +41,9 @@ def test_the_mask_of_a_prefix():
     np.testing.assert_array_equal(mask, np.array(expected, bool))
 
 
-@pytest.mark.parametrize("attention", ["einsum", "rowwise", "blockwise"])
+@pytest.mark.parametrize(
+    "attention", [pytest.param("einsum", marks=pytest.mark.slow), "rowwise", "blockwise"]
+)
 def test_who_sees_whom_in_a_prefix_language_model(attention, small_blocks):
     """By gradient: hidden state t depends on all of the input, and of the target on positions up to t."""
     model, params = made(DecoderOnly, attention=attention)
@@ -62,7 +64,7 @@ def test_who_sees_whom_in_a_prefix_language_model(attention, small_blocks):
     np.testing.assert_array_equal(depends, expected)
 
 
-@pytest.mark.parametrize("kind", [DecoderOnly, EncoderOnly])
+@pytest.mark.parametrize("kind", [DecoderOnly, pytest.param(EncoderOnly, marks=pytest.mark.slow)])
 def test_padding_changes_nothing(kind):
     model, params = made(kind)
     expected = logits(model, params, INPUTS[1:, :3], TARGETS[1:])

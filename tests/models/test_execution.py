@@ -55,9 +55,9 @@ def expected(config, params):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"attention": "rowwise"},
+        pytest.param({"attention": "rowwise"}, marks=pytest.mark.slow),
         pytest.param({"remat": "dots"}, marks=pytest.mark.slow),
-        {"remat": "full"},
+        pytest.param({"remat": "full"}, marks=pytest.mark.slow),
         {"scan_layers": True},
         pytest.param({"attention": "blockwise"}, marks=pytest.mark.slow),
         {"scan_layers": True, "remat": "full", "attention": "rowwise"},

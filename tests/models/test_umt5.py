@@ -30,6 +30,7 @@ def value_and_gradients(config, execution, params):
     return jax.jit(jax.value_and_grad(value))(params)
 
 
+@pytest.mark.slow
 def test_each_layer_learns_its_own_bias_in_every_execution(umt5, random_params, close):
     params = random_params(T5(umt5, PLAIN))
     expected = value, gradients = value_and_gradients(umt5, PLAIN, params)

@@ -21,7 +21,9 @@ def environment(devices: int) -> dict[str, str]:
     return os.environ | {
         "PYTHONPATH": str(REPOSITORY),
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": (
+            f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
+        ),
     }
 
 

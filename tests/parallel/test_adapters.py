@@ -74,6 +74,7 @@ def compare(found, expected):
         assert difference <= 1e-4 * np.abs(value).max() + 1e-6, path
 
 
+@pytest.mark.slow
 def test_scanned_equals_unrolled(config, random_params, adapters, expected):
     model = T5(config, Execution(attention="einsum", scan_layers=True, remat="full"))
     stacked = stack_adapters(jax.tree.map(jnp.asarray, adapters), LAYERS)

@@ -21,6 +21,8 @@ TINY = [
     "--config.train.steps=6",
     "--config.logging.every_steps=1",
     "--config.checkpoint.every_steps=2",
+    "--config.batch.buckets=1",
+    "--config.generation.max_new_tokens=16",
 ]
 # Starts and waits: what happens around a task.
 WAITING = """

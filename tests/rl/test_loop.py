@@ -158,7 +158,9 @@ def test_rows_that_fill_the_batch_are_no_responses(ppo_run, advantage, samples):
     )
 
 
-@pytest.mark.parametrize("advantage", ["rloo", pytest.param("grpo", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "advantage", [pytest.param(name, marks=pytest.mark.slow) for name in ("rloo", "grpo")]
+)
 def test_groups_with_unusable_scores_learn_from_the_others(ppo_run, advantage):
     """Where all that can be scored is the same, nothing is to be learned, whatever could not be."""
     rng = np.random.default_rng(0)
@@ -178,6 +180,7 @@ def test_not_one_usable_score_stops_with_the_reason(ppo_run):
         ppo_run(lambda rows, responses: np.full(len(responses), np.inf), steps=1).train()
 
 
+@pytest.mark.slow
 def test_equal_scores_are_told_and_change_nothing_without_a_penalty(ppo_run, caplog):
     run = ppo_run(
         lambda rows, responses: np.ones(len(responses)), steps=1,
@@ -285,6 +288,7 @@ def test_scores_that_are_all_no_numbers_later_on_leave_the_step_before(ppo_run):
     assert run.kept.saved == [1]
 
 
+@pytest.mark.slow
 def test_a_policy_that_diverges(ppo_run):
     """At this rate its first update makes weights of which nothing can be computed."""
     run = ppo_run(

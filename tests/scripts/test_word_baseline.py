@@ -45,6 +45,7 @@ def table_of(folder, report, *arguments):
     ]
 
 
+@pytest.mark.slow
 def test_beside_a_classifier(tmp_path):
     config = to_dict(load_config("classifier.py", {}))
     ours = {"evaluation": {"auc": 0.5, "accuracy": 0.25, "rows": 200}}

@@ -88,6 +88,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(lora_run, tiny_config, tmp_path, stop
     assert ours == theirs
 
 
+@pytest.mark.slow
 def test_a_run_whose_base_has_changed_is_refused(lora_run, tiny_config, tmp_path):
     base = tmp_path / "base"
     shutil.copytree(lora_run / "model", base)

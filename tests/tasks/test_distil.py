@@ -73,6 +73,7 @@ def whole_run(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_runlocal_runs_to_its_report(whole_run):
     steps = [r for r in metrics_of(whole_run) if "divergence" in r]
     assert len(steps) == 4 and all(r["divergence"] > 0 and not r["skipped"] for r in steps)

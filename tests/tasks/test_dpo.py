@@ -104,6 +104,7 @@ def test_the_implicit_rewards_are_those_of_the_models_that_it_leaves(lora_run):
     assert np.ptp(margins) > 0
 
 
+@pytest.mark.slow
 def test_a_second_run_and_a_stopped_one_are_the_same_to_the_bit(lora_run, tmp_path, stopped_at):
     with stopped_at(3):
         dpo.run(tiny(), str(tmp_path / "stopped"))

@@ -257,7 +257,9 @@ def test_parity_changes_the_original_in_place(run, changes, begun, file):
     assert "changed in place" in found["comparison"]
 
 
-@pytest.mark.parametrize("mode", [pytest.param("parity", marks=pytest.mark.slow), "fixed"])
+@pytest.mark.parametrize(
+    "mode", [pytest.param(name, marks=pytest.mark.slow) for name in ("parity", "fixed")]
+)
 def test_what_a_step_is_given(run, changes, tmp_path, monkeypatch, mode):
     """`parity`: every row as long as the limits, its pads learnt and attended to; `fixed`: neither."""
     seen = []

@@ -96,7 +96,9 @@ LORA = (
 )
 
 
-@pytest.mark.parametrize("step", ["reward", pytest.param("generate", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "step", [pytest.param(name, marks=pytest.mark.slow) for name in ("reward", "generate")]
+)
 def test_the_other_single_programs_compile(step: str):
     (one,) = checked(step).programs
     assert one.account.flops * 8 >= 0.95 * one.program.model_flops > 0

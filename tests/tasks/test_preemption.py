@@ -69,6 +69,7 @@ def test_sigterm_to_the_program_and_the_same_command_again(finished, tiny, tmp_p
         assert (tmp_path / name).read_bytes() == (finished.folder / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_deadline_and_the_same_run_again(finished, tiny_config, tmp_path, monkeypatch):
     """Steps of 0.5 s, and a deadline of one second; the run that goes on ends as the one that never stopped."""
     iterate = supervised.iterate

@@ -114,6 +114,7 @@ def test_every_run_has_each_row_once_and_equal_prompts_equal_outputs(finished):
             assert (outputs == outputs[:, :1]).all()
 
 
+@pytest.mark.slow
 def test_each_line_has_its_log_probability(finished, decoded):
     """Of the whole output, by one pass without a cache; of five chains, that of the chosen one."""
     some = {key: value for key, value in decoded.items() if key[1] in (0, 3, 4, 17)}
@@ -163,7 +164,7 @@ def test_the_report(finished):
     assert len(lines) == 21 and len(json.loads(lines[4])["outputs"]) == 4
 
 
-@pytest.mark.parametrize("outputs_before", [9, 30])
+@pytest.mark.parametrize("outputs_before", [9, pytest.param(30, marks=pytest.mark.slow)])
 def test_a_killed_run_goes_on(finished, load, tmp_path, monkeypatch, outputs_before):
     class Killed(Exception): ...
 

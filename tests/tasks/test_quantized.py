@@ -34,6 +34,7 @@ def run(base, tiny_config, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_an_adapter_is_trained_on_integers(run):
     report = json.loads((run / "report.json").read_text())
     check = report["adapter_check"]

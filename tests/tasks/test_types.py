@@ -70,6 +70,7 @@ def test_a_classifier_is_kept_in_bfloat16_and_goes_on(tmp_path):
     assert json.loads(report)["classification"] == json.loads(again)["classification"]
 
 
+@pytest.mark.slow
 def test_a_reward_model_from_a_t5_is_read_into_its_shards_with_a_new_head(tmp_path, monkeypatch):
     """Of the same type. No tensor of the T5 lies whole on a device on the way."""
     read, largest = opened.OpenedModel.read, []

@@ -55,7 +55,7 @@ def begin(config, params, optimizer, settings=LORA, rules=PRESETS["adapters"], *
     [
         (LORA, PRESETS["adapters"]),
         (dataclasses.replace(LORA, dora=True, dropout=0.1), PRESETS["adapters"]),
-        (None, PRESETS["norms"]),
+        pytest.param(None, PRESETS["norms"], marks=pytest.mark.slow),
         (LORA, resolve_rules((("decoder/.*|adapters/.*", "trainable"), (".*", "frozen")), "x")),
     ],
     ids=["lora", "dora", "norms", "decoder_and_lora"],
@@ -143,6 +143,7 @@ def kernel_shapes(config):
     return shapes
 
 
+@pytest.mark.slow
 def test_the_compiled_step_holds_nothing_of_frozen_weights(random_params, make_batch, adamw):
     """Read from the compiled program: no gradient, moment or update has the shape of a kernel, and the matmuls are
     those of the forward pass, of the gradients of activations, and of the small factors.

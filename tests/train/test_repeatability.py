@@ -90,6 +90,7 @@ def assert_same(one, other):
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_run(train):
     first, second, other = train(), train(), train(seed=1)
     assert first.metrics == second.metrics
