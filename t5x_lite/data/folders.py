@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import itertools
+import os
 import pathlib
 import re
 from collections.abc import Collection, Sequence
@@ -11,11 +12,21 @@ from typing import Any
 
 import fsspec.core
 
+from t5x_lite.console import log
 from t5x_lite.data.tables import READERS, WHERE, Records, ending, read_table
 from t5x_lite.errors import InputError
 
 _SAVED, _SAVED_SPLITS = "state.json", "dataset_dict.json"  # what save_to_disk leaves
 _MAGIC = re.compile(r"[*?\[]")
+# The names that a split goes by in file names, as `datasets` has them.
+_SPLITS = (
+    ("train", "training"),
+    ("validation", "valid", "val", "dev", "development"),
+    ("test", "testing", "eval", "evaluation"),
+)
+_DEEPEST = 3  # folders below the one that is named: data/, en/train/, date=2024/split=train/
+_LISTED = 8
+_README_HEAD = 1 << 16  # bytes
 
 
 def is_table(path: str) -> bool:
@@ -25,7 +36,18 @@ def is_table(path: str) -> bool:
 
 def is_pattern(source: str) -> bool:
     """Whether the source is a pattern of names ("shards/*.parquet") rather than a name."""
-    return _MAGIC.search(source) is not None and not pathlib.Path(source).exists()
+    return _MAGIC.search(source) is not None and not pathlib.Path(source).expanduser().exists()
+
+
+def declares_its_files(source: str) -> bool:
+    """Whether the README of a local folder says which files are of which split, as those of the hub do; `datasets`
+    reads such.
+    """
+    readme = pathlib.Path(source).expanduser() / "README.md"
+    if "://" in source or not readme.is_file():
+        return False
+    head = readme.read_bytes()[:_README_HEAD].decode("utf-8", "replace").split("\n---", 1)[0]
+    return head.startswith("---") and re.search(r"^\s*-?\s*data_files:", head, re.M) is not None
 
 
 def is_folder(source: str) -> bool:
@@ -36,11 +58,13 @@ def is_folder(source: str) -> bool:
 def read_folder(source: str, wanted: Collection[str], split: str) -> tuple[Records, bool]:
     """The records of a folder or a pattern, and whether they are those of the split already.
 
-    Of several files, those named after the split ("train.csv", "train-00000-of-00002.parquet") if there are any, else
-    all, in the order of their names. Of a saved data set with splits that one, all of them if the split is "".
+    Of several files, those named after the split ("train.csv", "my-train-00000-of-00002.parquet", "train/0.csv"; "dev",
+    "val" and "validation" are one name) if there are any, else all, in the order of their names. Of a saved data set
+    with splits that one, all of them if the split is "".
 
     Raises:
-      InputError: nothing to read, a saved data set without that split, or files of different kinds.
+      InputError: nothing to read, a saved data set without that split, files of several other splits, files of
+        different kinds, or of several folders that nothing chooses from.
     """
     if (saved := _saved(source)) is not None:
         return _read_saved(source, split, saved)
@@ -48,37 +72,111 @@ def read_folder(source: str, wanted: Collection[str], split: str) -> tuple[Recor
     if not files:
         endings = ", ".join(sorted(READERS))
         raise InputError(f"{WHERE}: {source} holds no file that ends in {endings}")
-    named = [file for file in files if split and _is_of(split, file)]
-    files = named or files
+    files, named = _of_split(files, source, split)
     if len(kinds := sorted({ending(file) for file in files})) > 1:
         raise InputError(
             f"{WHERE}: {source} holds files of several kinds ({', '.join(kinds)}); give a pattern, {source}/*{kinds[0]}"
         )
+    if len(files) > 1:
+        log.info("%s: %d files are read: %s", source, len(files), _shown(files, source))
     return (
         itertools.chain.from_iterable(read_table(file, wanted, split) for file in files),
-        bool(named),
+        named,
     )
 
 
-def _is_of(split: str, file: str) -> bool:
-    name = pathlib.PurePath(file).name
-    return re.match(re.escape(split) + r"(?![A-Za-z0-9])", name) is not None
+def _of_split(files: Sequence[str], source: str, split: str) -> tuple[Sequence[str], bool]:
+    """The files of a split, and whether their names said so."""
+    places = {file: _below(file, source) for file in files}
+    named = [file for file in files if split and _names(places[file], split)]
+    if split and not named:
+        there = [one for one in _SPLITS if any(_names(place, one[0]) for place in places.values())]
+        if (
+            len(there) > 1 and "[" not in split
+        ):  # to read them all would train on what is to be held out
+            raise InputError(
+                f"{WHERE}: {source} holds files of several splits, and none of the split {split!r}: "
+                f"{_shown(files, source)}; name one of those, or its split in data.split"
+            )
+    files = named or files
+    # Partitions (date=2024-05-01) are parts of one table; en/ and de/ are two.
+    folders = {
+        tuple(part for part in pathlib.PurePath(places[file]).parent.parts if not _divides(part))
+        for file in files
+    }
+    if len(folders) > 1:
+        names = sorted("/".join(parts) or "." for parts in folders)
+        raise InputError(
+            f"{WHERE}: {source} holds tables in several folders ({', '.join(names[:_LISTED])}); name one of them"
+        )
+    return files, bool(named)
+
+
+def _divides(folder: str) -> bool:
+    return "=" in folder or any(_names(folder, names[0]) for names in _SPLITS)
+
+
+def _names(place: str, split: str) -> bool:
+    """Whether a path says that it is of the split: by its name, or that of a folder of it."""
+    words = next((names for names in _SPLITS if split in names), (split,))
+    any_word = "|".join(map(re.escape, words))
+    # (No letter may follow: "trainer" is no "train".)
+    return re.search(rf"(?<![A-Za-z0-9])(?:{any_word})(?![A-Za-z])", place) is not None
+
+
+def _below(file: str, source: str) -> str:
+    """The part of a file's path that the folder's or pattern's own path does not say."""
+    start = _MAGIC.split(source)[0] if is_pattern(source) else source.rstrip("/") + "/"
+    start = start[: start.rfind("/") + 1]
+    if "://" not in start:
+        start = os.path.expanduser(start)
+    return file[len(start) :] if file.startswith(start) else pathlib.PurePath(file).name
+
+
+def _shown(files: Sequence[str], source: str) -> str:
+    names = [_below(file, source) for file in files]
+    return ", ".join(names[:_LISTED]) + (", …" if len(names) > _LISTED else "")
 
 
 def _files(source: str) -> list[str]:
-    """The table files of a folder or pattern, sorted."""
+    """The table files of a folder (its own; without any those below it) or pattern, sorted."""
     if "://" not in source:
         if is_pattern(source):
-            found = glob.glob(source, recursive=True)
+            found = glob.glob(os.path.expanduser(source), recursive=True)
         else:
             folder = pathlib.Path(source).expanduser()
-            found = [str(path) for path in folder.iterdir()] if folder.is_dir() else []
+            found = _within(folder) if folder.is_dir() else []
         return sorted(file for file in found if is_table(file) and pathlib.Path(file).is_file())
     system, path = _system(source)
     if not _MAGIC.search(source):
         path = f"{path.rstrip('/')}/*"
     found = system.glob(path)
     return sorted(system.unstrip_protocol(file) for file in found if is_table(file))
+
+
+def _within(folder: pathlib.Path) -> list[str]:
+    """The visible files of a folder if one is a table, else those of the folders below it."""
+    level = [folder]
+    for _ in range(1 + _DEEPEST):
+        inside = [path for one in level for path in _entries(one) if not _hidden(path.name)]
+        # (A folder may be called data.csv: Spark's parts lie in such.)
+        files = [str(path) for path in inside if path.is_file()]
+        if any(map(is_table, files)):
+            return files
+        level = [path for path in inside if path.is_dir()]
+    return []
+
+
+def _entries(folder: pathlib.Path) -> list[pathlib.Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:  # not ours to read
+        return []
+
+
+def _hidden(name: str) -> bool:
+    """Whether the system or an office program keeps the file for itself."""
+    return name.startswith((".", "~$"))
 
 
 def _saved(source: str) -> str | None:

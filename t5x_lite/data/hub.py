@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import pathlib
 import re
 import socket
 import urllib.parse
@@ -48,7 +49,7 @@ def split_source(source: str) -> tuple[str, str | None, str | None]:
 
 
 def read_data_set(source: str, split: str) -> Iterator[tuple[str, Any]]:
-    """(place, record) of each row of a data set of the hub.
+    """(place, record) of each row of a data set of the hub, or of a folder laid out as there.
 
     Raises:
       InputError: no split, one that is not there, a configuration that is missing or unknown (with those there are), or
@@ -60,7 +61,10 @@ def read_data_set(source: str, split: str) -> Iterator[tuple[str, Any]]:
 
     if is_offline():
         datasets.config.HF_HUB_OFFLINE = True  # what is cached still loads, and nothing waits
-    name, configuration, revision = split_source(source)
+    folder = pathlib.Path(source).expanduser()
+    name, configuration, revision = (
+        (str(folder), None, None) if folder.is_dir() else split_source(source)
+    )
     chosen = {} if configuration is None else {"name": configuration}
     try:
         table = datasets.load_dataset(name, **chosen, split=split, revision=revision)

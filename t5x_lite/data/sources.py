@@ -11,7 +11,13 @@ from typing import Any
 
 from t5x_lite.console import log
 from t5x_lite.data.excluded import read_ids
-from t5x_lite.data.folders import is_folder, is_pattern, is_table, read_folder
+from t5x_lite.data.folders import (
+    declares_its_files,
+    is_folder,
+    is_pattern,
+    is_table,
+    read_folder,
+)
 from t5x_lite.data.groups import GROUP, group_keys, text_key
 from t5x_lite.data.hub import read_data_set
 from t5x_lite.data.tables import READERS, Records, read_table
@@ -238,7 +244,7 @@ def _report_left_out(source: str, exclude: str, id_column: str, rows: int, ids: 
 
 def _records(source: str, split: str, wanted: set[str]) -> Records:
     """(place, record) of every row of the split; the place reads "file:line"."""
-    if not is_file(source):
+    if not is_file(source) or declares_its_files(source):
         return read_data_set(source, split)
     path = str(_BUNDLED.get(source, source))
     if is_table(path) and not is_pattern(path) and not pathlib.Path(path).is_dir():

@@ -1,0 +1,49 @@
+"""Folders of tables: which of their files are read."""
+
+import datasets
+import pytest
+
+from t5x_lite.errors import InputError
+from tests.data.test_tables import CSV, ROWS, load
+
+LAYOUTS = {  # files -> what the split is called, and the file that is read (None: refused)
+    "one name of three": (["train.csv", "validation.csv"], {"dev": 1, "val": 1, "validation": 1}),
+    "named val": (["train.csv", "val.csv"], {"dev": 1, "validation": 1, "test": None}),
+    "a word in the name": (["my_train.csv", "my_test.csv"], {"train": 0, "test": 1, "dev": None}),
+    "between dots": (["set.train.csv", "set.dev.csv"], {"train": 0, "validation": 1}),
+    "as the hub has them": (["data/train-00000-of-1.csv", "data/test-00000-of-1.csv"], {"test": 1}),
+    "folders": (["train/0.csv", "dev/0.csv"], {"train": 0, "dev": 1, "test": None}),
+    "partitions": (["split=train/a.csv", "split=test/a.csv"], {"train": 0, "test": 1}),
+    "beside a hidden file": (["train.csv", "._train.csv"], {"train": 0, "": 0}),
+    "beside a lock": (["train.csv", "~$train.csv"], {"train": 0}),
+    "no split in any name": (["a.csv"], {"train": 0, "dev": 0}),
+    "all of another": (["test-0.csv"], {"dev": 0}),
+    "trainers": (["trainers.csv", "test.csv"], {"test": 1}),
+    "two configurations": (["en/train.csv", "de/train.csv"], {"train": None}),
+    "as datasets reads it": (["README.md", "a.csv", "b.csv"], {"train": 1, "test": 2}),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_folder_gives_the_split_that_is_asked_for(layout, tmp_path, monkeypatch):
+    """Never the rows of another one beside it: those would be trained on, and then scored."""
+    files, wanted = LAYOUTS[layout]
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+    for number, file in enumerate(files):
+        where = tmp_path / "some" / file
+        where.parent.mkdir(parents=True, exist_ok=True)
+        where.write_text(CSV.replace(ROWS[0]["dialogue"], f"file {number}"))
+    if "README.md" in files:
+        (tmp_path / "some" / "README.md").write_text(
+            "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: a.csv\n"
+            "  - split: test\n    path: b.csv\n---\n"
+        )
+    for source in ("some", str(tmp_path / "some")):
+        for split, number in wanted.items():
+            if number is None:
+                with pytest.raises(InputError, match="several (splits|folders).*name one"):
+                    load(source, split=split)
+            else:
+                rows = load(source, split=split)
+                assert [row["dialogue"] for row in rows] == [f"file {number}", ROWS[1]["dialogue"]]
