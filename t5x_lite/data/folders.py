@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import itertools
 import os
 import pathlib
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import fsspec.core
 
 from t5x_lite.console import log
-from t5x_lite.data.tables import READERS, WHERE, Records, ending, read_table
+from t5x_lite.data.tables import READERS, ending, read_table
+from t5x_lite.data.text_files import WHERE, Records
+from t5x_lite.data.tokenizer_source import first_line
 from t5x_lite.errors import InputError
 
 _SAVED, _SAVED_SPLITS = "state.json", "dataset_dict.json"  # what save_to_disk leaves
@@ -72,15 +75,15 @@ def read_folder(source: str, wanted: Collection[str], split: str) -> tuple[Recor
     if not files:
         endings = ", ".join(sorted(READERS))
         raise InputError(f"{WHERE}: {source} holds no file that ends in {endings}")
-    files, named = _of_split(files, source, split)
-    if len(kinds := sorted({ending(file) for file in files})) > 1:
+    chosen, named = _of_split(files, source, split)
+    if len(kinds := sorted({ending(file) for file in chosen})) > 1:
         raise InputError(
             f"{WHERE}: {source} holds files of several kinds ({', '.join(kinds)}); give a pattern, {source}/*{kinds[0]}"
         )
-    if len(files) > 1:
-        log.info("%s: %d files are read: %s", source, len(files), _shown(files, source))
+    if len(chosen) > 1:
+        log.info("%s: %d files are read: %s", source, len(chosen), _shown(chosen, source))
     return (
-        itertools.chain.from_iterable(read_table(file, wanted, split) for file in files),
+        itertools.chain.from_iterable(read_table(file, wanted, split) for file in chosen),
         named,
     )
 
@@ -150,7 +153,8 @@ def _files(source: str) -> list[str]:
     system, path = _system(source)
     if not _MAGIC.search(source):
         path = f"{path.rstrip('/')}/*"
-    found = system.glob(path)
+    with _reached(source):
+        found = system.glob(path)
     return sorted(system.unstrip_protocol(file) for file in found if is_table(file))
 
 
@@ -183,10 +187,22 @@ def _saved(source: str) -> str | None:
     """Which of save_to_disk's files is in the folder."""
     local = "://" not in source
     system, path = _system(str(pathlib.Path(source).expanduser()) if local else source)
-    for name in (_SAVED_SPLITS, _SAVED):
-        if system.exists(f"{path.rstrip('/')}/{name}"):
-            return name
+    with _reached(source):
+        for name in (_SAVED_SPLITS, _SAVED):
+            if system.exists(f"{path.rstrip('/')}/{name}"):
+                return name
     return None
+
+
+@contextlib.contextmanager
+def _reached(source: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:  # a server that is not there, or that refuses
+        raise InputError(
+            f"{WHERE}: cannot read {source} ({first_line(error)}); a data set of the hub is named by its id, as in"
+            " knkarthick/dialogsum"
+        ) from error
 
 
 def _system(source: str) -> tuple[Any, str]:

@@ -20,8 +20,8 @@ from t5x_lite.data.folders import (
 )
 from t5x_lite.data.groups import GROUP, group_keys, text_key
 from t5x_lite.data.hub import read_data_set
-from t5x_lite.data.tables import READERS, Records, read_table
-from t5x_lite.data.text_files import PACKED
+from t5x_lite.data.tables import READERS, read_table
+from t5x_lite.data.text_files import PACKED, Records
 from t5x_lite.data.values import as_text, find, has, id_key, id_text, list_as_text
 from t5x_lite.errors import InputError
 
@@ -37,14 +37,10 @@ _BUNDLED = {
 }
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(:[^@/:]+)?(@[\w./-]+)?")
+_SPREADSHEETS = (".xlsx", ".xls", ".ods")
 # Endings of files that are no tables, and that no dataset's name has.
 _OTHER_FILES = (
-    ".txt",
-    ".xlsx",
-    ".xls",
-    ".ods",
-    ".arrow",
-    ".feather",
+    *_SPREADSHEETS,
     ".pkl",
     ".tar",
     ".db",
@@ -71,7 +67,7 @@ def load_rows(
 
     Args:
       source: "bundled" (or "bundled/preferences", "bundled/rude", "bundled/toxicity", "bundled/unseen"); a file
-        (.jsonl, .ndjson, .json, .csv, .tsv, .parquet; text also .gz, .zst, .bz2, .xz or .zip;
+        (.jsonl, .ndjson, .json, .csv, .tsv, .parquet, .arrow, .txt; also .gz, .zst, .bz2, .xz or .zip;
         local or gs://); a folder of such files, a pattern ("shards/*.parquet"), or what `datasets`
         saved to a folder; or a Hugging Face dataset id ("knkarthick/dialogsum", with
         ":configuration" and "@revision" if wanted). What exists here is never taken for an id.
@@ -82,9 +78,9 @@ def load_rows(
         nested one as "translation.en". None may be empty in any row (None and NaN are).
       id_column: the column with the rows' ids; "" numbers the rows from 0, and so does "id" where
         there is no such column (one line says so).
-      exclude: a file of ids to leave out: text (an id a line), or JSON (a list, or a mapping whose
-        keys count); "path.json:dev" takes what lies under "dev". "" excludes nothing. 7, "7" and
-        7.0 are the same id.
+      exclude: a file of ids to leave out: text (an id a line), JSON (a list, or a mapping whose
+        keys count), or a table with that column; "path.json:dev" takes what lies under "dev". "" excludes nothing.
+        7, "7" and 7.0 are the same id.
       limit: take the first so many rows, after the exclusion; 0 takes all.
       lists: fields whose columns hold lists, which become JSON lists of texts (`values.list_as_text`).
 
@@ -94,7 +90,7 @@ def load_rows(
         ids to exclude without an id column, an unknown split, no rows left, a dataset id that
         cannot be reached.
     """
-    excluded = read_ids(exclude) if exclude else set()
+    excluded = read_ids(exclude, id_column) if exclude else set()
     if exclude and not id_column:
         raise InputError(
             f"data.exclude: {exclude} lists ids, so data.id_column must name the column they are in"
@@ -258,6 +254,8 @@ def _records(source: str, split: str, wanted: set[str]) -> Records:
             if pathlib.Path(path).is_file()
             else "is not there, and ends in none of"
         )
+        if pathlib.PurePath(path).suffix.lower() in _SPREADSHEETS:
+            raise InputError(f"data.source: {path} is a spreadsheet; save its sheet as CSV UTF-8")
         raise InputError(
             f"data.source: the file {path} {there} {', '.join(READERS)} (with {', '.join(PACKED)} behind, if packed);"
             " give its table such an ending"

@@ -9,12 +9,17 @@ import io
 import pathlib
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, BinaryIO, TextIO
 
 import fsspec
 
+from t5x_lite.console import log
 from t5x_lite.errors import InputError
+from t5x_lite.foreign.pointers import refuse_pointer
+
+Records = Iterator[tuple[str, Any]]  # (place, record)
+WHERE = "data.source"
 
 # By the file's ending, what packed it. fsspec knows the first three; pyarrow brings zstd.
 PACKED = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd", ".zip": "zip"}
@@ -34,6 +39,8 @@ _NO_TEXT = (
     (b"PK\x03\x04", "a zip archive or an Excel workbook: save the sheet as CSV UTF-8"),
     (b"PAR1", "a Parquet file: give it the ending .parquet"),
 )
+# What a server answers in place of a file: a page to sign in on, or one that shows the file.
+_PAGE = (b"<!doctype html", b"<html")
 _HEAD = 4096
 # What a packed file that is broken, or is none, makes its reader say.
 _BROKEN = (OSError, EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile, ImportError)
@@ -89,12 +96,42 @@ def open_text(path: str, where: str, *, newline: str | None = None) -> Iterator[
     """
     with open_bytes(path, where) as file:
         head = file.read(_HEAD)
+    refuse_pointer(head, path)
+    if head.lstrip().lower().startswith(_PAGE):
+        raise InputError(f"{where}: {path} is a web page; download the file itself (the raw one)")
     encoding = _encoding(head)
     try:
         with open_bytes(path, where) as file:
             yield io.TextIOWrapper(file, encoding=encoding, newline=newline)
     except UnicodeDecodeError as error:
         raise InputError(_not_text(path, where, head, encoding, error)) from error
+
+
+def refuse_zeros(text: str, place: str) -> None:
+    """Refuses what is nothing but zero bytes, as a machine that stopped while it wrote leaves them.
+
+    Raises:
+      InputError: with how many there are.
+    """
+    if "\0" in text and not text.strip("\0\r\n\t \x1a"):
+        raise InputError(
+            f"{place}: {text.count(chr(0))} zero bytes in place of a row, as a write that was cut off leaves them;"
+            " copy the file again, or remove them"
+        )
+
+
+def refuse_twice(header: Sequence[str], wanted: Collection[str], place: str) -> None:
+    """Refuses a wanted column that is there twice.
+
+    Raises:
+      InputError: with its name.
+    """
+    if twice := [name for name in dict.fromkeys(header) if header.count(name) > 1]:
+        if set(twice) & set(wanted):
+            raise InputError(
+                f"{place}: the column {twice[0]!r} is there {header.count(twice[0])} times; rename all but one"
+            )
+        log.info("%s: the column %r is there several times; the last one is read", place, twice[0])
 
 
 def _encoding(head: bytes) -> str:

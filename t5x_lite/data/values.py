@@ -67,11 +67,19 @@ def _names(record: Mapping[str, Any], before: str) -> Iterator[str]:
 def as_text(value: Any, place: str, column: str) -> str:
     """The value as text, "" where it is missing (None, NaN, pandas' NA and NaT).
 
-    Text as it is (lone halves of a surrogate pair as U+FFFD), numbers as Python writes them, dates in ISO 8601.
+    Text as it is (lone halves of a surrogate pair as U+FFFD), also in bytes of UTF-8, numbers as Python writes them,
+    dates in ISO 8601.
 
     Raises:
-      InputError: a list, a mapping, bytes, or whatever else has no text of its own.
+      InputError: a list, a mapping, other bytes, or whatever else has no text of its own.
     """
+    if isinstance(value, bytes):
+        try:
+            value = value.decode()
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{place}: column {column!r} holds bytes that are no UTF-8; expected text"
+            ) from error
     if isinstance(value, str):
         return whole_characters(value)
     if value is None or type(value).__name__ in _MISSING:
