@@ -51,8 +51,8 @@ class RowsSettings(Section):
 
     source: Annotated[
         Name,
-        "'bundled' or 'bundled/NAME'; a file, folder or pattern of tables (JSON lines, JSON, CSV, TSV, Parquet, Arrow, text);"
-        " or a data set of the hub, 'id:configuration@revision'; some tasks know more words.",
+        "'bundled' or 'bundled/NAME'; a file, folder or pattern of tables (JSON lines, JSON, CSV, TSV, Parquet, Arrow,"
+        " text); or a data set of the hub, 'id:configuration@revision'; some tasks know more words.",
     ]
     split: Annotated[
         str,

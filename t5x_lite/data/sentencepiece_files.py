@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from t5x_lite.errors import InputError
+from t5x_lite.foreign.pointers import refuse_pointer_file
 
 if TYPE_CHECKING:
     import tokenizers
@@ -27,6 +28,7 @@ def read_proto(path: pathlib.Path) -> Any:
     """The ModelProto in a file. Raises whatever protobuf or the file system make of an unreadable one."""
     from sentencepiece import sentencepiece_model_pb2
 
+    refuse_pointer_file(path)
     # Made at import time by protobuf, so type checkers cannot see it.
     proto = sentencepiece_model_pb2.ModelProto.FromString(path.read_bytes())  # type: ignore[attr-defined]
     if not proto.pieces:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from t5x_lite.errors import InputError
+from t5x_lite.foreign.pointers import refuse_pointer
 
 MOST_BYTES = 1 << 28  # the largest tokenizer.json there are have a tenth of it
 MOST_DEPTH = 64
@@ -34,6 +35,7 @@ def read_json(file: str | os.PathLike[str]) -> Any:
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
     with path.open("rb") as opened:
         data = opened.read(MOST_BYTES + 1)
+    refuse_pointer(data, path)
     if len(data) > MOST_BYTES:
         raise ValueError(f"over {MOST_BYTES >> 20} MiB")
     return parse_json(data.decode("utf-8-sig"))

@@ -9,7 +9,6 @@ from t5x_lite.errors import InputError
 from t5x_lite.interop.hub import adapter_directory, model_directory
 from t5x_lite.interop.peft import base_of, is_adapter
 from t5x_lite.interop.t5x import is_t5x
-from t5x_lite.interop.weight_files import has_weights
 
 
 def adapter_of(source: str | os.PathLike[str]) -> pathlib.Path | None:
@@ -24,7 +23,7 @@ def adapter_of(source: str | os.PathLike[str]) -> pathlib.Path | None:
         directory = adapter_directory(source)
         return directory if is_adapter(directory) else None
     directory = model_directory(source)
-    return directory if is_adapter(directory) and not has_weights(directory) else None
+    return directory if is_adapter(directory) else None
 
 
 def base_for(adapter: pathlib.Path, given: str | os.PathLike[str] | None) -> str:

@@ -30,9 +30,11 @@ from t5x_lite.interop.encoder_files import encoder_tensors, is_of_another_task
 from t5x_lite.interop.finite import READ, WRITTEN, checked
 from t5x_lite.interop.hf import open_encoder
 from t5x_lite.interop.hf_config import architectures
-from t5x_lite.interop.hub import model_directory
+from t5x_lite.interop.hub import ADAPTER_CONFIG, model_directory
 from t5x_lite.interop.names import Entry
 from t5x_lite.interop.opened import differences
+from t5x_lite.interop.peft_config import way_out
+from t5x_lite.interop.subfolders import also_in
 from t5x_lite.interop.tensors import DTYPES, Tensor, write_safetensors
 from t5x_lite.interop.weight_files import open_weights
 from t5x_lite.interop.wrapped_names import pass_over
@@ -308,8 +310,13 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
         fields = read_json(path)
     except OSError as error:
+        if (path.parent / ADAPTER_CONFIG).is_file():
+            raise InputError(
+                f"{path.parent}: an adapter, and no model; {way_out(path.parent, 'SEQ_CLS')}"
+            ) from error
         raise InputError(
             f"{path}: cannot read it ({error.strerror or error}); a model directory has one"
+            + also_in(path.parent, path.name)
         ) from error
     except ValueError as error:
         raise InputError(f"{path}: not valid JSON ({error})") from error

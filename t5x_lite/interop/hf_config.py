@@ -21,6 +21,7 @@ from t5x_lite.console import log
 from t5x_lite.errors import InputError
 from t5x_lite.foreign.json_files import read_json
 from t5x_lite.interop.hub import ADAPTER_CONFIG
+from t5x_lite.interop.subfolders import also_in
 from t5x_lite.models.config import MODEL_TYPES, T5Config
 
 _ARCHITECTURES = {
@@ -69,6 +70,7 @@ def read_config(directory: pathlib.Path) -> dict[str, Any]:
             ) from error
         raise InputError(
             f"{path}: cannot read it ({error.strerror or error}); a Hugging Face model directory has one"
+            + also_in(directory, path.name)
         ) from error
     except ValueError as error:
         raise InputError(f"{path}: not valid JSON ({error})") from error

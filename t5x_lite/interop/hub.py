@@ -36,8 +36,8 @@ def model_directory(source: str | os.PathLike[str], revision: str | None = None)
     for format in FORMATS:
         found = _download(name, revision, [*_SMALL_FILES, format.name, format.shards])
         if (found / format.name).is_file() or (found / format.index_name).is_file():
-            return found
-    if (found / ADAPTER_CONFIG).is_file():
+            break
+    if (found / ADAPTER_CONFIG).is_file():  # also beside weights: a value head, say
         return _download(name, revision, [*_SMALL_FILES, "adapter_model.*"])
     return found
 
@@ -73,6 +73,8 @@ def sentence_encoder_directory(source: str | os.PathLike[str]) -> pathlib.Path:
 def _local_directory(source: str | os.PathLike[str], revision: str | None) -> pathlib.Path | None:
     """The directory that `source` is, or of a run its model's; None for a hub id."""
     local = BUNDLED.get(os.fspath(source), pathlib.Path(source).expanduser())
+    if local.is_file():
+        raise InputError(f"{local}: a file; give the folder that it lies in, {local.parent}")
     if not local.is_dir():
         return None
     if revision is not None:
@@ -86,6 +88,11 @@ def _local_directory(source: str | os.PathLike[str], revision: str | None) -> pa
 def _hub_id(source: str | os.PathLike[str], revision: str | None) -> tuple[str, str | None]:
     """The name on the hub, and the revision."""
     name, _, at = os.fspath(source).partition("@")
+    if "://" in os.fspath(source):
+        raise InputError(
+            f"{os.fspath(source)!r}: an address; a model of the hub is named by its id (google/flan-t5-base), and"
+            " others are downloaded to a directory first"
+        )
     is_path = pathlib.Path(source).expanduser().is_absolute() or name.startswith((".", "~"))
     if is_path or name.count("/") > 1 or not name:
         raise InputError(
@@ -103,6 +110,8 @@ def adapter_directory(source: str | os.PathLike[str]) -> pathlib.Path:
       InputError: the hub has no such repository or cannot be reached.
     """
     local = pathlib.Path(source).expanduser()
+    if local.is_file():
+        raise InputError(f"{local}: a file; give the folder that it lies in, {local.parent}")
     if local.is_dir():
         return local / "adapter" if (local / "adapter" / ADAPTER_CONFIG).is_file() else local
     if local.is_absolute() or os.fspath(source).startswith((".", "~")):

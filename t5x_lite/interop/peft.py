@@ -18,6 +18,7 @@ import jax
 import numpy as np
 from flax import traverse_util
 
+from t5x_lite.console import log
 from t5x_lite.errors import InputError
 from t5x_lite.foreign.hashes import FILE as HASHES
 from t5x_lite.foreign.hashes import check_hashes, write_hashes
@@ -28,6 +29,7 @@ from t5x_lite.interop.hub import ADAPTER_CONFIG as CONFIG_FILE
 from t5x_lite.interop.hub import adapter_directory
 from t5x_lite.interop.names import EMBEDDING_COPIES, HEAD, SHARED, Entry, name_table
 from t5x_lite.interop.pretrained import open_pretrained
+from t5x_lite.interop.subfolders import also_in
 from t5x_lite.interop.tensors import (
     Tensor,
     open_safetensors,
@@ -175,6 +177,7 @@ def read_config(source: str | os.PathLike[str]) -> dict[str, Any]:
     except OSError as error:
         raise InputError(
             f"{directory}: no adapter there ({CONFIG_FILE}: {error.strerror or error})"
+            + also_in(directory, CONFIG_FILE)
         ) from error
     except ValueError as error:
         raise InputError(f"{file}: not JSON ({error})") from error
@@ -292,7 +295,7 @@ def _lora_from_peft(
         kind = "an embedding of its own (a resized vocabulary?)" if _has_embedding(unknown) else ""
         raise InputError(
             f"{source}: holds tensors that this model has no place for{kind and f', {kind}'}: {shown(unknown)};"
-            f" {peft_config.way_out(source)}"
+            f" {peft_config.way_out(source, fields.get('task_type'))}"
         )
     if not parts:
         raise InputError(f"{source}: its weights hold no adapter")
@@ -304,6 +307,7 @@ def _lora_from_peft(
         rank = _check_leaves(
             leaves, bool(fields["use_dora"]), entries[module], f"{source}: {module}"
         )
+        peft_config.check_rank(fields, module, rank, source)
         ranks[path] = rank
         flat[f"{path}/lora_a"] = leaves["lora_a"].T.reshape(*inputs, rank)
         flat[f"{path}/lora_b"] = leaves["lora_b"].T.reshape(rank, *outputs)
@@ -312,6 +316,12 @@ def _lora_from_peft(
             flat[f"{path}/lora_dropout"] = np.float32(dropout)
         if "lora_magnitude" in leaves:
             flat[f"{path}/lora_magnitude"] = leaves["lora_magnitude"].reshape(outputs)
+    peft_config.check_targets(fields, parts, entries, source)
+    if not fields["use_dora"] and not any(leaves["lora_b"].any() for leaves in parts.values()):
+        log.warning(
+            "%s: all of its lora_B are zero, so it changes nothing: was it saved before it was trained?",
+            source,
+        )
     settings = peft_config.lora_from_peft(
         fields, ranks, [entry.path.removesuffix("/kernel") for entry in entries.values()]
     )

@@ -7,21 +7,30 @@ import math
 import pathlib
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from t5x_lite.console import log
 from t5x_lite.errors import InputError
 from t5x_lite.foreign.patterns import PatternError, matches
+from t5x_lite.interop.names import HEAD
+from t5x_lite.interop.wrapped_names import shown
 from t5x_lite.models.config import T5Config
 from t5x_lite.params.lora import LoraSettings
 from t5x_lite.params.soft_prompts import SoftPromptSettings
 
 LORA, PROMPT_TUNING = "LORA", "PROMPT_TUNING"
 _TASK = "SEQ_2_SEQ_LM"
+_AUTO_MODELS = {
+    "SEQ_CLS": "SequenceClassification",
+    "TOKEN_CLS": "TokenClassification",
+    "QUESTION_ANS": "QuestionAnswering",
+    "FEATURE_EXTRACTION": "FeatureExtraction",
+}
 
 # Fields with which an adapter is more than its low-rank factors. A value in the tuple means: not used.
-# (fan_in_fan_out means nothing to T5's layers, and peft ignores it there. Which layers and modules are adapted, and
-# with which ranks, the tensors say: target_modules, exclude_modules, layers_to_transform, rank_pattern, ...)
+# (fan_in_fan_out means nothing to T5's layers, and peft ignores it there. Which layers and modules are adapted the
+# tensors say; target_modules and rank_pattern must agree.)
 _REFUSED: Mapping[str, tuple[Any, ...]] = {
     # T5's layers have no biases; "all" would mean the relative position biases.
     "bias": ("none", "lora_only"),
@@ -73,7 +82,7 @@ _LORA_FIELDS = _NAMES | {
     "lora_dropout": ("a number from 0, below 1", lambda v: _is_number(v) and 0 <= v < 1),
     "use_rslora": ("true or false", _is_flag),
     "use_dora": ("true or false", _is_flag),
-    # The tensors say which ranks there are; a value that peft refuses is a damaged file.
+    # A value that peft refuses is a damaged file.
     "r": ("a whole number above 0", lambda v: v is None or _is_count(v)),
     "rank_pattern": (
         "a mapping of patterns to whole numbers above 0",
@@ -95,7 +104,9 @@ def check(fields: Any, file: pathlib.Path) -> None:
     if not isinstance(fields, dict) or fields.get("peft_type") not in (LORA, PROMPT_TUNING):
         kind = fields.get("peft_type") if isinstance(fields, dict) else None
         ways = (
-            "" if not isinstance(kind, str) or kind in _NOT_MERGED else f"; {way_out(file.parent)}"
+            ""
+            if not isinstance(kind, str) or kind in _NOT_MERGED
+            else f"; {way_out(file.parent, fields.get('task_type'))}"
         )
         raise InputError(f"{file}: peft_type must be {LORA} or {PROMPT_TUNING}, got {kind!r}{ways}")
     if fields["peft_type"] == PROMPT_TUNING:
@@ -104,7 +115,7 @@ def check(fields: Any, file: pathlib.Path) -> None:
     for name, unused in _REFUSED.items():
         if name in fields and fields[name] not in unused:
             raise InputError(
-                f"{file}: {name} = {fields[name]!r} is not supported; {way_out(file.parent)}"
+                f"{file}: {name} = {fields[name]!r} is not supported; {way_out(file.parent, fields.get('task_type'))}"
             )
     begin = fields.get("init_lora_weights", True)
     if isinstance(begin, str) and begin.lower().startswith(_CHANGES_BASE):
@@ -121,13 +132,13 @@ def check(fields: Any, file: pathlib.Path) -> None:
     ):
         fields.setdefault(name, default)
     _refuse_types(fields, _LORA_FIELDS, file)
-    for pattern in fields["alpha_pattern"]:
+    for name, pattern in [(n, p) for n in ("alpha_pattern", "rank_pattern") for p in fields[n]]:
         try:
             matches(pattern, "")
         except PatternError as error:
             raise InputError(
-                f"{file}: alpha_pattern: {pattern!r:.80} is no regular expression that is read ({error});"
-                f" {way_out(file.parent)}"
+                f"{file}: {name}: {pattern!r:.80} is no regular expression that is read ({error});"
+                f" {way_out(file.parent, fields.get('task_type'))}"
             ) from error
 
 
@@ -139,9 +150,10 @@ def _refuse_types(
             raise InputError(f"{file}: {name} must be {words}, got {fields.get(name)!r:.80}")
 
 
-def way_out(adapter: pathlib.Path) -> str:
-    """What to do with an adapter that is not read: two lines of peft."""
-    model, tokenizer = "peft.AutoPeftModelForSeq2SeqLM", "transformers.AutoTokenizer"
+def way_out(adapter: pathlib.Path, task: Any = _TASK) -> str:
+    """What to do with an adapter that is not read: two lines of peft. task: its `task_type`."""
+    kind = _AUTO_MODELS.get(str(task), "Seq2SeqLM")
+    model, tokenizer = f"peft.AutoPeftModelFor{kind}", "transformers.AutoTokenizer"
     return (
         "merge it with peft, and load what comes out:"
         f" {model}.from_pretrained({str(adapter)!r}).merge_and_unload().save_pretrained('merged');"
@@ -150,14 +162,80 @@ def way_out(adapter: pathlib.Path) -> str:
 
 
 def scaling(fields: Mapping[str, Any], module: str, rank: int) -> float:
-    """What peft scales the adapter of this module by. A pattern of `alpha_pattern` matches the end of a name."""
-    alphas = (
-        alpha
-        for pattern, alpha in fields["alpha_pattern"].items()
-        if matches(f"(.*\\.)?({pattern})", module)
-    )
-    alpha = next(alphas, fields["lora_alpha"])
+    """What peft scales the adapter of this module by."""
+    alpha = _of_pattern(fields["alpha_pattern"], module, fields["lora_alpha"])
     return alpha / (math.sqrt(rank) if fields["use_rslora"] else rank)
+
+
+def _of_pattern(patterns: Mapping[str, Any], module: str, default: Any) -> Any:
+    """The value of the first pattern that matches the end of a module's name."""
+    found = (
+        value for pattern, value in patterns.items() if matches(f"(.*\\.)?({pattern})", module)
+    )
+    return next(found, default)
+
+
+def check_rank(fields: Mapping[str, Any], module: str, rank: int, source: pathlib.Path) -> None:
+    """Refuses factors of another rank than the config says, as peft does: their scale would be another.
+
+    Raises:
+      InputError: both ranks.
+    """
+    said = _of_pattern(fields["rank_pattern"], module, fields.get("r"))
+    if said is not None and said != rank:
+        raise InputError(
+            f"{source}: {module} has factors of rank {rank}, and its config says {said} (r, rank_pattern): the two"
+            " files are not of one adapter; copy both from where it was saved"
+        )
+
+
+def check_targets(
+    fields: Mapping[str, Any],
+    found: Collection[str],
+    modules: Collection[str],
+    source: pathlib.Path,
+) -> None:
+    """Compares the modules that have factors with those that `target_modules` names: a warning of those without.
+
+    Args:
+      found: the names of the modules with factors.
+      modules: those of all linear layers.
+
+    Raises:
+      InputError: factors of a module that it does not name, which peft leaves out.
+    """
+    targets = fields.get("target_modules")
+    if isinstance(targets, str):
+        named = _matching(targets, modules)
+    elif isinstance(targets, list) and targets:
+        named = {m for m in modules for t in targets if m == t or m.endswith(f".{t}")}
+    else:
+        return
+    if named is None:
+        return
+    if others := [module for module in found if module not in named]:
+        raise InputError(
+            f"{source}: holds factors of {shown(others)}, which target_modules = {targets!r:.80} does not name, so that"
+            " peft leaves them out; put their names there, or take them out of the file"
+        )
+    # Which layers are left out, other fields say.
+    chosen = any(fields.get(name) for name in ("exclude_modules", "layers_pattern"))
+    chosen = chosen or fields.get("layers_to_transform") not in (None, [])
+    if not chosen and (missing := [module for module in named if module not in found]):
+        log.warning(
+            "%s: %d of the %d modules that target_modules names have no factors in the file, and stay as they are: %s",
+            *(source, len(missing), len(named), shown(sorted(missing))),
+        )
+
+
+def _matching(pattern: str, modules: Collection[str]) -> set[str] | None:
+    """The modules that a text names; None where it is a pattern of Python's own kind."""
+    if pattern.lower() == "all-linear":
+        return {module for module in modules if module != HEAD}
+    try:
+        return {module for module in modules if matches(pattern, module)}
+    except PatternError:
+        return None
 
 
 def lora_from_peft(

@@ -15,6 +15,7 @@ import numpy as np
 import safetensors
 
 from t5x_lite.errors import InputError
+from t5x_lite.foreign.pointers import refuse_pointer_file
 
 # What the three formats call the types that weights have. Anything else is refused by name.
 DTYPES: Mapping[str, np.dtype] = {
@@ -54,6 +55,7 @@ def unreadable(shape: tuple[int, ...], fault: str) -> Tensor:
 @contextmanager
 def damage_is_named(path: pathlib.Path, *errors: type[Exception]) -> Iterator[None]:
     """Turns `errors`, which mean that the file at `path` is not what its format says, into an InputError."""
+    refuse_pointer_file(path)
     try:
         yield
     except OSError as error:

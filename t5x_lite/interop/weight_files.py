@@ -35,6 +35,11 @@ FORMATS = (
     Format("flax_model.msgpack", "flax_model-*-of-*.msgpack", open_flax_msgpack),
 )
 
+_OTHER_WEIGHTS = (
+    *(".safetensors", ".bin", ".h5", ".gguf", ".ggml", ".onnx", ".ckpt", ".pt", ".pth", ".ot"),
+    *(".msgpack", ".tflite"),
+)
+
 
 def open_weights(directory: pathlib.Path) -> dict[str, Tensor]:
     """The tensors of the weight file or files in `directory`, under PyTorch's names; nothing is read yet.
@@ -55,12 +60,28 @@ def open_weights(directory: pathlib.Path) -> dict[str, Tensor]:
             return format.open(directory / format.name)
         return _open_shards(directory, format)
     names = ", ".join(format.name for format in FORMATS)
-    raise InputError(f"{directory}: no weights; expected one of {names} (or its .index.json)")
+    raise InputError(
+        f"{directory}: no weights; expected one of {names} (or its .index.json){_instead(directory)}"
+    )
 
 
-def has_weights(directory: pathlib.Path) -> bool:
-    """Whether there are weight files in a format that is read."""
-    return any(_lies_in(directory, format) for format in FORMATS)
+def _instead(directory: pathlib.Path) -> str:
+    """What there is of weights that are not read, for a message; "" if nothing."""
+    try:
+        files = sorted(path.name for path in directory.iterdir() if path.is_file())
+    except OSError:
+        return ""
+    for format in FORMATS:
+        shards = [name for name in files if pathlib.PurePath(name).match(format.shards)]
+        if shards:
+            return f"; {shards[0]} is a shard of several, which {format.index_name} would list: fetch that, too"
+    others = [name for name in files if name.endswith(_OTHER_WEIGHTS)]
+    if not others:
+        return ""
+    return (
+        f"; {', '.join(others[:3])} cannot be read: fetch the model's safetensors, or write them by"
+        " transformers' save_pretrained (a variant such as model.fp16.safetensors only wants that name)"
+    )
 
 
 def _lies_in(directory: pathlib.Path, format: Format) -> bool:

@@ -27,6 +27,7 @@ _WITHIN = re.compile(
 )
 # Factors of an adapter that was never merged: without them the weights are not the model's.
 _ADAPTER = re.compile(r"\.(lora_[AB]|lora_embedding_[AB]|lora_magnitude_vector|base_layer)\b")
+_OF_A_T5 = "encoder.final_layer_norm.weight"
 _NAMES_SHOWN = 4
 
 
@@ -36,7 +37,7 @@ def unwrapped(
     """The tensors under the names that the model itself gives them.
 
     Raises:
-      InputError: two tensors come under one name, or an adapter lies among the weights, unmerged.
+      InputError: two tensors come under one name, an adapter lies among the weights, unmerged, or several models do.
     """
     if adapters := [name for name in tensors if _ADAPTER.search(name)]:
         raise InputError(
@@ -44,8 +45,9 @@ def unwrapped(
             " (model.merge_and_unload().save_pretrained(...)), or save base and adapter apart"
         )
     result: dict[str, Tensor] = {}
+    others = _other_wrapper([bare_name(name, in_front) for name in tensors], directory)
     for name, tensor in tensors.items():
-        bare = bare_name(name, in_front)
+        bare = bare_name(name, in_front).removeprefix(others)
         if bare in result:
             raise InputError(f"{directory}: holds two tensors for {bare}, one of them as {name}")
         result[bare] = tensor
@@ -62,6 +64,17 @@ def bare_name(name: str, in_front: tuple[str, ...] = _IN_FRONT) -> str:
     while prefix := next((prefix for prefix in in_front if name.startswith(prefix)), ""):
         name = name.removeprefix(prefix)
     return name
+
+
+def _other_wrapper(names: Collection[str], directory: pathlib.Path) -> str:
+    """What else is in front of a T5's names, as a training script's own class calls it ("policy."); "" if nothing."""
+    found = sorted({name.removesuffix(_OF_A_T5) for name in names if name.endswith(_OF_A_T5)})
+    if len(found) > 1:
+        raise InputError(
+            f"{directory}: holds several models ({', '.join(name or 'one by itself' for name in found)}); save the one"
+            " that is wanted alone"
+        )
+    return found[0] if found else ""
 
 
 def pass_over(
