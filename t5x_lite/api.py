@@ -159,7 +159,7 @@ class Pretrained:
             self.params,
             encoder_input_tokens,
             self.settings.updated(settings),
-            streams.key(seed, "decode"),
+            _decode_key(seed),
             adapters=self._acting(),
         )
 
@@ -206,7 +206,7 @@ class Pretrained:
             self.params,
             call.encoder_input_tokens,
             call.settings,
-            streams.key(seed, "decode"),
+            _decode_key(seed),
             row_ids=call.row_ids,
             with_logprobs=with_logprobs,
             adapters=self._acting(),
@@ -328,6 +328,13 @@ class Pretrained:
         Adapters do not go along: see `save_adapter` and `merge_adapter`.
         """
         save_hf(directory, self.config, self.params, self._tokenizer, generation=self.generation)
+
+
+def _decode_key(seed: int) -> jax.Array:
+    """The key of the draws; of seeds beyond 32 bits jax would take what is below."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**31:
+        raise InputError(f"seed = {seed!r}: expected a whole number from 0 to 2**31 - 1")
+    return streams.key(int(seed), "decode")
 
 
 def load_pretrained(

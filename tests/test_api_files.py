@@ -206,6 +206,11 @@ def test_settings_passed_from_hand_to_hand():
         assert t5.generate([PROMPT], **(sampling | changes)) == right
     with pytest.raises(InputError, match="max_new_tokens"):
         t5.generate([PROMPT], max_new_tokens=6.5)
+    for seed in (None, -1, 2**40, "7", 1.0, True):  # beyond 32 bits two seeds were one
+        with pytest.raises(InputError, match="seed = .*: expected a whole number from 0 to 2"):
+            t5.generate([PROMPT], seed=seed, **sampling)
+        with pytest.raises(InputError, match="seed = "):
+            t5.stream(PROMPT, seed=seed, **sampling)
 
 
 def test_no_decoder_no_texts(folder):

@@ -6,7 +6,8 @@ transformers reads it: what has no effect is named and passed over, what would a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import difflib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from t5x_lite.errors import InputError
@@ -61,7 +62,58 @@ ELSEWHERE = {
     "output_logits": "Pretrained.logits gives them for the generated tokens",
 }
 
+# What OpenAI's interface, vLLM, TGI and older versions call a setting, and what else is given to a call.
+_ELSEWHERE_CALLED = {
+    "max_tokens": "max_new_tokens",
+    "max_completion_tokens": "max_new_tokens",
+    "max_target_length": "max_new_tokens",
+    "val_max_target_length": "max_new_tokens",
+    "generation_max_length": "max_length",
+    "min_tokens": "min_new_tokens",
+    "n": "num_return_sequences",
+    "best_of": "num_return_sequences",
+    "beam_width": "num_beams",
+    "beam_size": "num_beams",
+    "generation_num_beams": "num_beams",
+    "use_beam_search": "num_beams",
+    "stop": "stop_strings",
+    "stop_sequences": "stop_strings",
+    "stop_words": "stop_strings",
+    "stopping_criteria": "stop_strings",
+    "stop_token_ids": "eos_token_id",
+    "bad_words": "bad_words_ids",
+    "logit_bias": "suppress_tokens, to forbid tokens",
+    "frequency_penalty": "repetition_penalty, which is another measure",
+    "presence_penalty": "repetition_penalty, which is another measure",
+    "typical": "typical_p",
+}
+_NO_SETTINGS = {
+    "ignore_eos": "raise min_new_tokens to the most that there shall be",
+    "skip_special_tokens": "texts never have special tokens: remove it, or take tokens by generate_tokens",
+    "clean_up_tokenization_spaces": "texts are what the tokens spell: remove it",
+    "logprobs": _SCORES,
+    "top_logprobs": _SCORES,
+    "prompt_logprobs": _SCORES,
+    "stream": "Pretrained.stream gives a text in pieces",
+    "streamer": "Pretrained.stream gives a text in pieces",
+    "generation_config": "give its fields as settings, **config.to_diff_dict()",
+    "input_ids": "token ids go to Pretrained.generate_tokens as its first argument",
+    "inputs": "token ids go to Pretrained.generate_tokens as its first argument",
+    "attention_mask": "the pads of the token ids are the mask: remove it",
+    "decoder_input_ids": "an answer begins with decoder_start_token_id, and forced_bos_token_id if set",
+}
+
 _Settings = Mapping[str, Any]
+
+
+def meant(name: str, settings: Sequence[str]) -> str:
+    """What to do about a setting that is unknown: what it is called here, or the nearest of `settings`."""
+    if name in _NO_SETTINGS:
+        return _NO_SETTINGS[name]
+    if name in _ELSEWHERE_CALLED:
+        return f"it is called {_ELSEWHERE_CALLED[name]} here"
+    close = difflib.get_close_matches(name, settings, n=1)
+    return f"did you mean {close[0]}?" if close else "remove it"
 
 
 def _samples(settings: _Settings) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,32 @@ import numpy as np
 from t5x_lite.errors import InputError
 
 _INT32 = 2**31 - 1
+# Whole numbers that are written as 20.0 where settings are passed from hand to hand.
+WHOLE = (
+    *("max_new_tokens", "max_length", "min_new_tokens", "min_length", "top_k"),
+    *("num_beams", "num_return_sequences", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size"),
+)
+_SCALAR = ("num_", "no_repeat", "encoder_no")  # of them, those that are alike in all rows
+# What other tools mean by a number that is none here: fields, the number, what it is called.
+_MEANT = (
+    (("temperature", "top_p"), 0, "; for the likeliest text leave it out, with do_sample=False"),
+    (("top_k",), -1, "; 0 chooses among all"),
+    (("top_p", "typical_p"), -1, "; 1 chooses among all"),
+    (("no_repeat_ngram_size", "encoder_no_repeat_ngram_size"), -1, "; 0 is off"),
+    (("eos_token_id",), -1, "; to go on after eos raise min_new_tokens"),
+    (("suppress_tokens", "begin_suppress_tokens"), -1, "; leave it out to forbid none"),
+    (("max_new_tokens", "max_length"), -1, "; say how many there may be"),
+)
 
 
 def bad(name: str, value: Any, expected: str) -> InputError:
     """The error of a field whose value is not what was expected."""
-    return InputError(f"generation.{name} = {value!r}: expected {expected}")
+    hint = next((hint for names, off, hint in _MEANT if name in names and _is(value, off)), "")
+    return InputError(f"generation.{name} = {value!r}: expected {expected}{hint}")
+
+
+def _is(value: Any, number: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == number
 
 
 def check_ids(name: str, ids: Any) -> None:
@@ -54,3 +75,10 @@ def check_number(
         raise bad(name, value, expected)
     if not np.all(np.isfinite(array) & (array >= low) & (array > above) & (array <= high)):
         raise bad(name, value, expected)
+
+
+def check_whole(values: Mapping[str, Any]) -> None:
+    """Refuses what is no whole number (or array of them) among the fields that are."""
+    for name in WHOLE:
+        if name in values:
+            check_number(name, values[name], integer=True, scalar=name.startswith(_SCALAR))

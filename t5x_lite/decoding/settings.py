@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import functools
 import pathlib
 import re
@@ -19,9 +18,10 @@ from t5x_lite.decoding.foreign_settings import (
     METADATA,
     UNSUPPORTED,
     may_act,
+    meant,
     refuse_acting,
 )
-from t5x_lite.decoding.setting_checks import bad, check_ids, check_number
+from t5x_lite.decoding.setting_checks import WHOLE, bad, check_ids, check_number, check_whole
 from t5x_lite.errors import InputError
 from t5x_lite.foreign.json_files import read_object
 
@@ -49,12 +49,6 @@ _RIVALS = {
 
 _NEW_TOKENS_BY_DEFAULT = 20
 
-# Whole numbers that are written as 20.0 where settings are passed from hand to hand.
-_WHOLE = (
-    *("max_new_tokens", "max_length", "min_new_tokens", "min_length", "top_k"),
-    *("num_beams", "num_return_sequences", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size"),
-)
-_SCALAR = ("num_", "no_repeat", "encoder_no")  # of them, those that are alike in all rows
 _TOKEN_IDS = ("pad_token_id", "bos_token_id", "decoder_start_token_id")
 
 
@@ -166,9 +160,7 @@ class GenerationSettings:
             else:
                 idle.append(name)
         with _named(where):
-            for name in _WHOLE:
-                if name in said:
-                    check_number(name, said[name], integer=True, scalar=name.startswith(_SCALAR))
+            check_whole(said)
             settings, asleep = _settled(said, {}, where)
         if idle or asleep:
             _warn(f"{where}: without effect: {', '.join([*idle, *asleep])}")
@@ -198,6 +190,7 @@ class GenerationSettings:
         if given.get("num_beams") == 1:
             retired |= set(_BEAMS_ONLY)
         with _named(where):
+            check_whole(given)
             if self._said:
                 asked = {n: v for n, v in self._asked.items() if n not in retired} | given
                 return _settled(self._said, asked, where)[0]
@@ -369,7 +362,7 @@ def _neutral(name: str) -> tuple[Any, ...]:
 
 def _as_written(name: str, value: Any) -> Any:
     """A value as transformers takes it: 20.0 for a whole number, a negative shortest length for none."""
-    if name in _WHOLE and isinstance(value, float) and value.is_integer():
+    if name in WHOLE and isinstance(value, float) and value.is_integer():
         value = int(value)
     if name in ("min_length", "min_new_tokens") and isinstance(value, int) and value < 0:
         return 0
@@ -387,9 +380,8 @@ def _known_fields(mapping: Mapping[str, Any], where: str) -> dict[str, Any]:
                 hint = ELSEWHERE.get(name, "remove it")
                 raise InputError(f"{where}: {name} = {value!r} is not supported; {hint}")
         elif name not in METADATA:
-            close = difflib.get_close_matches(name, _FIELDS, n=1)
-            hint = f"; did you mean {close[0]}?" if close else "; remove it"
-            raise InputError(f"{where}: unknown generation setting {name!r}{hint}")
+            hint = meant(name, _FIELDS)
+            raise InputError(f"{where}: unknown generation setting {name!r}; {hint}")
     return given
 
 

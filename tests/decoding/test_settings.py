@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -63,6 +64,46 @@ def test_refused_by_name(mapping, message):
     with pytest.raises(InputError, match=message) as error:
         GenerationSettings.from_mapping(mapping)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "mapping, way_out",
+    [
+        ({"temperature": 0.0}, "leave it out, with do_sample=False"),
+        ({"do_sample": True, "top_p": 0}, "leave it out, with do_sample=False"),
+        ({"do_sample": True, "top_k": -1}, "; 0 chooses among all"),
+        ({"do_sample": True, "top_p": -1}, "; 1 chooses among all"),
+        ({"no_repeat_ngram_size": -1}, "; 0 is off"),
+        ({"suppress_tokens": [-1]}, "leave it out to forbid none"),
+        ({"eos_token_id": -1}, "to go on after eos raise min_new_tokens"),
+        ({"max_new_tokens": -1}, "say how many there may be"),
+        ({"max_tokens": 16}, "it is called max_new_tokens here"),
+        ({"n": 2}, "it is called num_return_sequences here"),
+        ({"stop": "\n"}, "it is called stop_strings here"),
+        ({"stop_token_ids": [1]}, "it is called eos_token_id here"),
+        ({"frequency_penalty": 0.5}, "it is called repetition_penalty, which is another measure"),
+        ({"ignore_eos": True}, "raise min_new_tokens"),
+        ({"logprobs": 5}, "generate_with_scores"),
+        ({"skip_special_tokens": True}, "texts never have special tokens"),
+        ({"generation_config": {}}, "give its fields as settings"),
+        ({"decoder_input_ids": [[0]]}, "an answer begins with decoder_start_token_id"),
+    ],
+    ids=str,
+)
+def test_other_tools_words_are_refused_with_ours(mapping, way_out):
+    with pytest.raises(InputError, match=re.escape(way_out)):
+        GenerationSettings.from_mapping(mapping)
+
+
+@pytest.mark.parametrize("value", ["8", True, [3.5], {}, float("inf")])
+@pytest.mark.parametrize(
+    "name", ["max_new_tokens", "max_length", "min_length", "num_beams", "top_k"]
+)
+def test_no_whole_number_over_a_file(name, value):
+    """What a checkpoint's file says is united with what is asked for; the latter may be anything."""
+    settings = GenerationSettings.of_file({"max_length": 9, "num_beams": 2}, "a.json")
+    with pytest.raises(InputError, match=name):
+        settings.updated({name: value, "do_sample": True})
 
 
 def test_every_field_of_generation_config_is_supported_or_refused_by_name():
