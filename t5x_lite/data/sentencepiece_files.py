@@ -50,10 +50,19 @@ def to_backend(
         after a space.
 
     Raises:
-      InputError: a model of words or characters.
+      InputError: a model of words or characters, or one that marks the ends of words, or no spaces.
     """
     import tokenizers
     from tokenizers import processors
+
+    if (
+        proto.trainer_spec.treat_whitespace_as_suffix
+        or not proto.normalizer_spec.escape_whitespaces
+    ):
+        raise InputError(
+            "a SentencePiece model that marks spaces behind words, or not at all (treat_whitespace_as_suffix,"
+            " escape_whitespaces), is not read; train one that marks them before words"
+        )
 
     named = [str(added[id]) for id in added]
     backend = tokenizers.Tokenizer(_model(proto, added))

@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 
 BYT5 = "ByT5Tokenizer"
 _JSON = "tokenizer.json"
-_SENTENCEPIECE = ("spiece.model", "tokenizer.model")
+# (T5X's vocabularies lie in files of the last name.)
+_SENTENCEPIECE = (
+    "spiece.model",
+    "tokenizer.model",
+    "sentencepiece.bpe.model",
+    "sentencepiece.model",
+)
 _BPE = ("vocab.json", "merges.txt")
 _WORDPIECE = "vocab.txt"
 # T5's class builds T5's pipeline anew from a file's pieces (id 2 for what is unknown, no bytes, no BPE); the others
@@ -75,8 +81,8 @@ def read_tokenizer(folder: pathlib.Path) -> PreTrainedTokenizerBase:
             transformers.BertTokenizer.from_pretrained(str(folder)) if is_plain else _auto(folder)
         )
     raise InputError(
-        f"tokenizer.source: {folder} has neither {_JSON} nor {_SENTENCEPIECE[0]} (nor {_SENTENCEPIECE[1]},"
-        f" {' with '.join(_BPE)}, or {_WORDPIECE})"
+        f"tokenizer.source: {folder} has neither {_JSON} nor {_SENTENCEPIECE[0]} (nor"
+        f" {', '.join(_SENTENCEPIECE[1:])}, {' with '.join(_BPE)}, or {_WORDPIECE})"
     )
 
 

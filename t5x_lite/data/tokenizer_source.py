@@ -30,6 +30,10 @@ def tokenizer_directory(
     """
     name = os.fspath(source)
     folder = BUNDLED.get(name, pathlib.Path(name).expanduser())
+    if folder.is_file():
+        raise InputError(
+            f"tokenizer.source: {folder} is a file; give the folder that it lies in, {folder.parent}"
+        )
     if folder.is_dir():
         if revision is not None:
             raise InputError(

@@ -17,8 +17,9 @@ __all__ = ["Vocabulary", "load_vocabulary", "tell_differing_ids"]
 def load_vocabulary(source: str | os.PathLike[str], revision: str | None = None) -> Vocabulary:
     """Loads a tokenizer from a local directory (offline), from a Hugging Face id, or from whatever else names a model.
 
-    A directory needs `tokenizer.json`, `spiece.model` or `tokenizer.model`, `vocab.json` with
-    `merges.txt`, `vocab.txt`, or (ByT5, which has no such file) a `tokenizer_config.json` that names
+    A directory needs `tokenizer.json`, `spiece.model` (also by the names of `tokenizer.model`,
+    `sentencepiece.model` or `sentencepiece.bpe.model`), `vocab.json` with `merges.txt`,
+    `vocab.txt`, or (ByT5, which has no such file) a `tokenizer_config.json` that names
     ByT5Tokenizer. Special tokens that no file names are those that T5 has; a `spiece.model` without
     sentinels among its pieces (mT5's has them) gets T5's 100. What a file spells in bytes, and which
     id it has for what is unknown, is as the file says; transformers' T5Tokenizer would lose it.

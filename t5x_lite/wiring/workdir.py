@@ -15,6 +15,7 @@ from typing import Any
 import jax
 from etils import epath
 
+from t5x_lite.console import log
 from t5x_lite.errors import InputError
 from t5x_lite.parallel.processes import from_process_zero, wait_for_all
 from t5x_lite.sections import Config, to_dict
@@ -40,6 +41,10 @@ def open_workdir(workdir: str, config: Config) -> epath.Path:
       InputError: the folder cannot be made or written, or holds a run of another config (the fields that differ are
         named).
     """
+    if not workdir.strip():
+        raise InputError(
+            "--workdir: an empty name (an unset variable?); name a folder, . for this one"
+        )
     _check_store(workdir)
     folder = epath.Path(workdir)
     file = folder / CONFIG_FILE
@@ -81,6 +86,8 @@ def _read_config(file: epath.Path) -> dict[str, Any]:
         raise InputError(
             f"{file}: expected the config of a run, a JSON object, found a {type(config).__name__}; {_WAY_OUT}"
         )
+    if "task" not in config and "model_type" in config:
+        raise InputError(f"{file}: the config of a model, and of no run; use another --workdir")
     return config
 
 
@@ -191,6 +198,7 @@ def _compare(
         for name in sorted(old.keys() | new.keys())
         if old.get(name) != new.get(name)
         and not any(fnmatch.fnmatchcase(f"{name}.", f"{section}.*") for section in free)
+        and not _is_same_place(name, old.get(name), new.get(name))
     ]
     steps = old.get(_STEPS)
     if differing == [_STEPS] and isinstance(steps, int) and new[_STEPS] > steps:
@@ -212,6 +220,26 @@ def _compare(
             + (f"; and {len(differing) - 4} more" if len(differing) > 4 else "")
             + "): take another folder, or remove that one"
         )
+
+
+def _is_same_place(name: str, old: Any, new: Any) -> bool:
+    """Whether two paths are one, written from another folder or in another way: train.jsonl and /data/train.jsonl.
+
+    From where a relative one was written is not known, so the file must be there and end alike; that training
+    examples and frozen weights are the same ones is seen in any case, when a run goes on.
+    """
+    texts = isinstance(old, str) and isinstance(new, str) and old and new
+    if not texts or "://" in old + new or not os.path.exists(os.path.expanduser(new)):
+        return False
+    before, now = (os.path.normpath(os.path.expanduser(path)) for path in (old, new))
+    place = os.path.abspath(now)
+    same = os.path.abspath(before) == place
+    if not same and not os.path.isabs(before):
+        parts = [part for part in pathlib.PurePath(before).parts if part != os.pardir]
+        same = bool(parts) and list(pathlib.PurePath(place).parts[-len(parts) :]) == parts
+    if same:
+        log.info("config.%s: %r is taken for %r, which the run began with", name, new, old)
+    return same
 
 
 def _short(value: Any) -> str:
