@@ -61,6 +61,11 @@ class ClassifierTokenizer:
         """How many special tokens stand before each text, and how many behind it."""
         return len(self._head), len(self._tail)
 
+    @property
+    def pad_id(self) -> int | None:
+        """The tokenizer's padding; None where it has none."""
+        return self.tokenizer.pad_token_id
+
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of every text. What is too long loses its end (its start, where the tokenizer's `truncation_side`
         is "left"), and the log says so once. Half a surrogate pair is read as U+FFFD.

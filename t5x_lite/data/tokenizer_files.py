@@ -90,8 +90,11 @@ def read_classifier_tokenizer(folder: pathlib.Path) -> PreTrainedTokenizerBase:
     """As AutoTokenizer reads it, whatever its class; T5's as its files say.
 
     Raises:
-      Exception: whatever transformers or the file system make of unreadable files, or none.
+      InputError: no such files, of which AutoTokenizer makes a tokenizer that knows no word.
+      Exception: whatever transformers or the file system make of unreadable ones.
     """
+    if not has_tokenizer(folder):
+        raise InputError(f"{folder} has no {_JSON}, {_WORDPIECE} or other vocabulary")
     is_t5s = read_settings(folder).class_name in _T5
     return read_tokenizer(folder) if is_t5s else _auto(folder)
 

@@ -23,7 +23,7 @@ from t5x_lite.data.vocabulary import load_vocabulary
 from t5x_lite.decoding.call_shapes import bucket
 from t5x_lite.errors import InputError
 from t5x_lite.foreign.json_files import read_object
-from t5x_lite.interop.classifiers import open_classifier
+from t5x_lite.interop.classifiers import open_classifier, with_pads_of
 from t5x_lite.interop.hf import open_encoder
 from t5x_lite.interop.hub import sentence_encoder_directory
 from t5x_lite.interop.sentence_files import SentenceModules, check_widths, read_modules
@@ -199,5 +199,6 @@ def load_encoder(source: str | os.PathLike[str], *, dtype: str = "float32") -> S
         reach: int = module.config.max_length
         longest = min(reach, modules.max_length or reach)
         tokenizer = load_classifier_tokenizer(folder, longest)
+        module = with_pads_of(module, tokenizer.pad_id, folder)
     check_widths(modules, module.config.d_model, directory)
     return SentenceEncoder(module, params, tokenizer, modules)

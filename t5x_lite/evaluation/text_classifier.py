@@ -21,7 +21,7 @@ from t5x_lite.data.classifier_text import (
 from t5x_lite.data.kept_responses import render_kept
 from t5x_lite.data.preferences import prompt_template
 from t5x_lite.errors import InputError
-from t5x_lite.interop.classifiers import Classifier, open_classifier
+from t5x_lite.interop.classifiers import Classifier, open_classifier, with_pads_of
 from t5x_lite.models.classifier_init import abstract_module, text_examples
 from t5x_lite.models.encoder_classifier import EncoderClassifier
 from t5x_lite.models.masks import segment_ids_from_tokens
@@ -216,6 +216,7 @@ def load_text_classifier(
     module, reading = opened.module, read_reading(opened.directory)
     tokenizer = load_classifier_tokenizer(opened.directory, longest_text(module, reading))
     tokenizer.template = reading.template
+    module = with_pads_of(module, tokenizer.pad_id, source)
     shardings = None
     if mesh is not None:
         shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract_params(module, mesh))

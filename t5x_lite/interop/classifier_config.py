@@ -63,6 +63,11 @@ def encoder_config_from_hf(fields: Mapping[str, Any], where: str) -> EncoderConf
         raise InputError(
             f"{where}: position embeddings are {positions!r}; only learned ones are read"
         )
+    for name in ("is_decoder", "add_cross_attention"):
+        if flag(fields, name, where):
+            raise InputError(
+                f"{where}: {name} is true, so that a token does not see those behind it; only encoders are read"
+            )
     activation = fields.get("activation" if distil else "hidden_act", "gelu")
     if activation not in ENCODER_ACTIVATIONS:
         raise InputError(

@@ -157,6 +157,27 @@ def open_classifier(
     return OpenedClassifier(module, directory, bool(drawn), table, own)
 
 
+def with_pads_of(module: Classifier, pad_id: int | None, name: object) -> Classifier:
+    """The classifier with its tokenizer's padding, which transformers masks, whatever config.json calls padding.
+
+    (A config that says [SEP] would hide the ends of texts. RoBERTa counts positions by its config's, so that it stays.)
+
+    pad_id: the tokenizer's; None where it has none. name: of the model, for the log.
+    """
+    if not isinstance(module, EncoderClassifier) or pad_id in (None, module.config.pad_token_id):
+        return module
+    kept = module.config.family == "roberta"
+    log.warning(
+        "%s: its config's pad_token_id is %d, its tokenizer's %d: %s is taken for padding; mend config.json",
+        *(name, module.config.pad_token_id, pad_id, "the former" if kept else "the latter"),
+    )
+    return (
+        module
+        if kept
+        else module.clone(config=dataclasses.replace(module.config, pad_token_id=pad_id))
+    )
+
+
 def describe_classifier(
     directory: pathlib.Path, execution: Execution, labels: tuple[str, ...] | None = None
 ) -> Classifier:

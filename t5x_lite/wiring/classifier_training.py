@@ -28,7 +28,7 @@ from t5x_lite.data.sources import Row
 from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.errors import InputError
 from t5x_lite.foreign.json_files import read_json
-from t5x_lite.interop.classifiers import Classifier, open_classifier
+from t5x_lite.interop.classifiers import Classifier, open_classifier, with_pads_of
 from t5x_lite.interop.hf import open_encoder, open_hf
 from t5x_lite.interop.hub import model_directory
 from t5x_lite.models.classifier_init import (
@@ -155,6 +155,7 @@ def _opened(
             "config.tokenizer.source: a pretrained classifier has its own; say 'model'"
         )
     tokenizer = load_classifier_tokenizer(opened.directory, longest)
+    module = with_pads_of(module, tokenizer.pad_id, section.source)
 
     def read_opened(shardings: Any) -> Any:
         return opened.read(section.param_dtype, shardings, config.seed)
