@@ -16,6 +16,7 @@ import numpy as np
 
 from t5x_lite import streams
 from t5x_lite.data.vocabulary import Vocabulary
+from t5x_lite.decoding.call_inputs import as_texts, as_token_ids, logits_inputs
 from t5x_lite.decoding.call_shapes import LENGTH_STEP, bucket, pad_call
 from t5x_lite.decoding.checkpoint_settings import checkpoint_settings
 from t5x_lite.decoding.generate import GenerationOutput, Generator
@@ -39,11 +40,6 @@ from t5x_lite.params.adapters import Adapter, variables
 from t5x_lite.params.lora import merge
 from t5x_lite.params.overview import count
 from t5x_lite.params.quantized import check_quantization
-
-_ENCODER_INPUT = "encoder_input_tokens"
-_LOGITS_INPUTS = (
-    _ENCODER_INPUT, "decoder_input_tokens", "encoder_segment_ids", "decoder_segment_ids",
-)  # fmt: skip
 
 
 class Pretrained:
@@ -116,7 +112,7 @@ class Pretrained:
           InputError: a setting that is unknown, contradicts another or does not fit the model; a single text in place
             of a list.
         """
-        if not texts:
+        if not (texts := as_texts(texts)):
             return []
         tokens = self.generate_tokens(self.encode(texts), seed=seed, **settings)
         return self.tokenizer.decode(tokens.tolist())
@@ -131,7 +127,7 @@ class Pretrained:
 
         Args and errors: as `generate`.
         """
-        if not texts:
+        if not (texts := as_texts(texts)):
             return []
         output = self._generate(self.encode(texts), seed, settings, with_logprobs=True)
         return scored_texts(output, self.tokenizer)
@@ -157,7 +153,7 @@ class Pretrained:
         """
         return self._streamer.stream(
             self.params,
-            encoder_input_tokens,
+            as_token_ids(encoder_input_tokens, self.config.vocab_size),
             self.settings.updated(settings),
             _decode_key(seed),
             adapters=self._acting(),
@@ -182,7 +178,7 @@ class Pretrained:
           int32 [batch x num_return_sequences, max_new_tokens], without the start token, with eos, then pads.
 
         Raises:
-          InputError: as `generate`, and an array that is not two-dimensional.
+          InputError: as `generate`, and an array that is not two-dimensional, or holds what is no token of the model.
         """
         output = self._generate(encoder_input_tokens, seed, settings, with_logprobs=False)
         return np.asarray(output.tokens)
@@ -196,12 +192,10 @@ class Pretrained:
         with_logprobs: bool,
     ) -> GenerationOutput:
         """Generates in one of few shapes; the rows asked for, on the host."""
-        shape = np.shape(encoder_input_tokens)
-        if len(shape) != 2 or 0 in shape:
-            raise InputError(f"{_ENCODER_INPUT}: expected [batch, length], got the shape {shape}")
+        tokens = as_token_ids(encoder_input_tokens, self.config.vocab_size)
         asked = self.settings.updated(settings)
-        prepare(asked, self.config, shape[0], self._tokenizer)  # refused as asked, not as padded
-        call = pad_call(np.asarray(encoder_input_tokens), asked, self.config.pad_token_id)
+        prepare(asked, self.config, len(tokens), self._tokenizer)  # refused as asked, not as padded
+        call = pad_call(tokens, asked, self.config.pad_token_id)
         output = self._generator.generate(
             self.params,
             call.encoder_input_tokens,
@@ -211,7 +205,7 @@ class Pretrained:
             with_logprobs=with_logprobs,
             adapters=self._acting(),
         )
-        rows = shape[0] * asked.num_return_sequences
+        rows = len(tokens) * asked.num_return_sequences
         return jax.tree.map(lambda x: np.asarray(x)[:rows] if x.ndim else x, output)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
@@ -220,9 +214,7 @@ class Pretrained:
         Raises:
           InputError: a single text in place of a list, or there is no tokenizer.
         """
-        if isinstance(texts, str):
-            raise InputError("texts: expected a list of texts, got a single one; write [text]")
-        ids = self.tokenizer.encode(texts, add_eos=True)
+        ids = self.tokenizer.encode(as_texts(texts), add_eos=True)
         longest = max((len(row) for row in ids), default=1)
         tokens = np.full(
             (len(ids), bucket(longest, LENGTH_STEP)), self.config.pad_token_id, np.int32
@@ -239,15 +231,9 @@ class Pretrained:
             other keys of a training batch are not read.
 
         Raises:
-          InputError: one of the two inputs is missing.
+          InputError: one of the two inputs is missing, or holds what is no token of the model.
         """
-        for name in _LOGITS_INPUTS[:2]:
-            if name not in batch:
-                raise InputError(f"logits: the batch has no {name}; it has {', '.join(batch)}")
-        arrays = (
-            None if batch.get(name) is None else jnp.asarray(batch[name], jnp.int32)
-            for name in _LOGITS_INPUTS
-        )
+        arrays = logits_inputs(batch, self.config.vocab_size)
         return self._logits(variables(self.params, self._acting()), *arrays)
 
     def score(
@@ -257,8 +243,8 @@ class Pretrained:
 
         choices: of each text its own, at least one. batch_tokens: encoder tokens of a batch, at most.
         """
-        inputs = self.tokenizer.encode(texts, add_eos=True)
-        ids = [self.tokenizer.encode(own, add_eos=True) for own in choices]
+        inputs = self.tokenizer.encode(as_texts(texts), add_eos=True)
+        ids = [self.tokenizer.encode(as_texts(own, "choices"), add_eos=True) for own in choices]
         return self.score_tokens(inputs, ids, batch_tokens=batch_tokens)
 
     def score_tokens(
@@ -367,6 +353,11 @@ def load_pretrained(
       InputError: no such model, no network for a hub id, files that are no T5, an adapter whose base is not there, or a
         tokenizer with more tokens than the model has rows for.
     """
+    for name, place in (("source", source), ("tokenizer", tokenizer), ("base", base)):
+        if not isinstance(place, str | os.PathLike) and (place is not None or name == "source"):
+            raise InputError(
+                f"{name}: expected a name or a directory, got a {type(place).__name__}"
+            )
     adapter = adapter_of(source)
     if adapter is not None:
         name = base_for(adapter, base)

@@ -62,6 +62,7 @@ def theirs(folder, inputs, **settings):
         {"min_length": 60, "max_length": 12},
         {"max_new_tokens": 9, "forced_decoder_ids": [[1, 2]], "use_cache": False},
         {"max_new_tokens": 9, "num_beams": 3, "num_beam_groups": 1, "diversity_penalty": 0.0},
+        {"max_new_tokens": 9, "decoder_start_token_id": [0], "penalty_alpha": 0.0, "top_k": 4},
     ],
     ids=str,
 )

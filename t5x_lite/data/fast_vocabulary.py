@@ -240,8 +240,10 @@ def cleaned(texts: Iterable[str]) -> list[str]:
     """The texts with U+FFFD for each half of a surrogate pair; their lengths stay.
 
     Raises:
-      InputError: something that is no text.
+      InputError: something that is no text; a single one, whose letters would be texts.
     """
+    if isinstance(texts, str):
+        raise InputError("texts: expected a list of texts, got a single one; write [text]")
     found = []
     for text in texts:
         if not isinstance(text, str):

@@ -8,18 +8,20 @@ import decimal
 import json
 import numbers
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from t5x_lite.errors import InputError
 
+_ITEM = re.compile(r"-?\d{1,9}", re.ASCII)
 _WHOLE = re.compile(r"([+-]?\d+)\.0+")
 _MISSING = ("NAType", "NaTType")  # pandas', told by name: pandas is not needed to read a file
 _SHOWN = 30
 
 
 def find(record: Mapping[str, Any], column: str, place: str, field: str) -> Any:
-    """The value of a column: of that name, or "translation.en" within a nested one ("answers.text.0" in a list).
+    """The value of a column: of that name, or "translation.en" within a nested one ("answers.text.0" in a list,
+    "messages.-1.content" of its last item).
 
     Raises:
       InputError: there is no such column; the message lists those there are.
@@ -30,7 +32,7 @@ def find(record: Mapping[str, Any], column: str, place: str, field: str) -> Any:
     for key in column.split("."):
         if isinstance(value, Mapping) and key in value:
             value = value[key]
-        elif isinstance(value, list | tuple) and key.isdecimal() and int(key) < len(value):
+        elif isinstance(value, list | tuple) and _ITEM.fullmatch(key) and _is_there(key, value):
             value = value[int(key)]
         elif value is None:
             return None
@@ -39,6 +41,10 @@ def find(record: Mapping[str, Any], column: str, place: str, field: str) -> Any:
                 f"{place}: no column {column!r} (for {field!r}); there are {', '.join(names(record))}"
             )
     return value
+
+
+def _is_there(key: str, items: Sequence[Any]) -> bool:
+    return -len(items) <= int(key) < len(items)
 
 
 def has(record: Mapping[str, Any], column: str) -> bool:
@@ -92,7 +98,10 @@ def as_text(value: Any, place: str, column: str) -> str:
     if isinstance(value, Mapping) and value:
         way_out = f"; name what is in it, e.g. {column}.{next(iter(value))}"
     elif isinstance(value, list | tuple):
-        way_out = f"; name one item, e.g. {column}.0, or join them first"
+        # A conversation's last turn is what it is about.
+        turns = value and all(isinstance(item, Mapping) and "content" in item for item in value)
+        item = f"{column}.-1.content" if turns else f"{column}.0"
+        way_out = f"; name one item, e.g. {item}, or join them first"
     raise InputError(
         f"{place}: column {column!r} holds a {type(value).__name__}; expected text{way_out}"
     )

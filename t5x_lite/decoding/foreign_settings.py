@@ -126,7 +126,7 @@ def _has_beams(settings: _Settings) -> bool:
 
 def _is_contrastive(settings: _Settings) -> bool:
     top_k = settings.get("top_k")
-    return (
+    return bool(settings.get("penalty_alpha")) and (
         not _samples(settings) and not _has_beams(settings) and (50 if top_k is None else top_k) > 1
     )
 

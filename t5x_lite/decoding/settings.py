@@ -49,6 +49,7 @@ _RIVALS = {
 
 _NEW_TOKENS_BY_DEFAULT = 20
 
+_FIRST_IDS = ("decoder_start_token_id", "forced_bos_token_id")
 _TOKEN_IDS = ("pad_token_id", "bos_token_id", "decoder_start_token_id")
 
 
@@ -361,7 +362,11 @@ def _neutral(name: str) -> tuple[Any, ...]:
 
 
 def _as_written(name: str, value: Any) -> Any:
-    """A value as transformers takes it: 20.0 for a whole number, a negative shortest length for none."""
+    """A value as transformers takes it: 20.0 for a whole number, a negative shortest length for none, a list of one id
+    for that id.
+    """
+    if name in _FIRST_IDS and isinstance(value, list | tuple) and len(value) == 1:
+        value = value[0]
     if name in WHOLE and isinstance(value, float) and value.is_integer():
         value = int(value)
     if name in ("min_length", "min_new_tokens") and isinstance(value, int) and value < 0:

@@ -16,6 +16,7 @@ import numpy as np
 
 from t5x_lite.console import progress
 from t5x_lite.decoding.call_shapes import LENGTH_STEP, bucket
+from t5x_lite.errors import InputError
 from t5x_lite.models.logprobs import ranked_logprobs
 from t5x_lite.models.masks import segment_ids_from_tokens
 from t5x_lite.models.t5 import T5, project
@@ -71,7 +72,16 @@ class ChoiceScorer:
           params, adapters: unrolled, or as the model is.
           inputs: of each row the encoder's tokens. choices: of each row the tokens of each choice, at least one each.
           batch_tokens: encoder tokens of a batch, at most (but at least `row_multiple` rows).
+
+        Raises:
+          InputError: another number of rows on one side, or a row without choices.
         """
+        if len(inputs) != len(choices):
+            raise InputError(
+                f"choices: {len(choices)} lists of them for {len(inputs)} texts; give one a text"
+            )
+        if empty := [row for row, own in enumerate(choices) if not len(own)]:
+            raise InputError(f"choices: row {empty[0]} has none")
         scores: list[Any] = [None] * len(inputs)
         with progress(len(inputs), "scoring choices", "row") as bar:
             for rows, batch in self._batches(inputs, choices, batch_tokens):

@@ -162,3 +162,20 @@ def test_tables_of_ids_to_leave_out(name, tmp_path, monkeypatch):
 def test_a_server_that_does_not_answer(monkeypatch):
     with pytest.raises(InputError, match="cannot read http://127.0.0.1:1/x .*named by its id"):
         load("http://127.0.0.1:1/x")
+
+
+def test_turns_of_a_conversation(tmp_path):
+    """As TRL has preferences: the answer is the last turn, however many there are."""
+    turns = [[{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]]
+    turns += [[{"role": "system", "content": "S"}, *turns[0], {"role": "user", "content": "B"}]]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"chosen": one}) + "\n" for one in turns))
+
+    def read(column):
+        return [row["x"] for row in load(tmp_path / "a.jsonl", {"x": column}, id_column="")]
+
+    assert read("chosen.-1.content") == ["A", "B"]
+    assert read("chosen.-2.role") == ["user", "assistant"]
+    with pytest.raises(InputError, match="a.jsonl:1: no column 'chosen.-3.content'"):
+        read("chosen.-3.content")
+    with pytest.raises(InputError, match=r"holds a list; .*name one item, e.g. chosen.-1.content"):
+        read("chosen")
