@@ -27,7 +27,7 @@ def read_parquet(path: str, wanted: Collection[str], split: str) -> Records:
                 f"{WHERE}: {path} is not a Parquet file ({str(error).splitlines()[0]})"
             ) from error
         refuse_twice(table.schema_arrow.names, wanted, path)
-        yield from _records(path, table.iter_batches(batch_size=_ROWS))
+        yield from records_of(f"{path}:", table.iter_batches(batch_size=_ROWS))
 
 
 def read_arrow(path: str, wanted: Collection[str], split: str) -> Records:
@@ -48,10 +48,26 @@ def read_arrow(path: str, wanted: Collection[str], split: str) -> Records:
             f"{WHERE}: {path} is not an Arrow file ({str(error).splitlines()[0]})"
         ) from error
     refuse_twice(schema.names, wanted, path)
-    yield from _records(path, batches)
+    yield from records_of(f"{path}:", batches)
 
 
-def _records(path: str, batches: Iterable[Any]) -> Records:
+def data_set_records(data: Any, name: str) -> Records:
+    """The records of a data set that `datasets` opened, as they are stored: nothing is decoded (a picture or a sound in
+    another column, which may want a library), and no format applies that it was saved with.
+    """
+    if not hasattr(data, "with_format"):
+        for number, record in enumerate(data):
+            yield f"{name} row {number}", record
+        return
+    yield from records_of(name, data.with_format("arrow").iter(batch_size=_ROWS))
+
+
+def records_of(name: str, batches: Iterable[Any]) -> Records:
+    """The records of Arrow's batches or tables; the place reads "NAME row 7".
+
+    Raises:
+      InputError: a value that Python does not have.
+    """
     import pyarrow
 
     number, coming = 0, iter(batches)
@@ -62,11 +78,11 @@ def _records(path: str, batches: Iterable[Any]) -> Records:
         except (pyarrow.ArrowException, ValueError, OverflowError, OSError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise InputError(
-                f"{path}: of its rows from {number} on one cannot be read ({reason}); write the file again, without"
+                f"{name} of its rows from {number} on one cannot be read ({reason}); write the file again, without"
                 " that value"
             ) from error
         if batch is None:
             return
         for record in records:
-            yield f"{path}: row {number}", record
+            yield f"{name} row {number}", record
             number += 1

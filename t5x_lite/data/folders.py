@@ -14,6 +14,7 @@ from typing import Any
 import fsspec.core
 
 from t5x_lite.console import log
+from t5x_lite.data.arrow_tables import data_set_records
 from t5x_lite.data.tables import READERS, ending, read_table
 from t5x_lite.data.text_files import WHERE, Records
 from t5x_lite.data.tokenizer_source import first_line
@@ -227,18 +228,15 @@ def _read_saved(source: str, split: str, saved: str) -> tuple[Records, bool]:
             f"{WHERE}: cannot read the data set saved in {source} ({reason})"
         ) from error
     if saved == _SAVED:
-        return _records(data, source), False
+        return data_set_records(data, source), False
     if split and split not in data:
         raise InputError(
             f"{WHERE}: the data set saved in {source} has no split {split!r}; there are {', '.join(data)}"
         )
     chosen: Sequence[str] = [split] if split else list(data)
     return (
-        itertools.chain.from_iterable(_records(data[name], f"{source} {name}") for name in chosen),
+        itertools.chain.from_iterable(
+            data_set_records(data[name], f"{source} {name}") for name in chosen
+        ),
         True,
     )
-
-
-def _records(table: Any, place: str) -> Records:
-    for number, record in enumerate(table):
-        yield f"{place} row {number}", record

@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
+from t5x_lite.data.arrow_tables import data_set_records
 from t5x_lite.errors import InputError
 
 _SECONDS = 5.0
@@ -81,5 +82,4 @@ def read_data_set(source: str, split: str) -> Iterator[tuple[str, Any]]:
             " check the id, the split and the network, or give a local .jsonl, .csv or .parquet"
             " file"
         ) from error
-    for number, record in enumerate(table):
-        yield f"{source} {split} row {number}", record
+    yield from data_set_records(table, f"{source} {split}")

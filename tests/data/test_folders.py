@@ -47,3 +47,30 @@ def test_a_folder_gives_the_split_that_is_asked_for(layout, tmp_path, monkeypatc
             else:
                 rows = load(source, split=split)
                 assert [row["dialogue"] for row in rows] == [f"file {number}", ROWS[1]["dialogue"]]
+
+
+@pytest.mark.parametrize("kind", ["Image", "Audio"])
+def test_a_column_that_wants_a_library_is_left_as_it_is(kind, tmp_path, monkeypatch):
+    """Pictures and sounds beside the texts: `datasets` decodes all columns of a row, or fails for want of a decoder."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    table = datasets.Dataset.from_list(
+        [row | {"more": {"bytes": b"none", "path": None}} for row in ROWS]
+    ).cast_column("more", getattr(datasets, kind)())
+    table.save_to_disk(tmp_path / "saved")
+    with pytest.raises(Exception, match="identify|decod"):
+        table[0]
+    (tmp_path / "hub").mkdir()
+    table.to_parquet(tmp_path / "hub" / "rows.parquet")
+    (tmp_path / "hub" / "README.md").write_text(
+        "---\nconfigs:\n- config_name: default\n  data_files: rows.parquet\n---\n"
+    )
+    assert load(tmp_path / "saved") == ROWS == load(tmp_path / "hub", split="train")
+
+
+def test_a_saved_format_is_nothing_to_rows(tmp_path):
+    table = datasets.Dataset.from_list([{**row, "id": 7} for row in ROWS[:1]])
+    table.with_format("numpy").save_to_disk(tmp_path / "saved")
+    assert load(tmp_path / "saved", split="train") == ROWS[:1]
+    table.filter(lambda row: False).save_to_disk(tmp_path / "none")
+    with pytest.raises(InputError, match="no rows"):
+        load(tmp_path / "none")
