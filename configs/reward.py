@@ -7,8 +7,7 @@ log-likelihood of the summary. ":encoder" is a small encoder from random weights
 pairs, columns dialogue, chosen and rejected:
 
     t5x-lite --config configs/reward.py --workdir runs/mine --config.data.train.source=choices.jsonl \
-        --config.data.train.split= --config.data.evaluation.source=holdout --config.data.holdout=0.2 \
-        --config.data.train.columns="{'dialogue': 'dialogue', 'chosen': 'chosen', 'rejected': 'rejected'}"
+        --config.data.train.split= --config.data.evaluation.source=holdout --config.data.holdout=0.2
 
 Another model: --config.model.source=google/flan-t5-base; a classifier or encoder (roberta-base) with
 --config.model.kind=encoder. Pairs of the literature (and :pandalm), a fifth of them held out, an encoder:

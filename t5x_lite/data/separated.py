@@ -16,13 +16,13 @@ from t5x_lite.data.text_files import (
     refuse_zeros,
     unpacked_name,
 )
+from t5x_lite.data.values import UNSEEN
 from t5x_lite.errors import InputError
 
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 # Those that no prose holds: where each line has as many, a quote that begins a value and does not end it is a letter.
 _NOT_IN_PROSE = ("\t", "|")
 _HEAD = 1 << 16  # characters in which the header of separated values must end
-_UNSEEN = "\ufeff\u200b\u2060"  # byte order marks and spaces without width, which editors leave around names
 
 
 def read_separated(path: str, wanted: Collection[str], split: str) -> Records:
@@ -101,7 +101,7 @@ def _records(path: str, reader: Any, wanted: Collection[str], separator: str) ->
 
 def _bare(name: str) -> str:
     """A column's name without what surrounds it unseen."""
-    return name.strip().strip(_UNSEEN).strip()
+    return name.strip().strip(UNSEEN).strip()
 
 
 def _says_separator(values: Sequence[str]) -> bool:

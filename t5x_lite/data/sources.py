@@ -22,7 +22,7 @@ from t5x_lite.data.groups import GROUP, group_keys, text_key
 from t5x_lite.data.hub import read_data_set
 from t5x_lite.data.tables import READERS, read_table
 from t5x_lite.data.text_files import PACKED, Records
-from t5x_lite.data.values import as_text, find, has, id_key, id_text, list_as_text
+from t5x_lite.data.values import as_text, find, has, id_key, id_text, is_blank, list_as_text
 from t5x_lite.errors import InputError
 
 _FOLDER = pathlib.Path(__file__).parent / "bundled"
@@ -48,6 +48,8 @@ _OTHER_FILES = (
 )
 # A column of this name may be missing: files of one's own have none, and are numbered.
 _USUAL_ID = "id"
+# So may these, which the bundled pairs have, where a field of the same name asks for them: they only sort results.
+_USUAL_EXTRAS = ("kind", GROUP)
 
 Row = dict[str, str]
 
@@ -75,7 +77,8 @@ def load_rows(
         rows whose "split" column says so, as in the bundled corpus; all rows where there is no such
         column (one line says so); "" takes all rows.
       columns: template field -> column, e.g. {"dialogue": "dialogue", "summary": "summary"}; a
-        nested one as "translation.en". None may be empty in any row (None and NaN are).
+        nested one as "translation.en". None may be empty in any row (None and NaN are). The fields "kind" and
+        "group" are left out where the first row has no column of that name.
       id_column: the column with the rows' ids; "" numbers the rows from 0, and so does "id" where
         there is no such column (one line says so).
       exclude: a file of ids to leave out: text (an id a line), JSON (a list, or a mapping whose
@@ -125,6 +128,12 @@ def _read_rows(
         if number == 0 and id_column == _USUAL_ID and not excluded and not has(record, id_column):
             log.info("%s: no column 'id'; the rows are numbered from 0", source)
             id_column = ""
+        if number == 0:
+            columns = {
+                field: column
+                for field, column in columns.items()
+                if field != column or field not in _USUAL_EXTRAS or has(record, column)
+            }
         own_id = _own_id(place, record, id_column) if id_column else str(number)
         if id_key(own_id) in excluded:
             left_out.add(id_key(own_id))
@@ -216,7 +225,7 @@ def _row(
     for field, column in columns.items():
         value = find(record, column, place, field)
         row[field] = (list_as_text if field in lists else as_text)(value, place, column)
-        if not row[field].strip():
+        if is_blank(row[field]):
             raise InputError(f"{place}: empty {column}; fill it in, or remove the row")
         if isinstance(value, str) and row[field] != value and field not in lists:
             mended.note(place)
@@ -225,7 +234,7 @@ def _row(
 
 def _own_id(place: str, record: Mapping[str, Any], column: str) -> str:
     text = id_text(find(record, column, place, "id"), place, column)
-    if not text.strip():
+    if is_blank(text):
         raise InputError(f"{place}: empty {column}; fill it in, or remove the row")
     return text
 

@@ -33,10 +33,9 @@ def read_table(path: str, wanted: Collection[str], split: str) -> Records:
 
 def _text(path: str, wanted: Collection[str], split: str) -> Records:
     """Plain text: a row a line that is not blank, with the one column "text", as `datasets` has it. Where its first
-    line names the columns, or others are wanted, the table that Excel saves as "text (tab delimited)".
+    line names the columns, the table that Excel saves as "text (tab delimited)".
     """
-    columns = set(wanted) - {"id", "split"}
-    if columns != {TEXT_COLUMN} or names_columns(path, columns):
+    if names_columns(path, set(wanted) - {"id", "split"}):
         yield from read_separated(path, wanted, split)
         return
     with open_text(path, WHERE) as lines:

@@ -17,6 +17,8 @@ _ITEM = re.compile(r"-?\d{1,9}", re.ASCII)
 _WHOLE = re.compile(r"([+-]?\d+)\.0+")
 _MISSING = ("NAType", "NaTType")  # pandas', told by name: pandas is not needed to read a file
 _SHOWN = 30
+# Byte order marks and spaces without width, which editors and web pages leave.
+UNSEEN = "\ufeff\u200b\u2060"
 
 
 def find(record: Mapping[str, Any], column: str, place: str, field: str) -> Any:
@@ -126,6 +128,12 @@ def list_as_text(value: Any, place: str, column: str) -> str:
     raise InputError(
         f'{place}: column {column!r} must hold a list, or one in JSON, ["yes", "no"]; found {str(value)[:80]!r}'
     )
+
+
+def is_blank(text: str) -> bool:
+    """Whether there is nothing to be seen in a text."""
+    text = text.strip()
+    return not text or (text[0] in UNSEEN and not "".join(text.split()).strip(UNSEEN))
 
 
 def whole_characters(text: str) -> str:

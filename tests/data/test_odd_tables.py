@@ -116,6 +116,9 @@ def test_arrow_files_and_plain_text(tmp_path):
         assert load(tmp_path / "a.txt", {"text": "text"}) == [{"id": "7", "text": "first"}]
     (tmp_path / "a.txt").write_text(CSV)
     assert load(tmp_path / "a.txt") == ROWS
+    (tmp_path / "a.txt").write_text("a line, with a comma\nanother, one\n")
+    with pytest.raises(InputError, match="no column 'dialogue' .*; there are text$"):
+        load(tmp_path / "a.txt")
     (tmp_path / "a.arrow").write_text("x")
     with pytest.raises(InputError, match="a.arrow is not an Arrow file"):
         load(tmp_path / "a.arrow")
@@ -179,3 +182,26 @@ def test_turns_of_a_conversation(tmp_path):
         read("chosen.-3.content")
     with pytest.raises(InputError, match=r"holds a list; .*name one item, e.g. chosen.-1.content"):
         read("chosen")
+
+
+@pytest.mark.parametrize("text", ["\u200b", " \ufeff\n", "\u2060 \u200b", "\u3000"])
+def test_what_cannot_be_seen_is_no_text(text, tmp_path):
+    (tmp_path / "a.jsonl").write_text(json.dumps({"x": text}) + "\n")
+    with pytest.raises(InputError, match="a.jsonl:1: empty x; fill it in"):
+        load(tmp_path / "a.jsonl", {"x": "x"}, id_column="")
+    (tmp_path / "a.jsonl").write_text(json.dumps({"x": f"{text}a"}) + "\n")
+    assert load(tmp_path / "a.jsonl", {"x": "x"}, id_column="")[0]["x"] == f"{text}a"
+
+
+@pytest.mark.parametrize("extra", ["kind", "group"])
+def test_columns_that_only_sort_results_may_be_missing(extra, tmp_path):
+    """The bundled pairs have a kind; who names a file of his own in their place need not know of it."""
+    columns = COLUMNS | {extra: extra}
+    (tmp_path / "a.jsonl").write_text(JSONL)
+    assert load(tmp_path / "a.jsonl", columns) == ROWS
+    with pytest.raises(InputError, match="no column 'sort'"):
+        load(tmp_path / "a.jsonl", COLUMNS | {extra: "sort"})
+    some = [ROWS[0] | {extra: "x"}, ROWS[1]]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in some))
+    with pytest.raises(InputError, match=f"a.jsonl:2: no column '{extra}'"):
+        load(tmp_path / "a.jsonl", columns)
