@@ -16,7 +16,7 @@ import numpy as np
 
 from t5x_lite import streams
 from t5x_lite.data.vocabulary import Vocabulary
-from t5x_lite.decoding.call_inputs import as_texts, as_token_ids, logits_inputs
+from t5x_lite.decoding.call_inputs import as_texts, as_token_ids, check_names, logits_inputs
 from t5x_lite.decoding.call_shapes import LENGTH_STEP, bucket, pad_call
 from t5x_lite.decoding.checkpoint_settings import checkpoint_settings
 from t5x_lite.decoding.generate import GenerationOutput, Generator
@@ -353,11 +353,7 @@ def load_pretrained(
       InputError: no such model, no network for a hub id, files that are no T5, an adapter whose base is not there, or a
         tokenizer with more tokens than the model has rows for.
     """
-    for name, place in (("source", source), ("tokenizer", tokenizer), ("base", base)):
-        if not isinstance(place, str | os.PathLike) and (place is not None or name == "source"):
-            raise InputError(
-                f"{name}: expected a name or a directory, got a {type(place).__name__}"
-            )
+    check_names(source=source, tokenizer=tokenizer or "", base=base or "")
     adapter = adapter_of(source)
     if adapter is not None:
         name = base_for(adapter, base)

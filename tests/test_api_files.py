@@ -214,6 +214,17 @@ def test_settings_passed_from_hand_to_hand():
             t5.stream(PROMPT, seed=seed, **sampling)
 
 
+@pytest.mark.parametrize("never", [-1, [-1]])
+def test_an_end_that_never_comes(inputs, never):
+    """TRL's examples for T5 have eos_token_id -1: to the last token, over the ends that the model writes."""
+    settings = {"eos_token_id": never, "max_new_tokens": 60}
+    found = load_pretrained("nano").generate_tokens(inputs, **settings)[0].tolist()
+    model = transformers.T5ForConditionalGeneration.from_pretrained(NANO).eval()
+    ids = torch.tensor(inputs).long()
+    right = model.generate(input_ids=ids, attention_mask=(ids != 0).long(), **settings)
+    assert found == right[0, 1:].tolist() and 1 in found[:-1]
+
+
 def test_no_decoder_no_texts(folder):
     half = {
         name: tensor

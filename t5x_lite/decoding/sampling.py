@@ -152,7 +152,8 @@ def logprob_of(tokens: jax.Array, scores: jax.Array) -> jax.Array:
 
 def is_eos(tokens: jax.Array, structure: Structure) -> jax.Array:
     """bool: which of the tokens (any shape) end a row."""
-    return functools.reduce(jnp.logical_or, (tokens == eos for eos in structure.eos_token_ids))
+    ends = (tokens == eos for eos in structure.eos_token_ids)
+    return functools.reduce(jnp.logical_or, ends, jnp.zeros(tokens.shape, bool))
 
 
 def row_keys(rng: jax.Array, row_ids: jax.Array, rows_per_input: int) -> jax.Array:

@@ -23,7 +23,6 @@ _MEANT = (
     (("top_k",), -1, "; 0 chooses among all"),
     (("top_p", "typical_p"), -1, "; 1 chooses among all"),
     (("no_repeat_ngram_size", "encoder_no_repeat_ngram_size"), -1, "; 0 is off"),
-    (("eos_token_id",), -1, "; to go on after eos raise min_new_tokens"),
     (("suppress_tokens", "begin_suppress_tokens"), -1, "; leave it out to forbid none"),
     (("max_new_tokens", "max_length"), -1, "; say how many there may be"),
 )
@@ -39,12 +38,32 @@ def _is(value: Any, number: float) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value == number
 
 
+def is_never(eos_token_id: Any) -> bool:
+    """Whether no token ends a row: -1, as TRL's examples have it, which no token is."""
+    return np.asarray(eos_token_id).dtype.kind == "i" and np.array_equal(
+        np.ravel(eos_token_id), [-1]
+    )
+
+
 def check_ids(name: str, ids: Any) -> None:
     """Refuses what is no list of token ids."""
     if isinstance(ids, str) or not isinstance(ids, Sequence | np.ndarray):
         raise bad(name, ids, "a list of token ids")
     for token in ids:
         check_number(name, token, integer=True, scalar=True, low=0)
+
+
+def check_token_id(name: str, value: Any) -> None:
+    """Refuses what is no token id, nor for the ends of a text several, or -1."""
+    if name == "eos_token_id" and is_never(value):
+        return
+    several = name in ("eos_token_id", "forced_eos_token_id")
+    if several and isinstance(value, Sequence | np.ndarray):
+        check_ids(name, value)
+        if not len(value):
+            raise bad(name, value, "at least one token id")
+    else:
+        check_number(name, value, integer=True, scalar=True, low=0)
 
 
 def check_number(

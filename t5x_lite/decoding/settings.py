@@ -21,7 +21,14 @@ from t5x_lite.decoding.foreign_settings import (
     meant,
     refuse_acting,
 )
-from t5x_lite.decoding.setting_checks import WHOLE, bad, check_ids, check_number, check_whole
+from t5x_lite.decoding.setting_checks import (
+    WHOLE,
+    bad,
+    check_ids,
+    check_number,
+    check_token_id,
+    check_whole,
+)
 from t5x_lite.errors import InputError
 from t5x_lite.foreign.json_files import read_object
 
@@ -92,7 +99,7 @@ class GenerationSettings:
     bos_token_id: int | None = (
         None  # T5 has none: accepted, since checkpoints name it, and not used
     )
-    eos_token_id: int | Sequence[int] | None = None  # several: each of them ends a row
+    eos_token_id: int | Sequence[int] | None = None  # several: each of them ends a row; -1: none
     stop_strings: str | Sequence[str] | None = None  # a row ends with the token that completes one
     decoder_start_token_id: int | None = None
     # No settings: what a checkpoint's file says, and what was asked for on top of it. A temperature of the file has no
@@ -265,13 +272,7 @@ class GenerationSettings:
             value = getattr(self, field.name)
             if not field.name.endswith("_token_id") or value is None:
                 continue
-            several = field.name in ("eos_token_id", "forced_eos_token_id")
-            if several and isinstance(value, Sequence | np.ndarray):
-                check_ids(field.name, value)
-                if not len(value):
-                    raise bad(field.name, value, "at least one token id")
-            else:
-                check_number(field.name, value, integer=True, scalar=True, low=0)
+            check_token_id(field.name, value)
 
     def _check_contradictions(self) -> None:
         if self.max_new_tokens is not None and self.max_length is not None:

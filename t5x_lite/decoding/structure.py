@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from t5x_lite.data.vocabulary import Vocabulary
+from t5x_lite.decoding.setting_checks import is_never
 from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.decoding.stop_strings import stop_table
 from t5x_lite.errors import InputError
@@ -58,7 +59,7 @@ class Structure:
     @property
     def least_kept(self) -> int:
         """Tokens that the filters of sampling leave at least: beams need one beside each eos."""
-        return 1 if self.num_beams == 1 else 1 + len(self.eos_token_ids)
+        return 1 if self.num_beams == 1 else 1 + max(1, len(self.eos_token_ids))
 
 
 class Values(NamedTuple):
@@ -240,6 +241,8 @@ def _token(
 
 def _eos_ids(settings: GenerationSettings, config: T5Config) -> tuple[int, ...]:
     given = config.eos_token_id if settings.eos_token_id is None else settings.eos_token_id
+    if is_never(given):
+        return ()
     ids = tuple(dict.fromkeys(int(token) for token in np.atleast_1d(given)))
     _check_ids("eos_token_id", ids, config.vocab_size)
     return ids

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from t5x_lite.console import log
+from t5x_lite.decoding.setting_checks import is_never
 from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.errors import InputError
 from t5x_lite.params.gather import whole as on_host
@@ -39,6 +40,24 @@ LISTED = (
     "forced_bos_token_id",
     "forced_eos_token_id",
 )
+
+
+def check_ends(settings: GenerationSettings) -> None:
+    """Refuses settings of a rollout by which a response ends otherwise than with eos or at its length.
+
+    Raises:
+      InputError: as said.
+    """
+    if settings.stop_texts():
+        raise InputError(
+            "config.generation.stop_strings: a response of a rollout ends with eos or at its length, and a text that"
+            " ends it would be learned as one without an end; leave them out"
+        )
+    if settings.eos_token_id is not None and is_never(settings.eos_token_id):
+        raise InputError(
+            "config.generation.eos_token_id: -1 lets no response end, and what is learned is to end them; leave it out,"
+            " and say in rollout.length_range how long they shall be"
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -75,7 +75,6 @@ def test_refused_by_name(mapping, message):
         ({"do_sample": True, "top_p": -1}, "; 1 chooses among all"),
         ({"no_repeat_ngram_size": -1}, "; 0 is off"),
         ({"suppress_tokens": [-1]}, "leave it out to forbid none"),
-        ({"eos_token_id": -1}, "to go on after eos raise min_new_tokens"),
         ({"max_new_tokens": -1}, "say how many there may be"),
         ({"max_tokens": 16}, "it is called max_new_tokens here"),
         ({"n": 2}, "it is called num_return_sequences here"),

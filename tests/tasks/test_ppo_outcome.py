@@ -187,6 +187,8 @@ def test_arguments_that_a_reward_cannot_take_are_refused():
 def test_stop_strings_are_refused_in_a_rollout():
     with pytest.raises(InputError, match="config.generation.stop_strings: .* leave them out"):
         check_rollout(tiny({"generation.stop_strings": "['x']"}))
+    with pytest.raises(InputError, match="config.generation.eos_token_id: -1 lets no response end"):
+        check_rollout(tiny({"generation.eos_token_id": "-1"}))
 
 
 def test_the_toxicity_of_the_first_rows_is_of_all_draws_of_them():

@@ -41,6 +41,7 @@ from t5x_lite.params.sections import NoAdapter, SoftPrompt
 from t5x_lite.rl.kl import KLController
 from t5x_lite.rl.losses import PPOSettings
 from t5x_lite.rl.policy import Policy, make_resharding, temperature_of
+from t5x_lite.rl.preflight import check_ends
 from t5x_lite.rl.rollout import Layout, Prompts, Roller, make_scorer
 from t5x_lite.rl.scores import ScoreSettings
 from t5x_lite.rl.sections import CriticSettings, RolloutSettings
@@ -148,11 +149,7 @@ def check_rollout(config: Config) -> GenerationSettings:
             raise InputError(
                 f"config.generation.{name}: config.rollout.length says how long a response may be; leave it out"
             )
-    if settings.stop_texts():
-        raise InputError(
-            "config.generation.stop_strings: a response of a rollout ends with eos or at its length, and a text that"
-            " ends it would be learned as one without an end; leave them out"
-        )
+    check_ends(settings)
     longest = bounds[1] - 1 if bounds else 0
     if longest > length:
         raise InputError(
