@@ -15,6 +15,7 @@ import fsspec.core
 
 from t5x_lite.console import log
 from t5x_lite.data.arrow_tables import data_set_records
+from t5x_lite.data.split_names import SPLITS, names_of
 from t5x_lite.data.tables import READERS, ending, read_table
 from t5x_lite.data.text_files import WHERE, Records
 from t5x_lite.data.tokenizer_source import first_line
@@ -22,12 +23,6 @@ from t5x_lite.errors import InputError
 
 _SAVED, _SAVED_SPLITS = "state.json", "dataset_dict.json"  # what save_to_disk leaves
 _MAGIC = re.compile(r"[*?\[]")
-# The names that a split goes by in file names, as `datasets` has them.
-_SPLITS = (
-    ("train", "training"),
-    ("validation", "valid", "val", "dev", "development"),
-    ("test", "testing", "eval", "evaluation"),
-)
 _DEEPEST = 3  # folders below the one that is named: data/, en/train/, date=2024/split=train/
 _LISTED = 8
 _README_HEAD = 1 << 16  # bytes
@@ -94,7 +89,7 @@ def _of_split(files: Sequence[str], source: str, split: str) -> tuple[Sequence[s
     places = {file: _below(file, source) for file in files}
     named = [file for file in files if split and _names(places[file], split)]
     if split and not named:
-        there = [one for one in _SPLITS if any(_names(place, one[0]) for place in places.values())]
+        there = [one for one in SPLITS if any(_names(place, one[0]) for place in places.values())]
         if (
             len(there) > 1 and "[" not in split
         ):  # to read them all would train on what is to be held out
@@ -117,13 +112,12 @@ def _of_split(files: Sequence[str], source: str, split: str) -> tuple[Sequence[s
 
 
 def _divides(folder: str) -> bool:
-    return "=" in folder or any(_names(folder, names[0]) for names in _SPLITS)
+    return "=" in folder or any(_names(folder, names[0]) for names in SPLITS)
 
 
 def _names(place: str, split: str) -> bool:
     """Whether a path says that it is of the split: by its name, or that of a folder of it."""
-    words = next((names for names in _SPLITS if split in names), (split,))
-    any_word = "|".join(map(re.escape, words))
+    any_word = "|".join(map(re.escape, names_of(split)))
     # (No letter may follow: "trainer" is no "train".)
     return re.search(rf"(?<![A-Za-z0-9])(?:{any_word})(?![A-Za-z])", place) is not None
 
@@ -229,11 +223,12 @@ def _read_saved(source: str, split: str, saved: str) -> tuple[Records, bool]:
         ) from error
     if saved == _SAVED:
         return data_set_records(data, source), False
-    if split and split not in data:
+    there = [name for name in (split, *names_of(split)) if name in data]
+    if split and not there:
         raise InputError(
             f"{WHERE}: the data set saved in {source} has no split {split!r}; there are {', '.join(data)}"
         )
-    chosen: Sequence[str] = [split] if split else list(data)
+    chosen: Sequence[str] = there[:1] if split else list(data)
     return (
         itertools.chain.from_iterable(
             data_set_records(data[name], f"{source} {name}") for name in chosen

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from t5x_lite.console import log
+from t5x_lite.data.split_names import is_split, names_of
 from t5x_lite.data.text_files import WHERE, Records, open_text, refuse_zeros
 from t5x_lite.data.values import has
 from t5x_lite.errors import InputError
@@ -79,18 +80,21 @@ def _in_object(path: str, content: Any, wanted: Collection[str], split: str) -> 
     rows = {
         key: value for key, value in lists.items() if not value or isinstance(value[0], Mapping)
     }
-    if split in rows:
+    if named := [key for key in rows if split and key in names_of(split)]:
         return [
             {"split": split, **record} if isinstance(record, Mapping) else record
-            for record in rows[split]
+            for record in rows[named[0]]
         ]
-    if len(rows) == 1:
+    # Rows of another split are none of this one.
+    if len(rows) == 1 and not (split and is_split(next(iter(rows)))):
         ((key, value),) = rows.items()
         log.info("%s: the rows are those of its list %r", path, key)
         return list(value)
-    if len(rows) > 1:
+    if rows:
+        of_it = f" of the split {split!r}" if split else ""
         raise InputError(
-            f"{expected}, found an object with several ({', '.join(map(repr, rows))}); choose with data.split"
+            f"{expected}{of_it}, found an object with {'several' if len(rows) > 1 else 'one'}"
+            f" ({', '.join(map(repr, rows))}); choose with data.split"
         )
     raise InputError(
         f"{expected}, found an object with {', '.join(map(repr, content)) or 'nothing'}"

@@ -30,6 +30,10 @@ def read_separated(path: str, wanted: Collection[str], split: str) -> Records:
     csv.field_size_limit(2**31 - 1)  # the default of 128 KiB refuses long dialogues
     with open_text(path, WHERE, newline="") as file:
         head = file.read(_HEAD)
+    if head.lstrip().startswith(('{"', "[{", "[\n")):
+        raise InputError(
+            f"{path}: JSON by the name of separated values; give it the ending .jsonl (an object a line) or .json"
+        )
     usual = "," if unpacked_name(path).lower().endswith(".csv") else "\t"
     separator, blanks = _separator(head, wanted, usual)
     if separator != usual and head.strip():

@@ -4,6 +4,7 @@ bundled corpus.
 
 from __future__ import annotations
 
+import itertools
 import pathlib
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -277,7 +278,7 @@ def _records(source: str, split: str, wanted: set[str]) -> Records:
 
 def _of_split(records: Records, path: str, split: str) -> Iterator[tuple[str, Any]]:
     """Those whose column "split" says so; all where the first has no such column."""
-    found, by_column = False, True
+    found, by_column, others = False, True, dict[str, None]()
     for number, (place, record) in enumerate(records):
         if split and number == 0 and isinstance(record, Mapping) and "split" not in record:
             if "[" in split:
@@ -290,9 +291,11 @@ def _of_split(records: Records, path: str, split: str) -> Iterator[tuple[str, An
         if split and by_column and isinstance(record, Mapping):
             if "split" not in record:
                 raise InputError(f"{place}: no column 'split', which the rows before have")
-            if str(record["split"]).strip() != split:
+            if (own := str(record["split"]).strip()) != split:
+                others.setdefault(own)
                 continue
         found = True
         yield place, record
     if split and not found:
-        raise InputError(f"{path}: no row whose column 'split' is {split!r}")
+        there = ", ".join(map(repr, itertools.islice(others, 9))) or "none"
+        raise InputError(f"{path}: no row whose column 'split' is {split!r}; there are {there}")

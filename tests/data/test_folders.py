@@ -67,6 +67,15 @@ def test_a_column_that_wants_a_library_is_left_as_it_is(kind, tmp_path, monkeypa
     assert load(tmp_path / "saved") == ROWS == load(tmp_path / "hub", split="train")
 
 
+def test_a_saved_data_set_has_its_splits_by_any_name(tmp_path):
+    parts = {"train": ROWS[:1], "validation": ROWS[1:]}
+    data = datasets.DatasetDict({n: datasets.Dataset.from_list(rows) for n, rows in parts.items()})
+    data.save_to_disk(tmp_path / "both")
+    assert load(tmp_path / "both", split="dev") == ROWS[1:]
+    with pytest.raises(InputError, match="no split 'test'; there are train, validation"):
+        load(tmp_path / "both", split="test")
+
+
 def test_a_saved_format_is_nothing_to_rows(tmp_path):
     table = datasets.Dataset.from_list([{**row, "id": 7} for row in ROWS[:1]])
     table.with_format("numpy").save_to_disk(tmp_path / "saved")

@@ -205,3 +205,33 @@ def test_columns_that_only_sort_results_may_be_missing(extra, tmp_path):
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in some))
     with pytest.raises(InputError, match=f"a.jsonl:2: no column '{extra}'"):
         load(tmp_path / "a.jsonl", columns)
+
+
+def test_the_splits_that_there_are_are_named(tmp_path):
+    (tmp_path / "a.csv").write_text("split,x\ntrain,a\nvalidation,b\ntrain,c\n")
+    with pytest.raises(InputError, match=r"'split' is 'dev'; there are 'train', 'validation'$"):
+        load(tmp_path / "a.csv", {"x": "x"}, split="dev")
+
+
+def test_lists_of_a_json_object_are_splits_where_they_are_called_so(tmp_path):
+    """The only list was read whatever it was called: training rows where test rows were asked for."""
+    (tmp_path / "a.json").write_text(json.dumps({"train": [{"x": "a"}]}))
+    for split in ("train", "training", ""):
+        assert load(tmp_path / "a.json", {"x": "x"}, split=split)[0]["x"] == "a"
+    with pytest.raises(InputError, match=r"of the split 'dev', found .* one \('train'\); choose"):
+        load(tmp_path / "a.json", {"x": "x"}, split="dev")
+    (tmp_path / "b.json").write_text(
+        json.dumps({"train": [{"x": "a"}], "validation": [{"x": "b"}]})
+    )
+    assert load(tmp_path / "b.json", {"x": "x"}, split="dev")[0]["x"] == "b"
+    (tmp_path / "c.json").write_text(json.dumps({"data": [{"x": "a"}]}))
+    assert load(tmp_path / "c.json", {"x": "x"}, split="dev")[0]["x"] == "a"
+
+
+@pytest.mark.parametrize("content", ['{"x": "a"}\n', ' [{"x": "a"}]', "[\n{}]"])
+def test_json_that_is_called_csv(content, tmp_path):
+    (tmp_path / "a.csv").write_text(content)
+    with pytest.raises(
+        InputError, match="a.csv: JSON by the name of separated values; give it the"
+    ):
+        load(tmp_path / "a.csv", {"x": "x"})
