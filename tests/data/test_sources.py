@@ -181,7 +181,7 @@ BAD_FILES = {
     "missing column": (
         "a.jsonl",
         '{"key": 1, "text": "x", "gist": "y"}',
-        r"a.jsonl:1: no column 'talk' \(for 'dialogue'\); there are key, text, gist: name one by columns={'dialogue': ...}",
+        r"a.jsonl:1: no column 'talk' \(for 'dialogue'\); there are key, text, gist: name one by columns={'dialogue'",
     ),
     "column missing later": ("a.jsonl", f'{GOOD}\n{{"key": 1}}', "a.jsonl:2: no column 'talk'"),
     "empty dialogue": ("a.csv", "key,talk,gist\n1,a,b\n2, ,c\n", "a.csv:3: empty talk"),
