@@ -7,6 +7,7 @@ this package, which has its name, can be called in its place.
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 import types
 from typing import Any
@@ -15,6 +16,10 @@ from typing import Any
 class _Callable(types.ModuleType):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return importlib.import_module("t5x_lite.runs").train(*args, **kwargs)
+
+    @property
+    def __signature__(self) -> inspect.Signature:  # what help and notebooks show
+        return inspect.signature(importlib.import_module("t5x_lite.runs").train)
 
 
 sys.modules[__name__].__class__ = _Callable
