@@ -61,6 +61,11 @@ def read_with_holdout(
     return train_rows, evaluation_rows
 
 
+def sections_read(data: HeldOutSettings) -> tuple[str, ...]:
+    """The sections below `data` whose rows are read: what is set aside has the columns of the training rows."""
+    return ("train",) if data.evaluation.source == HOLDOUT else ("train", "evaluation")
+
+
 def group_fields(data: HeldOutSettings) -> Sequence[str]:
     """The fields that say which rows belong together, where no column "group" does: the text that may be cut, or the
     prompt of a reward model's template, or a classifier's text.
