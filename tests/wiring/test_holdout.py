@@ -19,6 +19,7 @@ from t5x_lite.wiring.holdout import (
     read_with_holdout,
     row_groups,
     sections_read,
+    warnings_section,
 )
 from t5x_lite.wiring.text import check_texts
 
@@ -72,6 +73,14 @@ def test_texts_of_one_file_are_held_out_with_the_training_columns_alone(config, 
     train, evaluation = read_with_holdout(data, seed=0)
     assert (len(train), len(evaluation)) == (16, 4)
     assert not {row["dialogue"] for row in train} & {row["dialogue"] for row in evaluation}
+
+
+def test_the_report_warns_of_rows_that_are_on_both_sides(tmp_path):
+    train, evaluation = read_with_holdout(data := data_of(tmp_path, pairs()), 0)
+    assert warnings_section(data, train, evaluation) == {}
+    (told,) = warnings_section(data, train + evaluation[:2], evaluation)["warnings"]
+    assert told.startswith("10 of 20 evaluation rows have a prompt that is also in the training")
+    assert "data.evaluation.exclude" in told
 
 
 def test_prompts_that_differ_by_case_alone_are_one_and_a_column_group_counts_first(tmp_path):

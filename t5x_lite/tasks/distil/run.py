@@ -21,7 +21,7 @@ from t5x_lite.tasks.distil.teacher import (
 )
 from t5x_lite.tasks.distil.training import train_student, with_targets
 from t5x_lite.wiring.comparison import check_comparison, comparison_sections, run_others
-from t5x_lite.wiring.holdout import read_with_holdout, sections_read
+from t5x_lite.wiring.holdout import read_with_holdout, sections_read, warnings_section
 from t5x_lite.wiring.scoring import make_decode, score_split
 from t5x_lite.wiring.text import bucketed_plan, check_texts, held_out_plan, make_split
 from t5x_lite.wiring.trained_files import finish_training
@@ -69,6 +69,7 @@ def run(config: Config, workdir: str) -> None:
             scored.append(score_split(built, model, held_out, evaluation, place, known, decode))
             costs.append({"model": name, **size_and_speed(model, decode, evaluation)})
     runs = [(TEACHER, str(folder / TEACHER)), *others]
+    sections |= warnings_section(config.data, train_rows, evaluation_rows)
     sections |= comparison_sections(config, evaluation_rows, folder, runs)
     report_outcome(config, folder, *scored[0], sections | {"sizes and speed": costs})
 

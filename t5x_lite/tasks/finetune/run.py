@@ -12,7 +12,7 @@ from t5x_lite.reports.outcome import report_outcome, training_sections
 from t5x_lite.tasks.finetune.original import ORIGINAL, is_scored, note_on, originals
 from t5x_lite.tasks.finetune.sections import Config
 from t5x_lite.wiring.comparison import check_comparison, comparison_sections, run_others
-from t5x_lite.wiring.holdout import read_with_holdout, sections_read
+from t5x_lite.wiring.holdout import read_with_holdout, sections_read, warnings_section
 from t5x_lite.wiring.scoring import as_begun, score_split
 from t5x_lite.wiring.text import (
     check_texts,
@@ -58,6 +58,7 @@ def run(config: Config, workdir: str) -> None:
             original = as_begun(loaded, vocabulary, mesh, adaptation)
             score_split(config, original, held_out, evaluation, folder / ORIGINAL)
     runs = [*originals(config, folder), *others]
+    sections |= warnings_section(config.data, train_rows, evaluation_rows)
     sections |= comparison_sections(config, evaluation_rows, folder, runs, note_on(config))
     report_outcome(config, folder, scores, samples, sections)
 
