@@ -41,7 +41,7 @@ def find_config_file(name: str) -> pathlib.Path:
     shipped = {file.name: file for file in shipped_configs()}
     if str(path.parent) in (".", "configs") and path.name in shipped:
         return shipped[path.name]
-    close = difflib.get_close_matches(f"{path.stem}.py", shipped, n=1, cutoff=0.7)
+    close = difflib.get_close_matches(f"{path.stem}.py", shipped, n=1, cutoff=0.75)
     hint = f"did you mean {close[0]}?" if close else f"with the package come {', '.join(shipped)}"
     raise InputError(f"--config: there is no file {name}; {hint}")
 
