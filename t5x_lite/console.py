@@ -126,7 +126,7 @@ class _Lines:
 
     def __init__(self, total: int | None, description: str, unit: str, initial: int):
         self._total, self._description, self._unit = total, description, unit
-        self._done = self._done_before = initial
+        self._done = self._done_before = self._initial = initial
         self._time_before = time.monotonic()
         self._note = ""
 
@@ -136,11 +136,14 @@ class _Lines:
         if seconds < _SECONDS_BETWEEN_LINES:
             return
         each = seconds / max(self._done - self._done_before, 1)
-        parts = [f"{self._description}: {self._done}"]
-        if self._total:
-            left = tqdm.tqdm.format_interval((self._total - self._done) * each)
-            parts = [f"{self._description}: {self._done}/{self._total}", f"{left} left"]
-        parts.append(f"{each:.2f} s/{self._unit}" if each > 1 else f"{1 / each:.1f} {self._unit}/s")
+        of = f"/{self._total}" if self._total else ""
+        parts = [f"{self._description}: {self._done}{of}"]
+        if self._done - self._initial > 1:  # the first one compiles, and says nothing of the others
+            if self._total:
+                left = tqdm.tqdm.format_interval((self._total - self._done) * each)
+                parts.append(f"{left} left")
+            speed = f"{each:.2f} s/{self._unit}" if each > 1 else f"{1 / each:.1f} {self._unit}/s"
+            parts.append(speed)
         log.info(", ".join([*parts, self._note] if self._note else parts))
         self._done_before, self._time_before = self._done, time.monotonic()
 

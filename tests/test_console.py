@@ -58,6 +58,14 @@ def test_without_a_terminal_a_bar_is_a_line_every_30_seconds(lines):
     ]
 
 
+def test_the_first_one_which_compiles_says_nothing_of_the_others(lines):
+    with console.progress(20, "training", "step", initial=4) as bar:
+        for seconds in (100, 130):
+            lines.clock[0] = seconds
+            bar.update()
+    assert lines.messages == ["training: 5/20", "training: 6/20, 07:00 left, 30.00 s/step"]
+
+
 def test_a_total_that_is_not_known(lines):
     with console.progress(None, "reading", "row") as bar:
         lines.clock[0] = 50.0
