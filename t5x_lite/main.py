@@ -157,9 +157,12 @@ def _run_task(arguments: list[str]) -> None:
         # Not above: what they need takes a second to import, which `--help` should not pay.
         from t5x_lite.wiring.compiled_programs import keep_compiled_programs
         from t5x_lite.wiring.lock import locked
+        from t5x_lite.wiring.workdir import check_workdir
 
         keep_compiled_programs()
         with locked(folder):
+            if "://" not in folder:
+                check_workdir(folder, config)
             task.run(config, folder)
 
 

@@ -25,7 +25,7 @@ from t5x_lite.foreign.json_files import read_object
 from t5x_lite.reports.metrics import read_metrics
 from t5x_lite.wiring.lock import locked
 from t5x_lite.wiring.trained_template import template_text
-from t5x_lite.wiring.workdir import CONFIG_FILE
+from t5x_lite.wiring.workdir import CONFIG_FILE, check_workdir
 
 Overrides = Mapping[str, Any]
 Folder = str | os.PathLike[str]
@@ -190,5 +190,7 @@ def _run(
     folder = os.path.expanduser(os.fspath(workdir))
     task = importlib.import_module(f"t5x_lite.tasks.{loaded.task}.run")
     with locked(folder):
+        if "://" not in folder:
+            check_workdir(folder, loaded)
         task.run(loaded, folder)
     return Run(folder)

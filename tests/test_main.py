@@ -310,6 +310,12 @@ BAD_INPUT = {
         or (tmp / "run" / "config.json").write_text('{"task": "finetune", "seed": 4}') and [],
         r"--workdir .*run holds a run of another config \(config.adapter.*and \d+ more\): take another",
     ),
+    "a workdir of another run, before any model or row is asked for": (
+        lambda tmp: (tmp / "run").mkdir()
+        or (tmp / "run" / "config.json").write_text('{"task": "finetune", "seed": 4}')
+        and ["--config.model.source=./nowhere", "--config.data.train.source=somebody/rows"],
+        r"--workdir .*run holds a run of another config",
+    ),
 }  # fmt: skip
 
 
