@@ -78,6 +78,9 @@ def test_the_report_says_whether_the_judge_is_the_reward():
              "output": "logit", "text": "{response}"}  # fmt: skip
     told = reading_of(tiny(rewards={"clean": clean}, spec="lab3_ppo.py"))
     assert "2 x clean" in told and "the classifier of the reward clean" in told
+    assert "Judges that no reward reads: bert." in told
+    unjudged = tiny({"judges": "{}"}, rewards={"clean": clean}, spec="lab3_ppo.py")
+    assert "No other judge read the texts" in reading_of(unjudged)
 
 
 def test_numbers_that_are_none_are_in_no_mean():

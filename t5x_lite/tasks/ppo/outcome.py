@@ -138,15 +138,20 @@ def reading_of(config: JudgedConfig) -> str:
     ]
     judge = (
         f"the classifier of the reward {' and '.join(same)}: it tells whether PPO did what it was asked to, and not"
-        " whether anybody else would find the texts less toxic (config.judges takes other judges)"
+        " whether anybody else would find the texts less toxic"
         if same
         else "no part of the reward"
+    )
+    others = (
+        f"Judges that no reward reads: {', '.join(config.judges)}."
+        if config.judges
+        else "No other judge read the texts; config.judges takes some."
     )
     return (
         f"reward is what PPO makes larger: {parts}. kl is how far the policy went from the one that it began as, in"
         " nats a response; the further, the less its texts are those of a language model, and ppo.kl_target bounds it."
-        f" toxicity is p({config.toxicity.label}) by {config.toxicity.source}, {judge}. Reward hacking is a reward that"
-        " rises while the texts become worse: look at rouge1 (against the references), at words, and read the samples."
+        f" toxicity is p({config.toxicity.label}) by {config.toxicity.source}, {judge}. {others} Reward hacking is a"
+        " reward that rises while the texts become worse: look at rouge1 (against the references), at words, and read the samples."
         " low and high bound the difference, paired by row, with 95 %; p is the probability of one so large by chance."
     )
 
