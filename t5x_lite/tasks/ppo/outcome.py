@@ -151,7 +151,8 @@ def reading_of(config: JudgedConfig) -> str:
         f"reward is what PPO makes larger: {parts}. kl is how far the policy went from the one that it began as, in"
         " nats a response; the further, the less its texts are those of a language model, and ppo.kl_target bounds it."
         f" toxicity is p({config.toxicity.label}) by {config.toxicity.source}, {judge}. {others} Reward hacking is a"
-        " reward that rises while the texts become worse: look at rouge1 (against the references), at words, and read the samples."
+        " reward that rises while the texts become worse: look at rouge1 (against the references), at words, and read"
+        " the samples."
         " low and high bound the difference, paired by row, with 95 %; p is the probability of one so large by chance."
     )
 
