@@ -145,7 +145,6 @@ def load_served(settings: ServeSettings) -> Served:
     Raises:
       InputError: no such model or adapter, one without a tokenizer, two of one name, or a soft prompt.
     """
-    log.info("loading %s", settings.model)
     t5 = load_pretrained(settings.model, dtype=settings.dtype, quantization=settings.quantization)
     _ = t5.tokenizer  # without one there are no texts
     name = settings.name or last_part(settings.model)
@@ -175,7 +174,10 @@ def load_served(settings: ServeSettings) -> Served:
         execution=execution,
     )
     begin = time.monotonic()
-    log.info("compiling: a minute or so at the first start, seconds at the next")
+    log.info(
+        "%s is loaded; compiling: a minute or so at the first start, seconds at the next",
+        settings.model,
+    )
     engine.compile()
     log.info("compiled %d programs in %.0f s", engine.compilations, time.monotonic() - begin)
     return Served(
