@@ -1,7 +1,7 @@
 """State, one pure train step, one loop shared by all supervised tasks.
 
 `t5x_lite.train("lora.py", {"train.steps": 20}, workdir="runs/lora")` trains: the function is `t5x_lite.runs.train`, and
-this package, which has its name, can be called in its place.
+this package, which has its name, can be called in its place. `help(t5x_lite.runs.train)` says what it takes and raises.
 """
 
 from __future__ import annotations
