@@ -240,7 +240,8 @@ def parse(arguments: Sequence[str]) -> tuple[str, str, dict[str, str]]:
     if unknown:
         meant = flags_meant(unknown, given["--config"])
         hint = f"did you mean {meant}?" if meant else "see t5x-lite --help"
-        raise InputError(f"{unknown}: there is no such flag; {hint}")
+        kind = "flag" if unknown.startswith("-") else "word"
+        raise InputError(f"{unknown}: there is no such {kind}; {hint}")
     for flag, value in given.items():
         if not value:
             raise InputError(f"{flag} is missing; see t5x-lite --help")

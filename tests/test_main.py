@@ -102,7 +102,7 @@ def test_flags_in_both_forms_the_last_one_counts(arguments):
         (["--config", "a.py", "--workdir="], "--workdir is missing"),
         (["--config"], "--config needs a value"),
         (["--config", "--workdir", "w"], "--config needs a value"),
-        (["a.py"], "a.py: there is no such flag"),
+        (["a.py"], "a.py: there is no such word"),
         (["--confg=a.py"], "--confg: there is no such flag"),
         (["--config.=3"], "--config.: there is no such flag"),
     ],

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 import t5x_lite as t
+from t5x_lite import console
 from t5x_lite.config import load_config
 from t5x_lite.decoding.settings import GenerationSettings
 
@@ -51,8 +52,15 @@ def test_a_run_asks_its_model_as_it_was_trained(run, tmp_path):
         t.open_run(tmp_path).prompts([{}])
 
 
-def test_help_shows_what_train_takes():
+def test_help_shows_what_train_takes_and_a_tpu_is_not_looked_for_in_vain(monkeypatch):
+    looked: list[int] = []
+    monkeypatch.setattr(console, "look_for_no_tpu_in_vain", lambda: looked.append(1))
     assert list(inspect.signature(t.train).parameters) == ["config", "overrides", "workdir"]
+    assert looked
+    looked.clear()
+    with pytest.raises(t.InputError):
+        t.train("nope.py", workdir="none")
+    assert looked
 
 
 def test_values_are_python_values():

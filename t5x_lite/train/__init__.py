@@ -10,16 +10,24 @@ import importlib
 import inspect
 import sys
 import types
+import typing
+from collections.abc import Callable
 from typing import Any
+
+
+def _function() -> Callable[..., Any]:
+    """`t5x_lite.runs.train`, as `t5x_lite` imports whatever needs jax."""
+    importlib.import_module("t5x_lite.console").look_for_no_tpu_in_vain()
+    return typing.cast(Callable[..., Any], importlib.import_module("t5x_lite.runs").train)
 
 
 class _Callable(types.ModuleType):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return importlib.import_module("t5x_lite.runs").train(*args, **kwargs)
+        return _function()(*args, **kwargs)
 
     @property
     def __signature__(self) -> inspect.Signature:  # what help and notebooks show
-        return inspect.signature(importlib.import_module("t5x_lite.runs").train)
+        return inspect.signature(_function())
 
 
 sys.modules[__name__].__class__ = _Callable
