@@ -139,13 +139,17 @@ def _separated(path: str, wanted: Collection[str], split: str) -> Records:
 
 def _records(path: str, reader: Any, wanted: Collection[str], separator: str) -> Records:
     header: list[str] | None = None
+    blank, first_line = [], 1  # of the record: a quoted value may span lines
     for values in reader:
-        place = f"{path}:{reader.line_num}"
+        place, first_line = f"{path}:{first_line}", reader.line_num + 1
         if not values or (header is None and _says_separator(values)):
             continue
         if header is None:
             header = [name if name in wanted else name.strip() for name in values]
             refuse_twice(header, wanted, place)
+            continue
+        if not any(value.strip() for value in values):  # ";;;;", as spreadsheets leave them
+            blank.append(place)
             continue
         if any(value.strip() for value in values[len(header) :]):
             raise InputError(
@@ -154,6 +158,8 @@ def _records(path: str, reader: Any, wanted: Collection[str], separator: str) ->
             )
         values = values[: len(header)]
         yield place, dict(zip(header, values + [None] * (len(header) - len(values)), strict=True))
+    if blank:
+        log.info("%s: left out %d rows without any value (first at %s)", path, len(blank), blank[0])
 
 
 def _says_separator(values: Sequence[str]) -> bool:
