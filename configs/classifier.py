@@ -3,9 +3,10 @@
     t5x-lite --config configs/classifier.py --workdir runs/classifier
 
 takes the bundled texts, rude or not; `classifier.py:judge` takes them too, for a BERT with random weights and its own
-seed and tokenizer: who judges what was tuned against the other should not be the other. Davidson's tweets (labeled_data.csv of
-github.com/t-davidson/hate-speech-and-offensive-language), and Wikipedia's comments (wikidetox, columns comment and
-toxic) by a BERT with random weights, an independent judge of what was tuned against the tweets' classifier:
+seed and tokenizer: who judges what was tuned against the other should not be the other. Davidson's tweets
+(labeled_data.csv of github.com/t-davidson/hate-speech-and-offensive-language), and Wikipedia's comments (wikidetox,
+columns comment and toxic) by a BERT with random weights, an independent judge of what was tuned against the tweets'
+classifier:
 
     t5x-lite --config configs/classifier.py:davidson --workdir runs/davidson --config.data.train.source=labeled_data.csv
     t5x-lite --config configs/classifier.py:wikidetox --workdir runs/judge --config.data.train.source=toxicity.csv

@@ -77,7 +77,7 @@ def write(model: str, folder: pathlib.Path) -> None:
 
 def check(folder: pathlib.Path) -> int:
     """Prints a row a setting; 0 where all is equal."""
-    from optimum.onnxruntime import ORTModelForSeq2SeqLM
+    from optimum.onnxruntime import ORTModelForSeq2SeqLM  # type: ignore[import-not-found]
 
     ours = json.loads((folder / "ours.json").read_text())
     exporter = [sys.executable, "-m", "optimum.exporters.onnx", "--model", str(folder / "hf")]
