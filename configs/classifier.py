@@ -2,9 +2,11 @@
 
     t5x-lite --config configs/classifier.py --workdir runs/classifier
 
-takes the bundled texts, rude or not. Davidson's tweets (labeled_data.csv of
-github.com/t-davidson/hate-speech-and-offensive-language), and Wikipedia's comments (wikidetox, columns comment and
-toxic) by a BERT with random weights, an independent judge of what was tuned against the tweets' classifier:
+takes the bundled texts, rude or not; `classifier.py:judge` takes them too, for a BERT with random weights and its own
+seed and tokenizer: who judges what was tuned against the other should not be the other. Davidson's tweets
+(labeled_data.csv of github.com/t-davidson/hate-speech-and-offensive-language), and Wikipedia's comments (wikidetox,
+columns comment and toxic) by a BERT with random weights, an independent judge of what was tuned against the tweets'
+classifier:
 
     t5x-lite --config configs/classifier.py:davidson --workdir runs/davidson --config.data.train.source=labeled_data.csv
     t5x-lite --config configs/classifier.py:wikidetox --workdir runs/judge --config.data.train.source=toxicity.csv
@@ -37,6 +39,10 @@ _BERT = {
 }  # fmt: skip
 
 get_config = recipe("classifier", {}, words={
+    "judge": {
+        "seed": 1, "tokenizer.user_defined_symbols": ("[CLS]",), "model.architecture": _BERT,
+        "optimizer.rate_multipliers": (), "train.steps": 90, "evaluation.every_steps": 90,
+    },
     "davidson": {
         **_OF_A_FILE, "data.train": _TWEETS,
         "data.evaluation": {**_TWEETS, "source": "holdout"}, "data.holdout": 0.1,

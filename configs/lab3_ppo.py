@@ -40,7 +40,10 @@ _LAB = {**shared.HUB, "limit": 0}
 _RUDE = {**shared.BUNDLED, "id_column": "fname", "split": ""}
 _HATE_SPEECH = "facebook/roberta-hate-speech-dynabench-r4-target"
 
-get_config = recipe("ppo", {}, words={
+get_config = recipe("ppo", {
+    # Another architecture, tokenizer and seed than the reward's, on the same bundled texts.
+    "judges": {"bert": {"source": "train:classifier.py:judge", "label": "hate", "text": "{response}"}},
+}, words={
     "fixed": {"mode": "fixed"},
     "parity": {
         "mode": "parity", "model.source": "google/flan-t5-base", "reference.source": "base",
@@ -52,7 +55,7 @@ get_config = recipe("ppo", {}, words={
             }
         },
         "toxicity.source": _HATE_SPEECH, "toxicity.text": "{prompt} {response}",
-        "toxicity.rows": 11, "evaluation.draws": 1,
+        "toxicity.rows": 11, "judges": {}, "evaluation.draws": 1,
         "data.train": _LAB, "data.evaluation": {**_LAB, "source": "holdout", "limit": 20},
         "data.holdout": 0.2, "data.characters": (201, 1001), "data.template": "instruction",
         "data.encoder_length": 512,

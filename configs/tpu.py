@@ -55,4 +55,5 @@ def get_config(arg=""):
         overrides[f"data.{name}"] = checked.batch[name]
     if mode == "ppo":
         overrides["rollout.length"] = checked.batch.decoder_length
+        overrides["judges"] = {}  # as checked
     return recipe(_RECIPES[mode], overrides)()

@@ -32,6 +32,7 @@ _TASKS: dict[str, tuple[str, dict[str, object]]] = {
     }),
     "lora": ("lora.py:runlocal", {**_TRAINED, "adapter.dropout": 0.1}),
     "dpo": ("dpo.py:runlocal", _TRAINED),
+    "distil": ("distil.py:runlocal", _TRAINED),
     "classifier": ("classifier.py:runlocal", {**_TRAINED, "data.train.limit": 200}),
     "reward": ("reward.py:runlocal", _TRAINED),
     "pretrain": ("pretrain.py:runlocal", _TRAINED),

@@ -26,7 +26,7 @@ PATIENCE = 600.0  # seconds until a process counts as one that hangs
 _LOOK = 0.002
 # Fields of JSON that depend on the machine's speed, on how long the folder's name is (an adapter's file holds it), or
 # on how much of the run this process did.
-_TIMES = re.compile(r"time|second|minute|megabytes|compiled programs", re.IGNORECASE)
+_TIMES = re.compile(r"time|second|minute|megabytes|compiled programs|^date$", re.IGNORECASE)
 # Files that hold times or what is not the run's; checkpoints are compared by their arrays.
 _LEFT_OUT = re.compile(
     r"(^|/)(checkpoints/|run\.lock|report\.(md|html)$|memory\.json$|events\.|hashes\.json$|\.)"

@@ -41,9 +41,9 @@ def find_config_file(name: str) -> pathlib.Path:
     shipped = {file.name: file for file in shipped_configs()}
     if str(path.parent) in (".", "configs") and path.name in shipped:
         return shipped[path.name]
-    raise InputError(
-        f"--config: there is no file {name}; with the package come {', '.join(shipped)}"
-    )
+    close = difflib.get_close_matches(f"{path.stem}.py", shipped, n=1, cutoff=0.75)
+    hint = f"did you mean {close[0]}?" if close else f"with the package come {', '.join(shipped)}"
+    raise InputError(f"--config: there is no file {name}; {hint}")
 
 
 def load_config(spec: str, overrides: Mapping[str, Any], *, as_values: bool = False) -> Any:

@@ -126,23 +126,34 @@ class _Lines:
 
     def __init__(self, total: int | None, description: str, unit: str, initial: int):
         self._total, self._description, self._unit = total, description, unit
-        self._done = self._done_before = initial
-        self._time_before = time.monotonic()
+        self._done = self._initial = initial
+        self._said = time.monotonic()
+        self._from: tuple[int, float] = (initial, self._said)  # where the speed is counted from
         self._note = ""
 
     def update(self, n: int) -> None:
         self._done += n
-        seconds = time.monotonic() - self._time_before
-        if seconds < _SECONDS_BETWEEN_LINES:
+        now = time.monotonic()
+        if self._from[0] == self._initial:  # the first one compiles: no measure of the others
+            self._from = (self._done, now)
+        if now - self._said < _SECONDS_BETWEEN_LINES:
             return
-        each = seconds / max(self._done - self._done_before, 1)
-        parts = [f"{self._description}: {self._done}"]
-        if self._total:
-            left = tqdm.tqdm.format_interval((self._total - self._done) * each)
-            parts = [f"{self._description}: {self._done}/{self._total}", f"{left} left"]
-        parts.append(f"{each:.2f} s/{self._unit}" if each > 1 else f"{1 / each:.1f} {self._unit}/s")
+        of = f"/{self._total}" if self._total else ""
+        parts = [f"{self._description}: {self._done}{of}"]
+        done_before, time_before = self._from
+        if self._done > done_before:
+            each = (now - time_before) / (self._done - done_before)
+            if self._total:
+                left = tqdm.tqdm.format_interval((self._total - self._done) * each)
+                parts.append(f"{left} left")
+            speed = (
+                f"{each:.2f} s/{self._unit}"
+                if each > 1
+                else f"{1 / max(each, 1e-9):.1f} {self._unit}/s"
+            )
+            parts.append(speed)
         log.info(", ".join([*parts, self._note] if self._note else parts))
-        self._done_before, self._time_before = self._done, time.monotonic()
+        self._said, self._from = now, (self._done, now)
 
     def set_postfix_str(self, text: str, refresh: bool) -> None:
         self._note = text

@@ -157,9 +157,12 @@ def _run_task(arguments: list[str]) -> None:
         # Not above: what they need takes a second to import, which `--help` should not pay.
         from t5x_lite.wiring.compiled_programs import keep_compiled_programs
         from t5x_lite.wiring.lock import locked
+        from t5x_lite.wiring.workdir import check_workdir
 
         keep_compiled_programs()
         with locked(folder):
+            if "://" not in folder:
+                check_workdir(folder, config)
             task.run(config, folder)
 
 
@@ -237,7 +240,8 @@ def parse(arguments: Sequence[str]) -> tuple[str, str, dict[str, str]]:
     if unknown:
         meant = flags_meant(unknown, given["--config"])
         hint = f"did you mean {meant}?" if meant else "see t5x-lite --help"
-        raise InputError(f"{unknown}: there is no such flag; {hint}")
+        kind = "flag" if unknown.startswith("-") else "word"
+        raise InputError(f"{unknown}: there is no such {kind}; {hint}")
     for flag, value in given.items():
         if not value:
             raise InputError(f"{flag} is missing; see t5x-lite --help")

@@ -189,6 +189,12 @@ def load_base(name: str) -> types.ModuleType:
         if (file := folder / "bases" / f"{name}.py").is_file():
             return _execute(file)
     known = sorted({file.stem for folder in _FOLDERS for file in folder.glob("bases/*.py")})
+    file_name, _, word = name.partition(":")
+    if word:
+        raise InputError(
+            f"{name!r} is no base: name {file_name!r} without words, and start your recipe with :{word} behind its"
+            " name, or set what that word sets"
+        )
     raise InputError(f"there is no base {name!r}: give {', '.join(known)}, or a recipe's FILE.py")
 
 

@@ -12,18 +12,20 @@ import importlib
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from t5x_lite import console
 from t5x_lite.api import Pretrained, load_pretrained
 from t5x_lite.config import load_config
 from t5x_lite.data.named_rows import check_files
+from t5x_lite.data.templates import render
 from t5x_lite.errors import InputError
 from t5x_lite.foreign.json_files import read_object
 from t5x_lite.reports.metrics import read_metrics
 from t5x_lite.wiring.lock import locked
-from t5x_lite.wiring.workdir import CONFIG_FILE
+from t5x_lite.wiring.trained_template import template_text
+from t5x_lite.wiring.workdir import CONFIG_FILE, check_workdir
 
 Overrides = Mapping[str, Any]
 Folder = str | os.PathLike[str]
@@ -37,7 +39,8 @@ def train(config: str, overrides: Overrides | None = None, *, workdir: Folder) -
 
     Args:
       config: the name or path of a config, with words: "lora.py", "quickstart.py:lora".
-      overrides: dotted field -> Python value: {"train.steps": 20, "data.train.source": "train.csv"}.
+      overrides: dotted field -> Python value: {"train.steps": 20, "data.train.source": "train.csv"}. A mapping is the
+        whole of its section.
       workdir: the run's folder.
 
     Raises:
@@ -117,6 +120,23 @@ class Run:
         """
         return load_pretrained(self.workdir)
 
+    def prompts(self, rows: Sequence[Mapping[str, str]]) -> list[str]:
+        """What the model was trained to read of each row: `run.model.generate(run.prompts(rows))`.
+
+        Args:
+          rows: the fields of the config's `data.template`: [{"dialogue": "..."}]. A text that is too long for
+            `data.encoder_length` is not cut.
+
+        Raises:
+          InputError: a row lacks a field, or the run has no template, or several.
+        """
+        template = template_text(self.config)
+        if not template:
+            raise InputError(
+                f"{self.workdir}: its task {self.config.get('task')!r} has no data.template"
+            )
+        return [render(template, row) for row in rows]
+
     @property
     def metrics(self) -> list[dict[str, Any]]:
         """metrics.jsonl: a dict a logged step, with "step"."""
@@ -153,6 +173,9 @@ def _run(
 ) -> Run:
     if not console.log.handlers:
         console.setup()
+    for field in overrides or {}:
+        if field.startswith("config."):
+            raise InputError(f"{field}: leave 'config.' out; {field.removeprefix('config.')!r}")
     loaded = load_config(config, overrides or {}, as_values=True)
     if tasks and loaded.task not in tasks:
         others = {
@@ -167,5 +190,7 @@ def _run(
     folder = os.path.expanduser(os.fspath(workdir))
     task = importlib.import_module(f"t5x_lite.tasks.{loaded.task}.run")
     with locked(folder):
+        if "://" not in folder:
+            check_workdir(folder, loaded)
         task.run(loaded, folder)
     return Run(folder)

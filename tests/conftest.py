@@ -1,6 +1,7 @@
 """Eight CPU devices for every test, strict ranks, and where the real data lies."""
 
 import functools
+import importlib.metadata
 import logging
 import os
 import pathlib
@@ -8,6 +9,8 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
+
+from packaging.version import Version
 
 # Before jax is imported, for this process, those beside it, and the programs that tests start: tests make the same
 # programs again and again, each in functions of its own.
@@ -17,10 +20,12 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 # Compiling tiny models well takes longer than running them.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-# A fifth of what is left goes into the newer of the compiler's two ways to make loops.
-os.environ["XLA_FLAGS"] = (
-    f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
-)
+# A fifth of what is left goes into the newer of the compiler's two ways to make loops. Later ones have that alone, and
+# end the process at a flag that they do not know.
+if Version(importlib.metadata.version("jaxlib")) < Version("0.11"):
+    os.environ["XLA_FLAGS"] = (
+        f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
+    )
 
 import jax
 import pytest

@@ -58,11 +58,26 @@ def test_without_a_terminal_a_bar_is_a_line_every_30_seconds(lines):
     ]
 
 
+def test_the_first_one_which_compiles_says_nothing_of_the_others(lines):
+    with console.progress(20, "training", "step", initial=4) as bar:
+        for seconds in (100, 110, 130):
+            lines.clock[0] = seconds
+            bar.update()
+    assert lines.messages == ["training: 5/20", "training: 7/20, 03:15 left, 15.00 s/step"]
+    lines.clear()
+    lines.clock[0] = 0
+    with console.progress(20, "training", "step") as bar:
+        for seconds in (29, 31):  # compiled before the first line
+            lines.clock[0] = seconds
+            bar.update()
+    assert lines.messages == ["training: 2/20, 00:36 left, 2.00 s/step"]
+
+
 def test_a_total_that_is_not_known(lines):
     with console.progress(None, "reading", "row") as bar:
-        lines.clock[0] = 50.0
-        bar.update(200)
-    assert lines.messages == ["reading: 200, 4.0 row/s"]
+        for lines.clock[0] in (10.0, 50.0):
+            bar.update(160)
+    assert lines.messages == ["reading: 320, 4.0 row/s"]
 
 
 def test_progress_can_be_switched_off(lines, monkeypatch):

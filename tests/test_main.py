@@ -102,7 +102,7 @@ def test_flags_in_both_forms_the_last_one_counts(arguments):
         (["--config", "a.py", "--workdir="], "--workdir is missing"),
         (["--config"], "--config needs a value"),
         (["--config", "--workdir", "w"], "--config needs a value"),
-        (["a.py"], "a.py: there is no such flag"),
+        (["a.py"], "a.py: there is no such word"),
         (["--confg=a.py"], "--confg: there is no such flag"),
         (["--config.=3"], "--config.: there is no such flag"),
     ],
@@ -309,6 +309,12 @@ BAD_INPUT = {
         lambda tmp: (tmp / "run").mkdir()
         or (tmp / "run" / "config.json").write_text('{"task": "finetune", "seed": 4}') and [],
         r"--workdir .*run holds a run of another config \(config.adapter.*and \d+ more\): take another",
+    ),
+    "a workdir of another run, before any model or row is asked for": (
+        lambda tmp: (tmp / "run").mkdir()
+        or (tmp / "run" / "config.json").write_text('{"task": "finetune", "seed": 4}')
+        and ["--config.model.source=./nowhere", "--config.data.train.source=somebody/rows"],
+        r"--workdir .*run holds a run of another config",
     ),
 }  # fmt: skip
 

@@ -173,6 +173,8 @@ def test_a_word_without_a_field_is_named():
 def test_an_unknown_base_is_refused_with_those_that_there_are():
     with refuses("no base 'fintune': give .*finetune.*ppo.*, or a recipe's FILE.py"):
         recipe("fintune", {})
+    with refuses("'quickstart.py:lora' is no base: name 'quickstart.py' without words, and start"):
+        load_base("quickstart.py:lora")
     assert load_base("finetune").BASE["task"] == "finetune"
 
 

@@ -1,15 +1,19 @@
 """Runs from Python: values as Python values, and what a run left as an object."""
 
+import inspect
 import subprocess
 import sys
 
 import pytest
 
 import t5x_lite as t
+from t5x_lite import console
 from t5x_lite.config import load_config
 from t5x_lite.decoding.settings import GenerationSettings
 
-SHORT = {"train.steps": 2, "schedule.warmup_steps": 1, "evaluation.bootstrap_samples": 20}
+SHORT = {
+    "train.steps": 2, "schedule.warmup_steps": 1, "evaluation.bootstrap_samples": 20, "data.template": "finetune"
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +41,28 @@ def test_what_is_shown_tells(run):
     assert page.startswith("<iframe srcdoc=") and "finetune: bundled&lt;/bdi&gt;&lt;/h1&gt;" in page
 
 
+def test_a_run_asks_its_model_as_it_was_trained(run, tmp_path):
+    text = "Summarize the following conversation.\n\nA: Hi.\n\nSummary: "
+    assert t.open_run(run.workdir).prompts([{"dialogue": "A: Hi."}]) == [text]
+    assert run.report["data"]["encoder's text"] == text.replace("A: Hi.", "{dialogue}")
+    with pytest.raises(t.InputError, match="unknown field {dialogue}; the rows have talk"):
+        run.prompts([{"talk": "A: Hi."}])
+    (tmp_path / "config.json").write_text('{"task": "compare"}')
+    with pytest.raises(t.InputError, match="'compare' has no data.template"):
+        t.open_run(tmp_path).prompts([{}])
+
+
+def test_help_shows_what_train_takes_and_a_tpu_is_not_looked_for_in_vain(monkeypatch):
+    looked: list[int] = []
+    monkeypatch.setattr(console, "look_for_no_tpu_in_vain", lambda: looked.append(1))
+    assert list(inspect.signature(t.train).parameters) == ["config", "overrides", "workdir"]
+    assert looked
+    looked.clear()
+    with pytest.raises(t.InputError):
+        t.train("nope.py", workdir="none")
+    assert looked
+
+
 def test_values_are_python_values():
     config = load_config(
         "quickstart.py",
@@ -55,6 +81,7 @@ def test_values_are_python_values():
     [
         (t.train, "quickstart.py", {"train.steps": "7"}, "config.train.steps must be a whole"),
         (t.train, "quickstart.py", {"train.stepz": 7}, "config.train.stepz: there is no such"),
+        (t.train, "quickstart.py", {"config.train.steps": 7}, "leave 'config.' out; 'train.steps'"),
         (t.train, "lab3_ppo.py", {}, "its task is 'ppo', .* call t5x_lite.ppo"),
         (t.ppo, "lora.py", {}, "its task is 'finetune', .* call t5x_lite.train"),
         (t.evaluate, "compare.py:runlocal", {}, "its task is 'compare', .* call t5x_lite.run"),

@@ -159,9 +159,11 @@ def test_what_cannot_be_meant_is_refused_in_a_line(changes, message):
     assert str(error.value).startswith(message) and "\n" not in str(error.value)
 
 
-def test_a_missing_field_and_no_section_at_all():
+def test_missing_fields_and_no_section_at_all():
     with pytest.raises(InputError, match="^config.loud is missing$"):
         read(Party, {name: value for name, value in GOOD.items() if name != "loud"})
+    with pytest.raises(InputError, match="^config.loud, music are missing$"):
+        read(Party, {name: value for name, value in GOOD.items() if name not in ("loud", "music")})
     with pytest.raises(InputError, match="must be a section with age, got 3"):
         read(Guest, 3)
 

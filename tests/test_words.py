@@ -80,7 +80,7 @@ def test_describe_says_what_a_config_does_and_what_its_fields_mean(program):
         (["describe", "lora.py", "adaptor"], "describe lora.py: it has no section or field adaptor"),
         (["list", "x"], "list x: takes no arguments"),
         (["completion", "fish"], "completion: give bash or zsh, got fish"),
-        (["lst"], "lst: there is no such flag; did you mean list?"),
+        (["lst"], "lst: there is no such word; did you mean list?"),
         (["lora.py:soft_prompt"], "did you mean --config lora.py:soft_prompt?"),
         (["--lr=3"], "--lr: there is no such flag; did you mean --config.schedule.learning_rate?"),
         (["--output_dir", "x"], "did you mean --workdir?"),

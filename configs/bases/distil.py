@@ -26,6 +26,7 @@ BASE = {
     "adapter": {"method": "none"},
     "data": {
         "train": shared.BUNDLED, "evaluation": {**shared.BUNDLED, "split": "test", "limit": 100},
+        "holdout": 0.0, "holdout_order": "shuffled",
         "template": "finetune",  # as the teacher was trained
         "target": "{summary}", "encoder_length": 320, "decoder_length": 112,
         "truncation": "oldest_turns", "cut_field": "dialogue",

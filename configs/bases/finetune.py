@@ -12,9 +12,10 @@ BASE = {
         "dtype": "bfloat16", "param_dtype": "float32", "quantization": "none", "remat": "dots", "scan_layers": False,
         "attention": "auto",
     },
-    "tokenizer": {**shared.TOKENIZER, "source": "google/flan-t5-base", "keep_newlines": False},
+    "tokenizer": {**shared.TOKENIZER, "keep_newlines": False},
     "data": {
         "train": shared.HUB, "evaluation": {**shared.HUB, "split": "validation"},
+        "holdout": 0.0, "holdout_order": "shuffled",
         "denoising": {
             "steps": 0, "encoder_length": 128, "noise_density": 0.15, "mean_span_length": 3.0,
             "target": "spans",

@@ -66,7 +66,7 @@ BASE = {
 }  # fmt: skip
 WORDS = shared.runlocal(BASE, {
     "rewards.clean.source": "train:classifier.py:runlocal",
-    "toxicity.source": "train:classifier.py:runlocal", "critic.dropout_rate": 0.0, "rollout.length": 8,
+    "toxicity.source": "train:classifier.py:runlocal", "judges": {}, "critic.dropout_rate": 0.0, "rollout.length": 8,
     "ppo.steps": 2, "ppo.prompts": 8, "ppo.minibatch_size": 8, "ppo.logprob_chunk": 0,
     "schedule.warmup_steps": 0, "checkpoint.every_steps": 2,
     "evaluation.every_steps": 2, "evaluation.rows_while_training": 8,

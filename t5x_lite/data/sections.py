@@ -60,7 +60,7 @@ class RowsSettings(Section):
     ]
     columns: Annotated[
         Mapping[str, str],
-        Expected("a mapping of template fields to column names"),
+        Expected("a mapping of template fields to column names, as {'dialogue': 'question'}"),
         "Which column each field of the templates is ('translation.en' of a nested one); 'group': what was drawn"
         " together.",
     ]

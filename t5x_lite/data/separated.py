@@ -85,14 +85,18 @@ def _quotes_are_letters(path: str, separator: str) -> bool:
 
 def _records(path: str, reader: Any, wanted: Collection[str], separator: str) -> Records:
     header: list[str] | None = None
+    blank, first_line = [], 1  # of the record: a quoted value may span lines
     for values in reader:
-        place = f"{path}:{reader.line_num}"
+        place, first_line = f"{path}:{first_line}", reader.line_num + 1
         if not values or (header is None and _says_separator(values)):
             continue
         refuse_zeros(values[0], place)
         if header is None:
             header = [name if name in wanted else _bare(name) for name in values]
             refuse_twice(header, wanted, place)
+            continue
+        if not any(value.strip() for value in values):  # ";;;;", as spreadsheets leave them
+            blank.append(place)
             continue
         if any(value.strip() for value in values[len(header) :]):
             raise InputError(
@@ -101,6 +105,8 @@ def _records(path: str, reader: Any, wanted: Collection[str], separator: str) ->
             )
         values = values[: len(header)]
         yield place, dict(zip(header, values + [None] * (len(header) - len(values)), strict=True))
+    if blank:
+        log.info("%s: left out %d rows without any value (first at %s)", path, len(blank), blank[0])
 
 
 def _bare(name: str) -> str:

@@ -164,33 +164,49 @@ def is_file(source: str) -> bool:
 def warn_of_shared_rows(
     evaluation: Sequence[Row], training: Sequence[Row], field: str | Sequence[str]
 ) -> list[str]:
-    """Warns, in one line, of evaluation rows that were drawn with a training row (`groups.group_keys`): whose column
-    "group", or where not both sides have one whose `field` (or fields), also occurs in training, case and white space
-    aside.
+    """Warns, in one line (`told_of_shared_rows`), of evaluation rows that were drawn with a training row
+    (`groups.group_keys`): whose column "group", or where not both sides have one whose `field` (or fields), also occurs
+    in training, case and white space aside.
 
     Returns their ids: scores on them are not held-out scores, and `data.exclude` leaves them out.
     """
+    shared, _ = _shared_rows(evaluation, training, field)
+    if shared:
+        log.warning("%s", told_of_shared_rows(evaluation, training, field))
+    return shared
+
+
+def told_of_shared_rows(
+    evaluation: Sequence[Row], training: Sequence[Row], field: str | Sequence[str]
+) -> str:
+    """What `warn_of_shared_rows` says; "" where there is nothing to warn of."""
+    shared, name = _shared_rows(evaluation, training, field)
+    if not shared:
+        return ""
+    some = ", ".join(shared[:5]) + (", …" if len(shared) > 5 else "")
+    return (
+        f"{len(shared)} of {len(evaluation)} evaluation rows have a {name} that is also in the training rows ({some}):"
+        " their scores are not held out. Leave them out by data.evaluation.exclude, a file of their ids."
+    )
+
+
+def _shared_rows(
+    evaluation: Sequence[Row], training: Sequence[Row], field: str | Sequence[str]
+) -> tuple[list[str], str]:
+    """The ids of the evaluation rows that are in training, too, and by what they are."""
     fields = (field,) if isinstance(field, str) else tuple(field)
     if not evaluation or not training:
-        return []
+        return [], ""
     grouped = all(GROUP in rows[0] for rows in (evaluation, training))
     if not fields and not grouped:
-        return []
+        return [], ""
 
     def keys_of(rows: Sequence[Row]) -> list[str]:
         return group_keys(rows, fields) if grouped else [text_key(row, fields) for row in rows]
 
     seen, keys = set(keys_of(training)), keys_of(evaluation)
     shared = [row["id"] for row, key in zip(evaluation, keys, strict=True) if key in seen]
-    if shared:
-        some = ", ".join(shared[:5]) + (", …" if len(shared) > 5 else "")
-        name = GROUP if grouped else " and ".join(fields)
-        log.warning(
-            "%d of %d evaluation rows have a %s that is also in the training rows (%s):"
-            " their scores are not held out",
-            *(len(shared), len(evaluation), name, some),
-        )
-    return shared
+    return shared, GROUP if grouped else " and ".join(fields)
 
 
 class _Mended:

@@ -39,8 +39,10 @@ def find(record: Mapping[str, Any], column: str, place: str, field: str) -> Any:
         elif value is None:
             return None
         else:
+            other = "id_column=..." if field == "id" else f"columns={{{field!r}: ...}}"
             raise InputError(
-                f"{place}: no column {column!r} (for {field!r}); there are {', '.join(names(record))}"
+                f"{place}: no column {column!r} (for {field!r}); there are {', '.join(names(record))}: name one by"
+                f" {other}"
             )
     return value
 

@@ -297,7 +297,8 @@ class GenerationSettings:
         if not drawn_apart and self.num_return_sequences > self.num_beams:
             raise InputError(
                 f"generation.num_return_sequences = {self.num_return_sequences} is more than "
-                f"num_beams = {self.num_beams}; raise num_beams, or sample without beams"
+                f"num_beams = {self.num_beams}; raise num_beams, or sample without beams (do_sample, or a"
+                " temperature)"
             )
 
 

@@ -35,6 +35,19 @@ class CorpusMetric:
     statistics: of each row, [rows, statistics].
     scores: float64 [statistics], summed -> one number a name, between 0 and 1.
     described: by what and how it was computed (sacrebleu's signature); asked for after the statistics.
+
+    A mean over rows is one whose sums are of a number a row, and of ones:
+
+    >>> exact = CorpusMetric(
+    ...     ("exact match",),
+    ...     lambda outputs, references: [(a == b, 1) for a, b in zip(outputs, references, strict=True)],
+    ...     lambda totals: [float(totals[0] / totals[1])],
+    ...     lambda: "texts that are equal",
+    ... )
+    >>> outputs, references = ["yes", "no"], ["yes", "yes"]
+    >>> found = score_beside({"exact": exact}, outputs, references, {}, Bootstrap(99, 0.95, 0), np.arange(2))
+    >>> found["beside_rouge"]["exact"]["score"]["mean"]
+    0.5
     """
 
     names: tuple[str, ...]

@@ -7,12 +7,14 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from t5x_lite.data.templates import Template
 from t5x_lite.errors import InputError
 from t5x_lite.foreign.hashes import FILE as HASHES
 from t5x_lite.foreign.json_files import read_object
 from t5x_lite.interop.t5x import is_t5x
 from t5x_lite.models.config import T5Config
 from t5x_lite.reports.tables import markdown_table
+from t5x_lite.wiring.trained_template import template_text
 
 FILE = "README.md"
 _REPORT = "report.json"
@@ -71,7 +73,8 @@ def model_card(
     parts = [_header(config, report, said), f"# {name}\n", _what(config, report, said)]
     if report:
         parts += [_training(report), _scores(report)]
-    parts += [_use(said["place"]), _fingerprints(folder)]
+    template = template_text(report.get("config") or {})
+    parts += [_use(said["place"], template), _fingerprints(folder)]
     return _apart(parts)
 
 
@@ -180,14 +183,24 @@ def _mean(value: Any) -> float | None:
     return float(value) if isinstance(value, (int, float)) else None
 
 
-def _use(place: str) -> str:
+def _use(place: str, template: str) -> str:
+    """template: of the prompts that the model was trained on; "": not known."""
+    lines = [f't5 = load_pretrained("{place}")']
+    if "{" in template:
+        given = ", ".join(f'{field}="..."' for field in Template(template).fields)
+        lines += [
+            f"prompt = {json.dumps(template, ensure_ascii=False)}  # what it was trained on",
+            f"t5.generate([prompt.format({given})])",
+        ]
+    else:
+        lines.append('t5.generate(["..."])')
+    code = "\n".join(lines)
     return f"""## Use
 
 ```python
 from t5x_lite import load_pretrained  # or transformers: AutoModelForSeq2SeqLM, AutoTokenizer
 
-t5 = load_pretrained("{place}")
-t5.generate(["..."])
+{code}
 ```
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import pathlib
 
@@ -126,7 +127,9 @@ def _download(name: str, revision: str | None, wanted: list[str]) -> pathlib.Pat
         )
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
+        close = difflib.get_close_matches(name, BUNDLED, n=1, cutoff=0.75)
+        hint = f"did you mean {close[0]}, which comes along? Or " if close else ""
         raise InputError(
             f"{name}{f' at {revision}' if revision else ''}: no such directory, and not to be had from"
-            f" the Hugging Face hub ({reason}); check the name and the network, or give a directory"
+            f" the Hugging Face hub ({reason}); {hint}check the name and the network, or give a directory"
         ) from error

@@ -12,6 +12,7 @@ from etils import epath
 
 from t5x_lite.console import log
 from t5x_lite.data.plan import Plan
+from t5x_lite.data.templates import find_template
 from t5x_lite.errors import Diverged, InputError
 from t5x_lite.params.overview import count, overview
 from t5x_lite.reports.environment import environment
@@ -52,11 +53,22 @@ def training_sections(
         },
         "memory of a step": _memory(workdir),
         "data": {
+            **_templates(config.data),
             "train examples": len(plan.source.encoder_lengths),
             "batch shapes (encoder, decoder, rows)": ", ".join(str(tuple(s)) for s in plan.shapes),
             "padding of encoder tokens": padding["encoder"],
             "padding of decoder tokens": padding["decoder"],
         },
+    }
+
+
+def _templates(data: Any) -> dict[str, str]:
+    """The texts of the templates: whoever uses the model has to ask it so."""
+    given = {"encoder's text": "template", "decoder's text": "target"}
+    return {
+        name: find_template(getattr(data, field)).text
+        for name, field in given.items()
+        if hasattr(data, field)
     }
 
 

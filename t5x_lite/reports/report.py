@@ -28,7 +28,7 @@ ADVICE = "What to do: a smaller schedule.learning_rate, or more schedule.warmup_
 
 # Sections come in this order, others in between by name: a reader wants results first, settings last.
 _FIRST = (
-    DIVERGED, HEALTH, WARNINGS, "summary", DIFFERS, "differences", "scores", "before and after",
+    DIVERGED, HEALTH, WARNINGS, "summary", DIFFERS, "differences", "scores", "before and after", "how to read it",
     "toxicity of responses", "judges", "training", "data", "parameters",
 )  # fmt: skip
 _LAST = (ROWS, "samples", "environment", "config")

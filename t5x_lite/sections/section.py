@@ -181,11 +181,14 @@ def _read(cls: type[S], values: Any, place: str, origin: Origin, having: str = "
                 f"{origin(prefix + name)}: there is no such field"
                 f"{_nearest(name, known, having, _below(cls, prefix, name))}"
             )
-    found = {}
-    for name, field in known.items():
-        if name not in values:
-            raise InputError(f"{origin(prefix + name)} is missing")
-        found[name] = _read_field(field, values[name], prefix + name, origin)
+    if missing := [name for name in known if name not in values]:
+        first, *others = missing
+        verb = "are" if others else "is"
+        raise InputError(f"{', '.join([origin(prefix + first), *others])} {verb} missing")
+    found = {
+        name: _read_field(field, values[name], prefix + name, origin)
+        for name, field in known.items()
+    }
     with _placed(place, origin):
         return cls(**found)
 

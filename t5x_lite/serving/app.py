@@ -202,5 +202,9 @@ def _refused(refused: Refused) -> Response:
 async def _not_found(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     message = f"{request.method} {request.url.path}: {error.detail}"
+    if allowed := (error.headers or {}).get("Allow"):  # the path is there
+        refused = _refused(Refused(error.status_code, f"{message}; send {allowed}"))
+        refused.headers["allow"] = allowed
+        return refused
     hints = (hint for part, hint in _NOT_THERE.items() if request.url.path.startswith(part))
     return _refused(Refused(error.status_code, "; ".join([message, *hints])))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
 import secrets
 from collections.abc import Mapping
 from typing import Any
 
+from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.serving.slots import ALTERNATIVES
 from t5x_lite.serving.trouble import Refused
 
@@ -79,6 +81,7 @@ def read_completion(body: Mapping[str, Any]) -> Completion:
         if given.pop(name, idle[0]) not in idle:
             raise Refused(400, f"{name} is not supported: {hint}", param=name)
     settings = {k: v for k, v in given.items() if k not in (*_OWN, *IGNORED)}
+    _refuse_misspelt(settings)
     for name, value in settings.items():
         if isinstance(value, dict) or (name in _SAMPLES and isinstance(value, list)):
             raise wrong(name, value, "a number, one for all prompts")
@@ -108,6 +111,14 @@ def read_completion(body: Mapping[str, Any]) -> Completion:
     )
 
 
+def _refuse_misspelt(settings: Mapping[str, Any]) -> None:
+    """Refuses what is nearly a field of OpenAI's; `GenerationSettings` knows what is nearly one of its own."""
+    known = {field.name for field in dataclasses.fields(GenerationSettings)}
+    for name in settings.keys() - known:
+        if close := difflib.get_close_matches(name, _OWN, n=1, cutoff=0.8):
+            raise Refused(400, f"unknown field {name!r}; did you mean {close[0]}?", param=name)
+
+
 def model_of(given: Mapping[str, Any]) -> str:
     """The name of the model that is asked.
 
@@ -123,7 +134,7 @@ def model_of(given: Mapping[str, Any]) -> str:
 def _prompts(given: Mapping[str, Any]) -> tuple[str | tuple[int, ...], ...]:
     prompt = given.get("prompt")
     several = prompt if isinstance(prompt, list) else [prompt]
-    if several and all(_is_whole(token) for token in several):
+    if prompt and several is prompt and all(_is_whole(token) for token in several):
         several = [several]
     if not several or len(several) > _MOST_PROMPTS:
         raise wrong("prompt", prompt, f"a text, or a list of 1 to {_MOST_PROMPTS}")
@@ -170,9 +181,12 @@ def _set_lengths(given: Mapping[str, Any], settings: dict[str, Any]) -> None:
 
 def _set_sampling(given: Mapping[str, Any], settings: dict[str, Any]) -> None:
     """As with OpenAI, a temperature above 0 draws, and 0 does not. Without one the model's own settings decide."""
+    temperature = settings.get("temperature")
+    if isinstance(temperature, int | float) and temperature < 0:
+        raise wrong("temperature", temperature, "a number >= 0 (0: the likeliest token)")
     if "do_sample" in settings:
         return
-    if settings.get("temperature") == 0 and not isinstance(settings["temperature"], bool):
+    if temperature == 0 and not isinstance(temperature, bool):
         del settings["temperature"]
         settings["do_sample"] = False
         for name in _SAMPLES:

@@ -174,6 +174,10 @@ def load_served(settings: ServeSettings) -> Served:
         execution=execution,
     )
     begin = time.monotonic()
+    log.info(
+        "%s is loaded; compiling: a minute or so at the first start, seconds at the next",
+        settings.model,
+    )
     engine.compile()
     log.info("compiled %d programs in %.0f s", engine.compilations, time.monotonic() - begin)
     return Served(

@@ -55,7 +55,7 @@ class Refused(Exception):
 
 def refusal(error: InputError) -> Refused:
     """Bad input as an answer: what it says of `generation.X` it says of the request's field X."""
-    message = str(error)
+    message = str(error).replace("num_return_sequences", "n")
     found = _FIELD.search(message)
     field = next((name for name in found.groups() if name), None) if found else None
     plain = message.replace("generation.", "").removeprefix("generation: ")

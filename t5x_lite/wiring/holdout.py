@@ -12,8 +12,10 @@ import numpy as np
 from t5x_lite import streams
 from t5x_lite.data.groups import group_numbers, prompt_fields
 from t5x_lite.data.sections import HeldOutSettings
-from t5x_lite.data.sources import Row, warn_of_shared_rows
+from t5x_lite.data.sources import Row, told_of_shared_rows, warn_of_shared_rows
 from t5x_lite.errors import InputError
+from t5x_lite.reports.report import WARNINGS
+from t5x_lite.wiring.rehearsal import note
 from t5x_lite.wiring.text import read_rows
 
 HOLDOUT = "holdout"
@@ -55,10 +57,24 @@ def read_with_holdout(
             f"config.data.holdout: {data.holdout} of {len(rows)} training rows ({groups} groups of one"
             f" {' and '.join(group_fields(data)) or 'row'}) leaves none on one side"
         )
+    note("rows, evaluation", f"{len(evaluation):,} of them, held out")
     limit = data.evaluation.limit or len(evaluation)
     train_rows, evaluation_rows = ([rows[i] for i in side] for side in (train, evaluation[:limit]))
     warn_of_shared_rows(evaluation_rows, train_rows, group_fields(data))
     return train_rows, evaluation_rows
+
+
+def sections_read(data: HeldOutSettings) -> tuple[str, ...]:
+    """The sections below `data` whose rows are read: what is set aside has the columns of the training rows."""
+    return ("train",) if data.evaluation.source == HOLDOUT else ("train", "evaluation")
+
+
+def warnings_section(
+    data: HeldOutSettings, train_rows: Sequence[Row], evaluation_rows: Sequence[Row]
+) -> dict[str, list[str]]:
+    """What a reader of the report's scores must know of the rows, as its section of warnings; {}: nothing."""
+    told = told_of_shared_rows(evaluation_rows, train_rows, group_fields(data))
+    return {WARNINGS: [told]} if told else {}
 
 
 def group_fields(data: HeldOutSettings) -> Sequence[str]:

@@ -167,6 +167,9 @@ class _Run:
         )
         if start == self.cadence.steps and not evaluation_owed:
             guard.finish(start)
+            log.info(
+                "%s: all %d steps are done; it is scored again, and not trained", folder, start
+            )
             return state
         if start:
             log.info("going on from step %d of %s", start, self.checkpoints.directory)

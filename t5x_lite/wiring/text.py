@@ -159,7 +159,11 @@ def known_vocabulary(source: str, model: str) -> Vocabulary:
             f"config.tokenizer.source: {model} is a t5x checkpoint, which comes without a tokenizer; give a directory"
             " or hub id"
         )
-    return load_vocabulary(model_directory(model))
+    try:
+        directory = model_directory(model)
+    except InputError as error:
+        raise InputError(f"config.model.source: {error}") from error
+    return load_vocabulary(directory)
 
 
 def make_split(data: TextsSettings, rows: list[Row], vocabulary: Vocabulary, name: str) -> Split:

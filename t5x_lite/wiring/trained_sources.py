@@ -89,6 +89,7 @@ def rehearse_recipe(source: str, folder: epath.Path) -> str:
       The model that it would begin from, which has the shapes of the one that it would make.
     """
     config = load_config(recipe_of(source), {})
+    log.info("checking %s, which is trained first", recipe_of(source))
     rehearse(config, str(folder))
     note("trained first", recipe_of(source))
     begun = config.model.source

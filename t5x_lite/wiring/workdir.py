@@ -47,26 +47,36 @@ def open_workdir(workdir: str, config: Config) -> epath.Path:
         )
     _check_store(workdir)
     folder = epath.Path(workdir)
-    file = folder / CONFIG_FILE
     if is_rehearsal():
-        if file.exists():
-            _compare(workdir, _read_config(file), _resolved(config), config.FREE)
+        check_workdir(workdir, config)
         return folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".writable-{jax.process_index()}"
         probe.write_text("")
         probe.unlink()
-        there = file.exists()
     except OSError as error:
         raise InputError(f"--workdir {workdir}: {error.strerror or error}") from error
-    if there:
-        try:
-            _compare(workdir, _read_config(file), _resolved(config), config.FREE)
-        except RecursionError as error:
-            raise InputError(f"{file}: nested too deep for a config; {_WAY_OUT}") from error
+    check_workdir(workdir, config)
     _check_shared(workdir, folder)
     return folder
+
+
+def check_workdir(workdir: str, config: Config) -> None:
+    """Refuses a folder that holds a run of another config. It costs nothing, and may come before any row or model is
+    read.
+
+    Raises:
+      InputError: the fields that differ, or what else config.json is.
+    """
+    file = epath.Path(workdir) / CONFIG_FILE
+    try:
+        if file.exists():
+            _compare(workdir, _read_config(file), _resolved(config), config.FREE)
+    except OSError as error:
+        raise InputError(f"--workdir {workdir}: {error.strerror or error}") from error
+    except RecursionError as error:
+        raise InputError(f"{file}: nested too deep for a config; {_WAY_OUT}") from error
 
 
 def _read_config(file: epath.Path) -> dict[str, Any]:

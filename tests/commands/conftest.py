@@ -95,6 +95,13 @@ def _own_files(folder: pathlib.Path, rows: list[dict[str, str]]) -> None:
     _write_lines(folder / "train.jsonl", own[:64])
     _write_lines(folder / "dev.jsonl", own[64:80])
     _write_csv(folder / "train.csv", own)
+    tickets = [
+        {"gist": row["summary"], "day": i, "chat": row["dialogue"]} for i, row in enumerate(own)
+    ]
+    _write_csv(folder / "tickets.csv", tickets[:64])
+    (folder / "mine.py").write_text(
+        "def brevity(rows, responses, words):\n    return [-len(text) / words for text in responses]\n"
+    )
     (folder / "dialogue.txt").write_text(own[0]["dialogue"] + "\n")
     choices = ["a hotel", "a train"]
     questions = [

@@ -84,7 +84,7 @@ def test_rows_without_a_column_id_are_numbered_where_none_is_named_otherwise(tmp
     with caplog.at_level(logging.INFO, logger="t5x_lite"):
         assert [row["id"] for row in load(path, id_column="id")] == list("01234")
     assert "no column 'id'; the rows are numbered from 0" in caplog.text
-    with pytest.raises(InputError, match="no column 'number'"):
+    with pytest.raises(InputError, match="no column 'number' .* name one by id_column"):
         load(path, id_column="number")
     (tmp_path / "ids.txt").write_text("1\n")
     with pytest.raises(InputError, match="no column 'id'"):
@@ -181,7 +181,7 @@ BAD_FILES = {
     "missing column": (
         "a.jsonl",
         '{"key": 1, "text": "x", "gist": "y"}',
-        r"a.jsonl:1: no column 'talk' \(for 'dialogue'\); there are key, text, gist",
+        r"a.jsonl:1: no column 'talk' \(for 'dialogue'\); there are key, text, gist: name one by columns={'dialogue'",
     ),
     "column missing later": ("a.jsonl", f'{GOOD}\n{{"key": 1}}', "a.jsonl:2: no column 'talk'"),
     "empty dialogue": ("a.csv", "key,talk,gist\n1,a,b\n2, ,c\n", "a.csv:3: empty talk"),

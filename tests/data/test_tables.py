@@ -125,6 +125,22 @@ def test_separators_are_found_by_the_header(name, separator, tmp_path, caplog):
     assert ("separated by" in caplog.text) == (separator != usual)
 
 
+def test_rows_without_any_value_are_left_out_and_told(tmp_path, caplog):
+    path = tmp_path / "a.csv"
+    path.write_text('dialogue;summary\n"A: hi\nB: bye";greets\n;\n \t; \n"B: no\nA: oh";leaves\n')
+    with caplog.at_level(logging.INFO, logger="t5x_lite"):
+        rows = load(path, id_column="")
+    assert [row["summary"] for row in rows] == ["greets", "leaves"]
+    assert f"{path}: left out 2 rows without any value (first at {path}:4)" in caplog.text
+
+
+def test_a_row_is_named_by_the_line_that_it_begins_in(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('dialogue,summary\nA,b\n"C\nC\nC",""\n')
+    with pytest.raises(InputError, match=r"a\.csv:3: empty summary"):
+        load(path, id_column="")
+
+
 def test_headers_with_blanks_an_excel_line_and_trailing_commas(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text('id, dialogue , summary\n1, "A, b", x\n')

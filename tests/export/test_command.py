@@ -19,6 +19,7 @@ REPORT = {
         "data": {
             "train": {"source": "knkarthick/dialogsum@main", "split": "train", "limit": 60},
             "evaluation": {"source": "bundled", "split": "test", "limit": 0},
+            "template": "{dialogue} tl;dr",
         },
     },
     "differs from the base": {"schedule.learning_rate": [1e-4, 3e-4]},
@@ -68,6 +69,8 @@ def test_the_card_says_what_is_known(workdir, tmp_path, named):
     }
     hashes = json.loads((out / "hf" / "hashes.json").read_text())
     for part in (
+        'prompt = "{dialogue} tl;dr"  # what it was trained on',
+        't5.generate([prompt.format(dialogue="...")])',
         "# me/mine",
         "42.12",
         "33.89",

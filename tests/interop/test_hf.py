@@ -306,6 +306,7 @@ def test_sources_that_are_not_there_take_one_line(tmp_path):
             "google/no-such-t5@main",
             "google/no-such-t5 at main: no such directory, and not to be had",
         ),
+        ("nanoo", r"did you mean nano, which comes along\? Or check the name"),
         (tmp_path, "config.json: cannot read it"),
     ):
         with pytest.raises(InputError, match=message) as caught:

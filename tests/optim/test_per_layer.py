@@ -99,7 +99,8 @@ def test_stacked_equals_unrolled(name, tree):
         unrolled, state = step(unrolled, state, gradients)
         stacked, stacked_state = step(stacked, stacked_state, stacked_tree(gradients))
     jax.tree.map(
-        lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6),
+        # Parameters of up to 2.4, after muon's five matrix products of its own: a few of their last bits.
+        lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-5, atol=2e-6),
         stacked,
         stacked_tree(unrolled),
     )

@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import json
 import os
+import re
 import signal
 import socket
 import time
@@ -12,9 +13,11 @@ import httpx2
 import openai
 import pytest
 
+from t5x_lite.serving.completions import read_completion
 from t5x_lite.serving.metrics import Metrics
 from t5x_lite.serving.reading import Readings
 from t5x_lite.serving.server import run
+from t5x_lite.serving.trouble import Refused
 from tests.serving.conftest import running, wait_until
 
 PROMPT = "Ann: Are you coming?"
@@ -34,6 +37,7 @@ PROMPT = "Ann: Are you coming?"
         ({"model": "tiny"}, 400, "prompt"),
         ({"prompt": ""}, 400, "prompt"),
         ({"prompt": [PROMPT, 3]}, 400, "prompt"),
+        ({"prompt": 3}, 400, "prompt"),
         ({"prompt": [True]}, 400, "prompt"),
         ({"prompt": [10**6]}, 400, "prompt"),
         ({"prompt": [-1]}, 400, "prompt"),
@@ -52,7 +56,7 @@ PROMPT = "Ann: Are you coming?"
         ({"top_p": 1.5}, 400, "top_p"),
         ({"top_k": -1}, 400, "top_k"),
         ({"repetition_penalty": 0}, 400, "repetition_penalty"),
-        ({"n": 2}, 400, "num_return_sequences"),
+        ({"n": 2}, 400, "n"),
         ({"n": 1.5}, 400, "n"),
         ({"n": 10**6, "temperature": 1}, 400, "n"),
         ({"best_of": 2}, 400, "best_of"),
@@ -132,21 +136,35 @@ def test_openai_s_client(server):
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status"),
+    ("method", "path", "status", "message"),
     [
-        ("GET", "/v1/completions", 405),
-        ("POST", "/v1/chat/completions", 404),
-        ("POST", "/v1/embeddings", 404),
-        ("GET", "/v1/models/none", 404),
-        ("GET", "/nothing", 404),
-        ("GET", "/healthz", 200),
-        ("GET", "/readyz", 200),
+        ("GET", "/v1/completions", 405, "Method Not Allowed; send POST"),
+        ("POST", "/v1/chat/completions", 404, "there are completions, no chat"),
+        ("POST", "/v1/embeddings", 404, "start it with --encoder"),
+        ("GET", "/v1/models/none", 404, "'none' does not exist"),
+        ("GET", "/nothing", 404, "Not Found"),
+        ("GET", "/healthz", 200, ""),
+        ("GET", "/readyz", 200, ""),
     ],
 )
-def test_paths(server, method, path, status):
+def test_paths(server, method, path, status, message):
     answer = server.client.request(method, path)
     assert answer.status_code == status
-    assert status == 200 or answer.json()["error"]["message"]
+    assert status == 200 or message in answer.json()["error"]["message"]
+    assert answer.headers.get("allow") == ("POST" if status == 405 else None)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"max_token": 3}, "unknown field 'max_token'; did you mean max_tokens?"),
+        ({"temperature": -0.5}, "temperature must be a number >= 0 "),
+        ({"prompt": 3}, "prompt must be a text"),
+    ],
+)
+def test_slips_are_told_in_the_words_of_the_request(body, message):
+    with pytest.raises(Refused, match=re.escape(message)):
+        read_completion({"model": "tiny", "prompt": PROMPT, **body})
 
 
 def test_metrics_tell_what_was_done(served):

@@ -391,7 +391,7 @@ def test_swapped_labels_are_told_before_the_first_step(judge):
         table, found = probe(probes, row, reward, judged)
         assert [line["meant to be"] for line in table] == ["clean", "toxic"]
         assert table[0]["clean, logits"] == "hate 0.100, nothate -0.100"
-        assert any("labels of a reward swapped" in text for text in found) == swapped
+        assert any("config.rewards.clean.label" in text for text in found) == swapped
         assert any("config.toxicity.label" in text for text in found) == swapped
 
 

@@ -12,7 +12,8 @@ import pytest
 from t5x_lite.errors import InputError
 from t5x_lite.evaluation.intervals import Bootstrap
 from t5x_lite.rl.functions import keywords, length, rouge
-from t5x_lite.tasks.ppo.outcome import training_table, write_samples
+from t5x_lite.rl.rewards import ClassifierReward, WeightedSum
+from t5x_lite.tasks.ppo.outcome import reading_of, training_table, write_samples
 from t5x_lite.tasks.ppo.parts import check_rollout
 from t5x_lite.tasks.ppo.report import (
     Measured,
@@ -20,6 +21,7 @@ from t5x_lite.tasks.ppo.report import (
     finite_others,
     toxicity_table,
 )
+from t5x_lite.tasks.ppo.rewards import probe
 from t5x_lite.tasks.ppo.texts import Rollouts
 from t5x_lite.wiring import trained_sources
 from t5x_lite.wiring.workdir import claim_workdir, open_workdir
@@ -32,6 +34,53 @@ def measured(reward):
         name: np.ones(len(reward)) for name in ("toxicity", "rouge1", "rouge2", "words", "kl")
     }
     return Measured(["a"] * len(reward), rows, reward=np.array(reward), **columns)
+
+
+class Politeness:
+    """A classifier that finds texts with "dumb" rude."""
+
+    labels = ("clean", "toxic")
+    index = labels.index
+
+    def render(self, text, rows):
+        return [row["response"] for row in rows]
+
+    def logits(self, texts):
+        return np.array([[-1.0, 1.0] if "dumb" in text else [1.0, -1.0] for text in texts])
+
+    probabilities = logits
+
+
+def swapped(parts):
+    judge = ClassifierReward(Politeness(), "toxic", "probability", "{response}")
+    probes = {"clean": "a", "toxic": "dumb"}
+    return probe(probes, {"id": "0"}, WeightedSum(parts), judge)[1]
+
+
+def test_only_a_classifier_is_asked_whether_its_label_is_swapped():
+    def longest(rows, responses):
+        return np.array([float(len(text)) for text in responses])
+
+    right, wrong = (
+        ClassifierReward(Politeness(), label, "logit", "{response}") for label in ("clean", "toxic")
+    )
+    assert swapped({"long": (1.0, longest)}) == []
+    assert swapped({"long": (9.0, longest), "polite": (1.0, right), "rude": (-1.0, wrong)}) == []
+    (told,) = swapped({"long": (1.0, longest), "rude": (1.0, wrong)})
+    assert "The reward 'rude' prefers 'dumb'" in told and "config.rewards.rude.label" in told
+
+
+def test_the_report_says_whether_the_judge_is_the_reward():
+    config = tiny(spec="lab3_ppo.py")
+    assert "no part of the reward" in reading_of(config)
+    source = config.toxicity.source
+    clean = {"kind": "classifier", "weight": 2.0, "source": source, "label": "nothate",
+             "output": "logit", "text": "{response}"}  # fmt: skip
+    told = reading_of(tiny(rewards={"clean": clean}, spec="lab3_ppo.py"))
+    assert "2 x clean" in told and "the classifier of the reward clean" in told
+    assert "Judges that no reward reads: bert." in told
+    unjudged = tiny({"judges": "{}"}, rewards={"clean": clean}, spec="lab3_ppo.py")
+    assert "No other judge read the texts" in reading_of(unjudged)
 
 
 def test_numbers_that_are_none_are_in_no_mean():

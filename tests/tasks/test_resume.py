@@ -158,16 +158,18 @@ def test_step_0_is_evaluated_once_and_changes_nothing(finished, tiny_config, tmp
     assert metrics_of(tmp_path) == [first, *(record for record in others if record["step"] <= 4)]
 
 
-def test_a_finished_run_is_only_scored_again(finished, tiny_config, tmp_path, monkeypatch):
+def test_a_finished_run_is_only_scored_again(finished, tiny_config, tmp_path, monkeypatch, caplog):
     folder = tmp_path / "again"
     shutil.copytree(finished.folder, folder)
     for name in ("report.json", "samples.jsonl"):
         (folder / name).unlink()
     metrics = (folder / "metrics.jsonl").read_bytes()
     monkeypatch.setattr(resume, "run_loop", lambda *_, **__: pytest.fail("trains"))
+    caplog.set_level("INFO", logger="t5x_lite")
     finetune.run(tiny_config(), str(folder))
     assert (folder / "metrics.jsonl").read_bytes() == metrics
     assert_same_run(folder, finished.folder)
+    assert f"{folder}: all 6 steps are done; it is scored again" in caplog.text
 
 
 def test_a_callers_second_run_in_a_folder_is_refused(tiny_config, tmp_path, monkeypatch):

@@ -13,7 +13,15 @@ from ml_collections import ConfigDict
 from t5x_lite import streams
 from t5x_lite.config import load_config
 from t5x_lite.errors import InputError
-from t5x_lite.wiring.holdout import drawn_groups, group_fields, read_with_holdout, row_groups
+from t5x_lite.wiring.holdout import (
+    drawn_groups,
+    group_fields,
+    read_with_holdout,
+    row_groups,
+    sections_read,
+    warnings_section,
+)
+from t5x_lite.wiring.text import check_texts
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "make_preference_pairs.py"
 
@@ -49,6 +57,30 @@ def test_no_prompt_is_on_both_sides(seed, tmp_path, caplog):
     assert [row["id"] for row in evaluation] == sorted((row["id"] for row in evaluation), key=int)
     assert not caplog.records
     assert read_with_holdout(data, seed) == (train, evaluation)
+
+
+@pytest.mark.parametrize("config", ["finetune.py", "lora.py", "distil.py"])
+def test_texts_of_one_file_are_held_out_with_the_training_columns_alone(config, tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("gist;talk\n" + "".join(f"gist {i};talk {i % 10}\n" for i in range(20)))
+    columns = "{'dialogue': 'talk', 'gist': 'gist'}"
+    data = load_config(
+        config,
+        {"data.train.source": str(path), "data.train.columns": columns, "data.target": "{gist}",
+         "data.evaluation.source": "holdout", "data.holdout": "0.2"},
+    ).data  # fmt: skip
+    check_texts(data, sections_read(data))
+    train, evaluation = read_with_holdout(data, seed=0)
+    assert (len(train), len(evaluation)) == (16, 4)
+    assert not {row["dialogue"] for row in train} & {row["dialogue"] for row in evaluation}
+
+
+def test_the_report_warns_of_rows_that_are_on_both_sides(tmp_path):
+    train, evaluation = read_with_holdout(data := data_of(tmp_path, pairs()), 0)
+    assert warnings_section(data, train, evaluation) == {}
+    (told,) = warnings_section(data, train + evaluation[:2], evaluation)["warnings"]
+    assert told.startswith("10 of 20 evaluation rows have a prompt that is also in the training")
+    assert "data.evaluation.exclude" in told
 
 
 def test_prompts_that_differ_by_case_alone_are_one_and_a_column_group_counts_first(tmp_path):

@@ -25,6 +25,7 @@ from t5x_lite.tasks.chat.commands import HELP, read_settings, read_template, spl
 from t5x_lite.tasks.chat.sections import Config
 from t5x_lite.tasks.chat.terminal import Terminal
 from t5x_lite.wiring.model import RANDOM
+from t5x_lite.wiring.trained_template import warn_of_another_template
 from t5x_lite.wiring.workdir import claim_workdir, open_workdir
 
 TRANSCRIPT = "transcript.jsonl"
@@ -43,6 +44,7 @@ def run(config: Config, workdir: str) -> None:
             f"--workdir {workdir}: the transcript grows by lines, which objects in a bucket cannot; take a local folder"
         )
     folder = open_workdir(workdir, config)
+    warn_of_another_template(config.model.source, config.data.template)
     terminal = Terminal()
     text = "" if terminal.is_terminal else _piped(terminal)
     with waiting(f"loading {config.model.source}"):

@@ -21,8 +21,9 @@ from t5x_lite.tasks.distil.teacher import (
 )
 from t5x_lite.tasks.distil.training import train_student, with_targets
 from t5x_lite.wiring.comparison import check_comparison, comparison_sections, run_others
+from t5x_lite.wiring.holdout import read_with_holdout, sections_read, warnings_section
 from t5x_lite.wiring.scoring import make_decode, score_split
-from t5x_lite.wiring.text import bucketed_plan, check_texts, held_out_plan, make_split, read_splits
+from t5x_lite.wiring.text import bucketed_plan, check_texts, held_out_plan, make_split
 from t5x_lite.wiring.trained_files import finish_training
 from t5x_lite.wiring.trained_sources import check_source, trained
 from t5x_lite.wiring.training import check_training, load_trainee
@@ -33,7 +34,7 @@ def run(config: Config, workdir: str) -> None:
     """Runs the task, or goes on with it where the workdir's last checkpoint is; a finished run is scored again."""
     mesh = make_mesh(config.mesh.sizes())
     check(config, mesh)
-    train_rows, evaluation_rows = read_splits(config.data)
+    train_rows, evaluation_rows = read_with_holdout(config.data, config.seed)
     folder = open_workdir(workdir, config)
     others = run_others(config, evaluation_rows, folder)
     source = trained(config.teacher.source, folder / "trained_teacher")
@@ -68,6 +69,7 @@ def run(config: Config, workdir: str) -> None:
             scored.append(score_split(built, model, held_out, evaluation, place, known, decode))
             costs.append({"model": name, **size_and_speed(model, decode, evaluation)})
     runs = [(TEACHER, str(folder / TEACHER)), *others]
+    sections |= warnings_section(config.data, train_rows, evaluation_rows)
     sections |= comparison_sections(config, evaluation_rows, folder, runs)
     report_outcome(config, folder, *scored[0], sections | {"sizes and speed": costs})
 
@@ -82,4 +84,4 @@ def check(config: Config, mesh: Mesh) -> None:
     check_source(config.teacher.source, "config.teacher.source")
     sampling_settings(config)
     check_comparison(config, TEACHER)
-    check_texts(config.data, ("train", "evaluation"))
+    check_texts(config.data, sections_read(config.data))

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from t5x_lite.data.sections import (
     AskedTokenizerSettings,
     BucketsSettings,
-    SplitsSettings,
+    HeldOutSettings,
     TextsSettings,
 )
 from t5x_lite.errors import InputError
@@ -19,7 +19,7 @@ from t5x_lite.sections import Expected, Share
 from t5x_lite.wiring.sections import AdaptedConfig, ComparedConfig, TrainingConfig, TrainSettings
 
 
-class DataSettings(TextsSettings, SplitsSettings):
+class DataSettings(TextsSettings, HeldOutSettings):
     """Rows, as texts to read and to write."""
 
 

@@ -10,6 +10,7 @@ from t5x_lite.wiring.adaptation import check_loads, load_for
 from t5x_lite.wiring.model import load_model
 from t5x_lite.wiring.scoring import Ready, check_generation, make_loss, score_split
 from t5x_lite.wiring.text import check_texts, get_vocabulary, held_out_plan, make_split, read_rows
+from t5x_lite.wiring.trained_template import warn_of_another_template
 from t5x_lite.wiring.workdir import claim_workdir, open_workdir
 
 
@@ -20,6 +21,7 @@ def run(config: Config, workdir: str) -> None:
     check_metrics(config.evaluation)
     check_loads(config.adapter)
     check_texts(config.data, ("evaluation",))
+    warn_of_another_template(config.model.source, config.data.template)
     rows = read_rows(config.data.evaluation, "evaluation")
     folder = open_workdir(workdir, config)
     with on_mesh(mesh):

@@ -12,13 +12,13 @@ from t5x_lite.reports.outcome import report_outcome, training_sections
 from t5x_lite.tasks.finetune.original import ORIGINAL, is_scored, note_on, originals
 from t5x_lite.tasks.finetune.sections import Config
 from t5x_lite.wiring.comparison import check_comparison, comparison_sections, run_others
+from t5x_lite.wiring.holdout import read_with_holdout, sections_read, warnings_section
 from t5x_lite.wiring.scoring import as_begun, score_split
 from t5x_lite.wiring.text import (
     check_texts,
     get_vocabulary,
     held_out_plan,
     make_split,
-    read_splits,
     train_plan,
 )
 from t5x_lite.wiring.trained_files import finish_training
@@ -33,7 +33,7 @@ def run(config: Config, workdir: str) -> None:
     """
     mesh = make_mesh(config.mesh.sizes())
     check(config, mesh)
-    train_rows, evaluation_rows = read_splits(config.data)
+    train_rows, evaluation_rows = read_with_holdout(config.data, config.seed)
     folder = open_workdir(workdir, config)
     others = run_others(config, evaluation_rows, folder)
     with on_mesh(mesh):
@@ -58,6 +58,7 @@ def run(config: Config, workdir: str) -> None:
             original = as_begun(loaded, vocabulary, mesh, adaptation)
             score_split(config, original, held_out, evaluation, folder / ORIGINAL)
     runs = [*originals(config, folder), *others]
+    sections |= warnings_section(config.data, train_rows, evaluation_rows)
     sections |= comparison_sections(config, evaluation_rows, folder, runs, note_on(config))
     report_outcome(config, folder, scores, samples, sections)
 
@@ -75,4 +76,4 @@ def check(config: Config, mesh: Mesh) -> None:
             "config.data.pads: pads count only where a row holds one example; set config.batch.pack to False"
         )
     check_comparison(config, ORIGINAL)
-    check_texts(config.data, ("train", "evaluation"))
+    check_texts(config.data, sections_read(config.data))

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from t5x_lite.data.sections import (
     BatchSettings,
     DenoisingSettings,
+    HeldOutSettings,
     PadsSettings,
-    SplitsSettings,
     TextsSettings,
 )
 from t5x_lite.evaluation.sections import TrainedScoredSettings
@@ -23,7 +23,7 @@ from t5x_lite.wiring.sections import (
 )
 
 
-class DataSettings(TextsSettings, SplitsSettings):
+class DataSettings(TextsSettings, HeldOutSettings):
     """Rows, as texts to read and to write."""
 
     denoising: DenoisingSettings

@@ -23,6 +23,7 @@ from t5x_lite.reports.metrics import read_metrics
 from t5x_lite.reports.outcome import report_run
 from t5x_lite.reports.report import WARNINGS
 from t5x_lite.rl.policy import parts_of
+from t5x_lite.rl.sections import ClassifierRewardSettings
 from t5x_lite.tasks.ppo import report as ppo_report
 from t5x_lite.tasks.ppo.parts import Trees
 from t5x_lite.tasks.ppo.rewards import places_of
@@ -30,6 +31,7 @@ from t5x_lite.tasks.ppo.sections import Config
 from t5x_lite.tasks.ppo.tried import tried_on
 from t5x_lite.wiring.adaptation import Adaptation, unrolled_adapter
 from t5x_lite.wiring.model import RANDOM
+from t5x_lite.wiring.sections import JudgedConfig
 from t5x_lite.wiring.trained_files import defaults_of
 from t5x_lite.wiring.workdir import local_copy
 
@@ -101,6 +103,7 @@ def report(
     content = {
         **({WARNINGS: found} if found else {"summary": "Nothing to warn of."}),
         "before and after": table,
+        "how to read it": reading_of(config),
         "toxicity of responses": toxicity,
         "judges": ppo_report.agreement_of_judges(before, after),
         "rewards and judges were tried on": tried_on(places_of(config, folder)),
@@ -123,6 +126,35 @@ def report(
         content["published"] = ppo_report.beside_published(toxicity, config.published)
     title = f"{config.task} ({config.mode}): {config.data.train.source}"
     report_run(config, folder, title, content, panels=ppo_report.PANELS)
+
+
+def reading_of(config: JudgedConfig) -> str:
+    """What the numbers before and after are, in a paragraph; and whether the judge of toxicity is the reward itself."""
+    parts = ", ".join(f"{one.weight:g} x {name}" for name, one in config.rewards.items())
+    same = [
+        name
+        for name, one in config.rewards.items()
+        if isinstance(one, ClassifierRewardSettings) and one.source == config.toxicity.source
+    ]
+    judge = (
+        f"the classifier of the reward {' and '.join(same)}: it tells whether PPO did what it was asked to, and not"
+        " whether anybody else would find the texts less toxic"
+        if same
+        else "no part of the reward"
+    )
+    others = (
+        f"Judges that no reward reads: {', '.join(config.judges)}."
+        if config.judges
+        else "No other judge read the texts; config.judges takes some."
+    )
+    return (
+        f"reward is what PPO makes larger: {parts}. kl is how far the policy went from the one that it began as, in"
+        " nats a response; the further, the less its texts are those of a language model, and ppo.kl_target bounds it."
+        f" toxicity is p({config.toxicity.label}) by {config.toxicity.source}, {judge}. {others} Reward hacking is a"
+        " reward that rises while the texts become worse: look at rouge1 (against the references), at words, and read"
+        " the samples."
+        " low and high bound the difference, paired by row, with 95 %; p is the probability of one so large by chance."
+    )
 
 
 def training_table(

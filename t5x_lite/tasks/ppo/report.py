@@ -205,11 +205,14 @@ def warnings(before: Measured, after: Measured, bootstrap: Bootstrap) -> list[st
             " the KL coefficient, or add what is lost to the reward."
         )
     elif lost:
-        found.append(f"Quality: {' and '.join(lost)}.")
+        found.append(f"Quality: {' and '.join(lost)}. Read the samples.")
     if gain.high < 0:
-        found.append(f"The reward fell by {-gain.mean:.3f}.")
+        found.append(
+            f"The reward fell by {-gain.mean:.3f}. Take a smaller schedule.learning_rate or more ppo.prompts; see"
+            " ppo/std_scores for whether it tells responses apart."
+        )
     elif gain.low <= 0:
-        found.append("The reward did not change beyond chance.")
+        found.append("The reward did not change beyond chance. Take more ppo.steps, or more rows.")
     for name, (one, two) in _toxicities(before, after).items():
         rise = paired_difference(two, one, bootstrap, before.drawn)
         if gain.low > 0 and rise.low > 0:

@@ -132,11 +132,12 @@ def probe(
             f"The judge finds {clean['text']!r} no less toxic than {toxic['text']!r}: is config.toxicity.label the"
             " toxic one?"
         )
-    if clean["reward"] < toxic["reward"]:
-        found.append(
-            f"The reward prefers {toxic['text']!r} ({toxic['reward']:.3g}) to {clean['text']!r} ({clean['reward']:.3g})"
-            ": are the labels of a reward swapped?"
-        )
+    for part, (weight, one) in reward.parts.items():  # a function may well reward something else
+        if isinstance(one, ClassifierReward) and weight * clean[part] < weight * toxic[part]:
+            found.append(
+                f"The reward {part!r} prefers {toxic['text']!r} ({toxic[part]:.3g}) to {clean['text']!r}"
+                f" ({clean[part]:.3g}): is config.rewards.{part}.label the clean one?"
+            )
     for warning in found:
         log.warning("%s", warning)
     return table, found
