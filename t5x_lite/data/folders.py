@@ -15,7 +15,7 @@ import fsspec.core
 
 from t5x_lite.console import log
 from t5x_lite.data.arrow_tables import data_set_records
-from t5x_lite.data.split_names import SPLITS, names_of
+from t5x_lite.data.split_names import SPLITS, is_same, of_path
 from t5x_lite.data.tables import READERS, ending, read_table
 from t5x_lite.data.text_files import WHERE, Records
 from t5x_lite.data.tokenizer_source import first_line
@@ -87,15 +87,17 @@ def read_folder(source: str, wanted: Collection[str], split: str) -> tuple[Recor
 def _of_split(files: Sequence[str], source: str, split: str) -> tuple[Sequence[str], bool]:
     """The files of a split, and whether their names said so."""
     places = {file: _below(file, source) for file in files}
-    named = [file for file in files if split and _names(places[file], split)]
-    if split and not named:
-        there = [one for one in SPLITS if any(_names(place, one[0]) for place in places.values())]
-        if (
-            len(there) > 1 and "[" not in split
-        ):  # to read them all would train on what is to be held out
+    named = [file for file in files if split and of_path(places[file], split)]
+    if split and not named and "[" not in split:
+        there = [
+            one[0] for one in SPLITS if any(of_path(place, one[0]) for place in places.values())
+        ]
+        said = "/".join(source.rstrip("/").split("/")[-2 if is_pattern(source) else -1 :])
+        # To read them would train on what is to be held out, or score what was trained on; but a person may name them.
+        if there and not (len(there) == 1 and of_path(said, there[0])):
             raise InputError(
-                f"{WHERE}: {source} holds files of several splits, and none of the split {split!r}: "
-                f"{_shown(files, source)}; name one of those, or its split in data.split"
+                f"{WHERE}: {source} holds files of other splits than {split!r} alone: {_shown(files, source)}; name"
+                " one of those, or its split in data.split"
             )
     files = named or files
     # Partitions (date=2024-05-01) are parts of one table; en/ and de/ are two.
@@ -112,14 +114,7 @@ def _of_split(files: Sequence[str], source: str, split: str) -> tuple[Sequence[s
 
 
 def _divides(folder: str) -> bool:
-    return "=" in folder or any(_names(folder, names[0]) for names in SPLITS)
-
-
-def _names(place: str, split: str) -> bool:
-    """Whether a path says that it is of the split: by its name, or that of a folder of it."""
-    any_word = "|".join(map(re.escape, names_of(split)))
-    # (No letter may follow: "trainer" is no "train".)
-    return re.search(rf"(?<![A-Za-z0-9])(?:{any_word})(?![A-Za-z])", place) is not None
+    return "=" in folder or any(of_path(folder, names[0]) for names in SPLITS)
 
 
 def _below(file: str, source: str) -> str:
@@ -223,7 +218,7 @@ def _read_saved(source: str, split: str, saved: str) -> tuple[Records, bool]:
         ) from error
     if saved == _SAVED:
         return data_set_records(data, source), False
-    there = [name for name in (split, *names_of(split)) if name in data]
+    there = sorted((name for name in data if is_same(name, split)), key=lambda name: name != split)
     if split and not there:
         raise InputError(
             f"{WHERE}: the data set saved in {source} has no split {split!r}; there are {', '.join(data)}"

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from t5x_lite.console import log
-from t5x_lite.data.split_names import is_split, names_of
+from t5x_lite.data.split_names import is_same, is_split
 from t5x_lite.data.text_files import WHERE, Records, open_text, refuse_zeros
 from t5x_lite.data.values import has
 from t5x_lite.errors import InputError
@@ -80,10 +80,11 @@ def _in_object(path: str, content: Any, wanted: Collection[str], split: str) -> 
     rows = {
         key: value for key, value in lists.items() if not value or isinstance(value[0], Mapping)
     }
-    if named := [key for key in rows if split and key in names_of(split)]:
+    if named := [key for key in rows if split and is_same(key, split)]:
+        key = split if split in named else named[0]
         return [
             {"split": split, **record} if isinstance(record, Mapping) else record
-            for record in rows[named[0]]
+            for record in rows[key]
         ]
     # Rows of another split are none of this one.
     if len(rows) == 1 and not (split and is_split(next(iter(rows)))):

@@ -17,7 +17,10 @@ LAYOUTS = {  # files -> what the split is called, and the file that is read (Non
     "beside a hidden file": (["train.csv", "._train.csv"], {"train": 0, "": 0}),
     "beside a lock": (["train.csv", "~$train.csv"], {"train": 0}),
     "no split in any name": (["a.csv"], {"train": 0, "dev": 0}),
-    "all of another": (["test-0.csv"], {"dev": 0}),
+    "all of another": (["test-0.csv"], {"dev": None, "test": 0}),
+    "capitals": (["Train.csv", "Test.CSV"], {"train": 0, "test": 1, "dev": None}),
+    "words run together": (["dialogTrain.csv", "dialogTest.csv"], {"train": 0, "test": 1}),
+    "a folder that names both": (["train_test/train.csv", "train_test/test.csv"], {"train": 0}),
     "trainers": (["trainers.csv", "test.csv"], {"test": 1}),
     "two configurations": (["en/train.csv", "de/train.csv"], {"train": None}),
     "as datasets reads it": (["README.md", "a.csv", "b.csv"], {"train": 1, "test": 2}),
@@ -42,7 +45,7 @@ def test_a_folder_gives_the_split_that_is_asked_for(layout, tmp_path, monkeypatc
     for source in ("some", str(tmp_path / "some")):
         for split, number in wanted.items():
             if number is None:
-                with pytest.raises(InputError, match="several (splits|folders).*name one"):
+                with pytest.raises(InputError, match="(other splits|several folders).*name one"):
                     load(source, split=split)
             else:
                 rows = load(source, split=split)
@@ -83,3 +86,14 @@ def test_a_saved_format_is_nothing_to_rows(tmp_path):
     table.filter(lambda row: False).save_to_disk(tmp_path / "none")
     with pytest.raises(InputError, match="no rows"):
         load(tmp_path / "none")
+
+
+def test_files_of_another_split_are_read_where_they_are_named(tmp_path):
+    for name in ("test-0.csv", "train-0.csv"):
+        (tmp_path / name).write_text(CSV)
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "test-0.csv").write_text(CSV)
+    for source in ("test-*.csv", "test", "test/"):
+        assert load(f"{tmp_path}/{source}", split="dev") == ROWS
+    with pytest.raises(InputError, match="of other splits than 'dev' alone: test-0.csv, train-0.c"):
+        load(tmp_path / "t*.csv", split="dev")

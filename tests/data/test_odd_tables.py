@@ -215,10 +215,10 @@ def test_the_splits_that_there_are_are_named(tmp_path):
 
 def test_lists_of_a_json_object_are_splits_where_they_are_called_so(tmp_path):
     """The only list was read whatever it was called: training rows where test rows were asked for."""
-    (tmp_path / "a.json").write_text(json.dumps({"train": [{"x": "a"}]}))
-    for split in ("train", "training", ""):
+    (tmp_path / "a.json").write_text(json.dumps({"Train": [{"x": "a"}]}))
+    for split in ("train", "training", "Train", ""):
         assert load(tmp_path / "a.json", {"x": "x"}, split=split)[0]["x"] == "a"
-    with pytest.raises(InputError, match=r"of the split 'dev', found .* one \('train'\); choose"):
+    with pytest.raises(InputError, match=r"of the split 'dev', found .* one \('Train'\); choose"):
         load(tmp_path / "a.json", {"x": "x"}, split="dev")
     (tmp_path / "b.json").write_text(
         json.dumps({"train": [{"x": "a"}], "validation": [{"x": "b"}]})
