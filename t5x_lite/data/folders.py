@@ -100,6 +100,8 @@ def _of_split(files: Sequence[str], source: str, split: str) -> tuple[Sequence[s
                 " one of those, or its split in data.split"
             )
     files = named or files
+    if is_pattern(source):  # which files, it says itself
+        return files, bool(named)
     # Partitions (date=2024-05-01) are parts of one table; en/ and de/ are two.
     folders = {
         tuple(part for part in pathlib.PurePath(places[file]).parent.parts if not _divides(part))

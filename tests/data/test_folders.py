@@ -97,3 +97,13 @@ def test_files_of_another_split_are_read_where_they_are_named(tmp_path):
         assert load(f"{tmp_path}/{source}", split="dev") == ROWS
     with pytest.raises(InputError, match="of other splits than 'dev' alone: test-0.csv, train-0.c"):
         load(tmp_path / "t*.csv", split="dev")
+
+
+def test_a_pattern_says_which_folders(tmp_path):
+    for name in ("en", "de"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train.csv").write_text(CSV)
+    for pattern in ("*/train.csv", "**/*.csv"):
+        assert load(f"{tmp_path}/{pattern}", split="train") == ROWS * 2
+    with pytest.raises(InputError, match=r"tables in several folders \(de, en\); name one"):
+        load(tmp_path, split="train")
