@@ -19,7 +19,7 @@ from t5x_lite.foreign.hashes import FILE as HASHES
 from t5x_lite.foreign.hashes import check_hashes, write_hashes
 from t5x_lite.interop import hf_config
 from t5x_lite.interop.finite import WRITTEN, checked
-from t5x_lite.interop.hub import model_directory
+from t5x_lite.interop.hub import ADAPTER_CONFIG, model_directory
 from t5x_lite.interop.names import EMBEDDING_COPIES, HEAD, SHARED, UNUSED, Entry, name_table
 from t5x_lite.interop.opened import OpenedModel, Params, Stored, converted, differences
 from t5x_lite.interop.tensors import (
@@ -37,6 +37,8 @@ from t5x_lite.params.integers import is_quantized
 
 DEFAULT_SHARD_BYTES = 5 * 10**9  # as transformers 4 and 5 write
 _STAGING = ".partial-export"
+# Beside a tokenizer that was saved anew, what older versions said of another one still counts for its readers.
+_OLDER_TOKENS = ("special_tokens_map.json", "added_tokens.json")
 _ENCODER = ("token_embedder/", "encoder/")
 
 
@@ -165,11 +167,16 @@ def save_hf(
       generation: the fields of the generation_config.json that the model came with; kept, the special tokens filled in.
 
     Raises:
-      InputError: the parameters are not those of the config, or not finite, or the directory cannot be written.
+      InputError: the parameters are not those of the config, or not finite, or the directory cannot be written, or has
+        an adapter in it.
     """
     target = pathlib.Path(directory).expanduser()
     if "://" in os.fspath(directory):
         raise InputError(f"{directory}: the export goes to a local directory; copy it from there")
+    if (target / ADAPTER_CONFIG).is_file():
+        raise InputError(
+            f"{target}: an adapter lies there, which whoever loads the directory would put on; choose another one"
+        )
     flat = traverse_util.flatten_dict(params, sep="/")
     table = name_table(config)
     have = {path: tuple(leaf.shape) for path, leaf in flat.items()}
@@ -287,6 +294,7 @@ def _write(
         target / safetensors.name,
         target / safetensors.index_name,
         target / HASHES,
+        *(target / name for name in (_OLDER_TOKENS if vocabulary is not None else ())),
     ):
         stale.unlink(missing_ok=True)
     for file in sorted(staging.iterdir(), key=lambda file: file.name == "config.json"):

@@ -103,3 +103,18 @@ def test_two_models_in_one_file_are_told_apart(folder):
 
     rename(folder, twice)
     refused(folder, r"holds several models \(policy., reference.\); save the one")
+
+
+def test_an_export_over_other_files(tmp_path):
+    """Where an older tokenizer lay, its special tokens became those of the new one; an adapter would act on it."""
+    t5 = load_pretrained("nano")
+    (tmp_path / "special_tokens_map.json").write_text('{"eos_token": "<extra_id_0>"}')
+    (tmp_path / "added_tokens.json").write_text('{"<x>": 2048}')
+    (tmp_path / "notes.txt").write_text("mine")
+    t5.save_pretrained(tmp_path)
+    again = load_pretrained(tmp_path)
+    assert (again.tokenizer.eos_id, again.tokenizer.size) == (1, t5.tokenizer.size)
+    assert (tmp_path / "notes.txt").is_file()
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(InputError, match="an adapter lies there, .* choose another one"):
+        t5.save_pretrained(tmp_path)
