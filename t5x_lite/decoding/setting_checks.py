@@ -40,9 +40,16 @@ def _is(value: Any, number: float) -> bool:
 
 def is_never(eos_token_id: Any) -> bool:
     """Whether no token ends a row: -1, as TRL's examples have it, which no token is."""
-    return np.asarray(eos_token_id).dtype.kind == "i" and np.array_equal(
-        np.ravel(eos_token_id), [-1]
-    )
+    array = _array(eos_token_id)
+    return array.dtype.kind == "i" and np.array_equal(array.ravel(), [-1])
+
+
+def _array(value: Any) -> np.ndarray:
+    """The value as an array; lists of several lengths are none of numbers."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        return np.asarray(None)
 
 
 def check_ids(name: str, ids: Any) -> None:
@@ -79,7 +86,7 @@ def check_number(
     """Refuses what is no number (or, unless `scalar`, array of numbers) within the bounds; `above` is exclusive."""
     if integer:
         high = min(high, _INT32)
-    array = np.asarray(value)
+    array = _array(value)
     kind = "an integer" if integer else "a finite number"
     bounds = [f">= {low:g}"] if low > -math.inf else []
     bounds += [f"> {above:g}"] if above > -math.inf else []

@@ -58,6 +58,9 @@ from t5x_lite.errors import InputError
         ({"pad_token_id": [0]}, "pad_token_id"),
         ({"forced_eos_token_id": []}, "forced_eos_token_id.*at least one"),
         ({"forced_eos_token_id": [1, -2]}, "forced_eos_token_id"),
+        ({"decoder_start_token_id": [None, []]}, "decoder_start_token_id"),
+        ({"eos_token_id": [[1], []]}, "eos_token_id"),
+        ({"max_new_tokens": [[1], 2]}, "max_new_tokens"),
     ],
 )
 def test_refused_by_name(mapping, message):

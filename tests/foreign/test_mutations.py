@@ -303,7 +303,8 @@ def test_a_config_that_was_edited_by_hand_is_told_and_read(changed, caplog):
     assert "config.json: was changed since it was written" in caplog.text
 
 
-def test_hashes_name_no_file_elsewhere(changed):
+@pytest.mark.parametrize("name", ["../x", "x" * 256, "é" * 200])
+def test_hashes_name_no_file_elsewhere(changed, name):
     folder = changed("model", hashes=True)
-    set_field(folder / "hashes.json", **{"../x": "0"})
+    set_field(folder / "hashes.json", **{name: "0"})
     refused("model", folder)
