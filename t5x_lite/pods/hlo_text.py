@@ -1,4 +1,8 @@
-"""An optimized HLO module as data: computations of instructions, read from `compiled.as_text()`."""
+"""An optimized HLO module as data: computations of instructions, read from `compiled.as_text()`.
+
+Elements of tuples are instructions (get-tuple-element) in the text of older compilers, operands (`%name#1`) in that of
+jaxlib 0.12, and instructions here.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ _ARRAY = re.compile(r"([a-z][a-z0-9]*)\[([\d,<=]*)\](\{[^}]*\})?")
 _SPACE = re.compile(r"S\((\d+)\)")
 _HEADER = re.compile(r"(ENTRY )?%([\w.\-]+) \(.*\{$")
 _NAME = re.compile(r"(ROOT )?%([\w.\-]+) = ")
-_OPERAND = re.compile(r"%([\w.\-]+)")
+_OPERAND = re.compile(r"%([\w.\-]+(?:#\d+)*)")  # %while.3#1 is an element of its tuple
 _OPCODE = re.compile(r" ?([a-z][\w\-]*)\(")
 _CALLED = re.compile(r"\b(calls|body|condition|to_apply)=%([\w.\-]+)")
 _BRANCHES = re.compile(r"\bbranch_computations=\{([^}]*)\}")
@@ -145,9 +149,14 @@ def parse_module(text: str) -> Module:
     computations: dict[str, Computation] = {}
     entry = None
     for name, is_entry, lines in _bodies(text):
-        instructions, root = {}, None
+        instructions: dict[str, Instruction] = {}
+        types: dict[str, str] = {}
+        root = None
         for line in lines:
-            one, is_root = _instruction(line)
+            one, type_, is_root = _instruction(line)
+            types[one.name] = type_
+            for operand in one.operands:
+                _add_element(operand, instructions, types)
             instructions[one.name] = one
             root = one if is_root or root is None else root
         assert root is not None, name
@@ -171,7 +180,43 @@ def _bodies(text: str) -> Iterator[tuple[str, bool, list[str]]]:
             name, is_entry, lines, inside = header[2], bool(header[1]), [], True
 
 
-def _instruction(line: str) -> tuple[Instruction, bool]:
+def _add_element(name: str, instructions: dict[str, Instruction], types: dict[str, str]) -> None:
+    """Adds the element that a name such as "while.3#1" stands for, and those that it is an element of."""
+    of, hash_, index = name.rpartition("#")
+    if not hash_ or name in instructions:
+        return
+    _add_element(of, instructions, types)
+    types[name] = _element_types(types[of])[int(index)]
+    instructions[name] = Instruction(
+        name=name,
+        opcode="get-tuple-element",
+        arrays=parse_arrays(types[name]),
+        operands=(of,),
+        text=f"%{of}",
+        attributes=f", index={index}",
+    )
+
+
+def _element_types(tuple_type: str) -> list[str]:
+    """The types of a tuple's elements.
+
+    >>> _element_types("(s32[]{:T(128)}, (f32[2,3], pred[]), bf16[4])")
+    ['s32[]{:T(128)}', '(f32[2,3], pred[])', 'bf16[4]']
+    """
+    elements, depth, start = [], 0, 1
+    for found in re.finditer(r"[()\[\]{},]", tuple_type):
+        if found[0] in "([{":
+            depth += 1
+        elif found[0] in ")]}":
+            depth -= 1
+        if (found[0] == "," and depth == 1) or depth == 0:
+            elements.append(tuple_type[start : found.start()].strip())
+            start = found.end()
+    return elements
+
+
+def _instruction(line: str) -> tuple[Instruction, str, bool]:
+    """What a line says, the type of its result, and whether that is the computation's."""
     head = _NAME.match(line)
     assert head, line[:200]
     start = head.end()
@@ -189,6 +234,7 @@ def _instruction(line: str) -> tuple[Instruction, bool]:
             text=inner,
             attributes=line[close + 1 :],
         ),
+        line[start:end],
         bool(head[1]),
     )
 
