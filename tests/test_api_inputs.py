@@ -26,9 +26,7 @@ def test_texts_of_any_collection(t5, texts):
     np.testing.assert_array_equal(t5.encode(texts), t5.encode(["a", "b"]))
 
 
-@pytest.mark.parametrize(
-    "texts", ["ab", b"ab", {"input_ids": [[5, 1]]}, {"a", "b"}, None, 5], ids=repr
-)
+@pytest.mark.parametrize("texts", ["ab", b"ab", {"input_ids": [[5, 1]]}, {"ab"}, None, 5], ids=repr)
 def test_what_are_no_texts(t5, texts):
     """The output of a tokenizer was the text "input_ids"; a set came in any order; None gave nothing."""
     for call in (t5.generate, t5.generate_with_scores, t5.encode, lambda x: t5.score(x, [["a"]])):
@@ -96,7 +94,7 @@ def test_sides_of_other_lengths(t5):
 
 
 @pytest.mark.parametrize(
-    "given", [{"source": None}, {"source": 5}, {"tokenizer": object()}, {"base": 5}], ids=repr
+    "given", [{"source": None}, {"source": 5}, {"tokenizer": 5.5}, {"base": 5}], ids=repr
 )
 def test_names_are_names(given):
     with pytest.raises(InputError, match="expected a name or a directory, got a"):

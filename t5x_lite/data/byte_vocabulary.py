@@ -42,8 +42,13 @@ class ByteVocabulary(Vocabulary):
         return unused + sorted(own)
 
     def encode(self, texts: Sequence[str], *, add_eos: bool) -> list[list[int]]:
-        tail = [self.eos_id] if add_eos else []
-        return [self._ids(text) + tail for text in cleaned(texts)]
+        """As `Vocabulary.encode`; a text that spells `</s>` at its end has its end already, as in transformers."""
+        rows = [self._ids(text) for text in cleaned(texts)]
+        if add_eos:
+            for row in rows:
+                if row[-1:] != [self.eos_id]:
+                    row.append(self.eos_id)
+        return rows
 
     def _ids(self, text: str) -> list[int]:
         if not self._first_letters.isdisjoint(text):  # may spell a special token

@@ -142,3 +142,9 @@ def test_a_directory_that_names_another_class_has_no_vocabulary(tmp_path):
     settings_of(tmp_path, "t5", tokenizer_class="T5Tokenizer")
     with pytest.raises(InputError, match="neither tokenizer.json nor spiece.model"):
         load_vocabulary(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["a", "a</s>", "</s>", "", "a </s> b"])
+def test_bytes_end_once_as_in_transformers(text):
+    tokenizer = transformers.ByT5Tokenizer()
+    assert ByteVocabulary(tokenizer).encode([text], add_eos=True) == [tokenizer(text).input_ids]
