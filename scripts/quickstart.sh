@@ -9,7 +9,7 @@ Usage: scripts/quickstart.sh [WORKDIR]
 
 Prompts the bundled nano T5, fine-tunes it (fully, and with LoRA) on the bundled dialogues, scores all of it on
 dialogues that no step has seen, and tunes a rude summarizer by PPO against a classifier of rude texts. A laptop's CPU
-will do; under ten minutes, the install in it.
+will do; ten to twenty minutes on two cores, the install in it.
 
   WORKDIR    where the runs leave their files (default: runs/quickstart); the same command again goes on there
 
