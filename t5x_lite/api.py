@@ -16,7 +16,7 @@ import numpy as np
 
 from t5x_lite import streams
 from t5x_lite.data.vocabulary import Vocabulary
-from t5x_lite.decoding.call_inputs import as_texts, as_token_ids, check_names, logits_inputs
+from t5x_lite.decoding.call_inputs import as_texts, as_token_ids, logits_inputs
 from t5x_lite.decoding.call_shapes import LENGTH_STEP, bucket, pad_call
 from t5x_lite.decoding.checkpoint_settings import checkpoint_settings
 from t5x_lite.decoding.generate import GenerationOutput, Generator
@@ -30,6 +30,7 @@ from t5x_lite.interop.adapter_source import adapter_of, base_for
 from t5x_lite.interop.beside import vocabulary_beside
 from t5x_lite.interop.generation_files import generation_defaults
 from t5x_lite.interop.hf import save_hf
+from t5x_lite.interop.hub import check_names
 from t5x_lite.interop.peft import load_adapter, save_adapter
 from t5x_lite.interop.pretrained import open_pretrained
 from t5x_lite.interop.t5x import is_t5x

@@ -161,8 +161,7 @@ def _run_task(arguments: list[str]) -> None:
 
         keep_compiled_programs()
         with locked(folder):
-            if "://" not in folder:
-                check_workdir(folder, config)
+            check_workdir(folder, config)
             task.run(config, folder)
 
 

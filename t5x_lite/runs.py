@@ -190,7 +190,6 @@ def _run(
     folder = os.path.expanduser(os.fspath(workdir))
     task = importlib.import_module(f"t5x_lite.tasks.{loaded.task}.run")
     with locked(folder):
-        if "://" not in folder:
-            check_workdir(folder, loaded)
+        check_workdir(folder, loaded)
         task.run(loaded, folder)
     return Run(folder)

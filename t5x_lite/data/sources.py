@@ -170,9 +170,9 @@ def warn_of_shared_rows(
 
     Returns their ids: scores on them are not held-out scores, and `data.exclude` leaves them out.
     """
-    shared, _ = _shared_rows(evaluation, training, field)
-    if shared:
-        log.warning("%s", told_of_shared_rows(evaluation, training, field))
+    shared, told = _shared_rows(evaluation, training, field)
+    if told:
+        log.warning("%s", told)
     return shared
 
 
@@ -180,20 +180,13 @@ def told_of_shared_rows(
     evaluation: Sequence[Row], training: Sequence[Row], field: str | Sequence[str]
 ) -> str:
     """What `warn_of_shared_rows` says; "" where there is nothing to warn of."""
-    shared, name = _shared_rows(evaluation, training, field)
-    if not shared:
-        return ""
-    some = ", ".join(shared[:5]) + (", …" if len(shared) > 5 else "")
-    return (
-        f"{len(shared)} of {len(evaluation)} evaluation rows have a {name} that is also in the training rows ({some}):"
-        " their scores are not held out. Leave them out by data.evaluation.exclude, a file of their ids."
-    )
+    return _shared_rows(evaluation, training, field)[1]
 
 
 def _shared_rows(
     evaluation: Sequence[Row], training: Sequence[Row], field: str | Sequence[str]
 ) -> tuple[list[str], str]:
-    """The ids of the evaluation rows that are in training, too, and by what they are."""
+    """The ids of the evaluation rows that are in training, too, and what is said of them."""
     fields = (field,) if isinstance(field, str) else tuple(field)
     if not evaluation or not training:
         return [], ""
@@ -206,7 +199,14 @@ def _shared_rows(
 
     seen, keys = set(keys_of(training)), keys_of(evaluation)
     shared = [row["id"] for row, key in zip(evaluation, keys, strict=True) if key in seen]
-    return shared, GROUP if grouped else " and ".join(fields)
+    if not shared:
+        return [], ""
+    name = GROUP if grouped else " and ".join(fields)
+    some = ", ".join(shared[:5]) + (", …" if len(shared) > 5 else "")
+    return shared, (
+        f"{len(shared)} of {len(evaluation)} evaluation rows have a {name} that is also in the training rows ({some}):"
+        " their scores are not held out. Leave them out by data.evaluation.exclude, a file of their ids."
+    )
 
 
 class _Mended:

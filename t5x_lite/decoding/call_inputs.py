@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -73,16 +72,3 @@ def logits_inputs(batch: Mapping[str, Any], vocab_size: int) -> list[jax.Array |
         *map(jnp.asarray, inputs),
         *(None if ids is None else jnp.asarray(ids, jnp.int32) for ids in segments),
     ]
-
-
-def check_names(**places: Any) -> None:
-    """Refuses what names no model or directory.
-
-    Raises:
-      InputError: by the argument.
-    """
-    for name, place in places.items():
-        if not isinstance(place, str | os.PathLike):
-            raise InputError(
-                f"{name}: expected a name or a directory, got a {type(place).__name__}"
-            )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import pathlib
+from typing import Any
 
 import huggingface_hub
 
@@ -69,6 +70,19 @@ def sentence_encoder_directory(source: str | os.PathLike[str]) -> pathlib.Path:
         if any(found.rglob(format.name)) or any(found.rglob(format.index_name)):
             return found
     return found
+
+
+def check_names(**places: Any) -> None:
+    """Refuses what names no model or directory.
+
+    Raises:
+      InputError: by the argument.
+    """
+    for name, place in places.items():
+        if not isinstance(place, str | os.PathLike):
+            raise InputError(
+                f"{name}: expected a name or a directory, got a {type(place).__name__}"
+            )
 
 
 def _local_directory(source: str | os.PathLike[str], revision: str | None) -> pathlib.Path | None:

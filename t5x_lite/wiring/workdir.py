@@ -45,10 +45,9 @@ def open_workdir(workdir: str, config: Config) -> epath.Path:
         raise InputError(
             "--workdir: an empty name (an unset variable?); name a folder, . for this one"
         )
-    _check_store(workdir)
+    check_workdir(workdir, config)
     folder = epath.Path(workdir)
     if is_rehearsal():
-        check_workdir(workdir, config)
         return folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -57,18 +56,18 @@ def open_workdir(workdir: str, config: Config) -> epath.Path:
         probe.unlink()
     except OSError as error:
         raise InputError(f"--workdir {workdir}: {error.strerror or error}") from error
-    check_workdir(workdir, config)
     _check_shared(workdir, folder)
     return folder
 
 
 def check_workdir(workdir: str, config: Config) -> None:
-    """Refuses a folder that holds a run of another config. It costs nothing, and may come before any row or model is
-    read.
+    """Refuses a folder that cannot be reached, or holds a run of another config. It costs nothing, and may come before
+    any row or model is read.
 
     Raises:
-      InputError: the fields that differ, or what else config.json is.
+      InputError: what a store says, the fields that differ, or what else config.json is.
     """
+    _check_store(workdir)
     file = epath.Path(workdir) / CONFIG_FILE
     try:
         if file.exists():

@@ -11,6 +11,8 @@ import torch
 import transformers
 from safetensors.torch import save_file
 
+from t5x_lite.interop.hf import load_hf
+
 HEAD = "lm_head.weight"
 COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
 # Heads times kv (24) is not d_model, and the stacks differ in depth: a mix-up cannot go unseen.
@@ -143,3 +145,12 @@ def tied_directory(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return write_directory(
         tmp_path_factory.mktemp("tied") / "model", hf_config("t5_1.0"), random_tensors("t5_1.0")
     )
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path, Any, Any]:
+    """What adapters lie on: a T5 1.1's directory, and what is read of it: its config and parameters."""
+    torch.set_num_threads(1)
+    where = tmp_path_factory.mktemp("base") / "t5"
+    write_directory(where, hf_config("t5_1.1"), random_tensors("t5_1.1"))
+    return where, *load_hf(where, param_dtype="float32")

@@ -17,21 +17,11 @@ from t5x_lite import load_pretrained
 from t5x_lite.errors import InputError
 from t5x_lite.evaluation.text_classifier import load_text_classifier
 from t5x_lite.interop.adapter_source import adapter_of
-from t5x_lite.interop.hf import load_hf
 from t5x_lite.interop.hub import adapter_directory, model_directory
 from t5x_lite.interop.peft import load_adapter
-from tests.interop.conftest import hf_config, random_tensors, write_directory
 from tests.interop.test_peft_fields import adapted, torch_base
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    torch.set_num_threads(1)
-    where = tmp_path_factory.mktemp("base") / "t5"
-    write_directory(where, hf_config("t5_1.1"), random_tensors("t5_1.1"))
-    return where, *load_hf(where, param_dtype="float32")
 
 
 @pytest.fixture

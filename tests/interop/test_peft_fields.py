@@ -17,15 +17,6 @@ from t5x_lite.interop.names import name_table
 from t5x_lite.interop.peft import load_adapter, save_adapter
 from t5x_lite.params.lora import merge
 from t5x_lite.params.paths import flatten
-from tests.interop.conftest import hf_config, random_tensors, write_directory
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    torch.set_num_threads(1)
-    where = tmp_path_factory.mktemp("base") / "t5"
-    write_directory(where, hf_config("t5_1.1"), random_tensors("t5_1.1"))
-    return where, *load_hf(where, param_dtype="float32")
 
 
 def torch_base(base):
