@@ -172,6 +172,11 @@ def differences(config: ConfigDict) -> dict[str, Difference]:
     if written is None:
         return {}
     of_base, now = dict(_leaves(written.base)), dict(_leaves(config.to_dict()))
+    # An empty mapping is a leaf; where the other side has filled it, its fields say so.
+    for one, other in ((of_base, now), (now, of_base)):
+        for name in [name for name, value in one.items() if value == {}]:
+            if any(filled.startswith(f"{name}.") for filled in other):
+                del one[name]
     return {
         name: Difference(of_base.get(name), now.get(name))
         for name in [*now, *(name for name in of_base if name not in now)]
