@@ -11,6 +11,7 @@ from t5x_lite.console import log
 from t5x_lite.data.split_names import is_same, is_split
 from t5x_lite.data.text_files import WHERE, Records, open_text, refuse_zeros
 from t5x_lite.data.values import has
+from t5x_lite.data.wildcards import spread
 from t5x_lite.errors import InputError
 from t5x_lite.foreign.json_files import parse_json
 
@@ -71,7 +72,8 @@ def _in_object(path: str, content: Any, wanted: Collection[str], split: str) -> 
     if (turned := _oriented(content, columns)) is not None:
         return turned
     if columns and all(has(content, column) for column in columns):
-        if any(not isinstance(content.get(column), list) for column in columns):
+        named = [name for column in columns for name in spread(content, column) or [column]]
+        if any(not isinstance(content.get(name), list) for name in named):
             return [content]
         if len({len(column) for column in lists.values()}) == 1:
             return [
@@ -80,8 +82,8 @@ def _in_object(path: str, content: Any, wanted: Collection[str], split: str) -> 
     rows = {
         key: value for key, value in lists.items() if not value or isinstance(value[0], Mapping)
     }
-    if named := [key for key in rows if split and is_same(key, split)]:
-        key = split if split in named else named[0]
+    if chosen := [key for key in rows if split and is_same(key, split)]:
+        key = split if split in chosen else chosen[0]
         return [
             {"split": split, **record} if isinstance(record, Mapping) else record
             for record in rows[key]

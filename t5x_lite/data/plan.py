@@ -16,7 +16,7 @@ import numpy as np
 
 from t5x_lite import streams
 from t5x_lite.data.buckets import Shape, assign
-from t5x_lite.data.features import Batch, ExampleSource, to_batch
+from t5x_lite.data.features import Batch, Examples, ExampleSource, Ragged, to_batch
 from t5x_lite.errors import InputError
 
 # How many of the latest rows first-fit packing still tries: keeps it linear at next to no cost.
@@ -108,6 +108,17 @@ class Plan:
             decoder_start_id=self._decoder_start_id,
         )
 
+    def of(self, source: ExampleSource) -> Plan:
+        """The plan of other examples, in the same shapes and order."""
+        return Plan(
+            source,
+            self.shapes,
+            seed=self.seed,
+            pack=self.packed,
+            pad_id=self._pad_id,
+            decoder_start_id=self._decoder_start_id,
+        )
+
     def rows(self, step: int) -> tuple[int, Shape, Packs]:
         """(epoch, shape, rows), a row being the indices of the examples in it (none: a filled-up
         row).
@@ -184,6 +195,21 @@ class Plan:
                 room[at] = self.shapes[0][:2]
             room[at] -= need
         return [np.array(pack) for pack in packs]
+
+
+def distinct_inputs(plan: Plan) -> tuple[Plan, list[np.ndarray]]:
+    """(the plan of one example for each encoder input of `plan`, the examples of `plan` that have it, by number).
+
+    Several references of one text have one input, from which nothing need be generated twice.
+    """
+    source, rows_of = plan.source, dict[bytes, list[int]]()
+    for row in range(len(source.encoder_lengths)):
+        rows_of.setdefault(source.example(row, 0)[0].tobytes(), []).append(row)
+    groups = [np.array(rows) for rows in rows_of.values()]
+    if len(groups) == len(source.encoder_lengths):
+        return plan, groups
+    firsts = [source.example(int(rows[0]), 0) for rows in groups]
+    return plan.of(Examples(*map(Ragged.from_lists, zip(*firsts, strict=True)))), groups
 
 
 def name_of(source: object, index: int) -> str:

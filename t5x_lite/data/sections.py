@@ -61,8 +61,8 @@ class RowsSettings(Section):
     columns: Annotated[
         Mapping[str, str],
         Expected("a mapping of template fields to column names, as {'dialogue': 'question'}"),
-        "Which column each field of the templates is ('translation.en' of a nested one); 'group': what was drawn"
-        " together.",
+        "Which column each field of the templates is ('translation.en' of a nested one; 'summary*' or 'references.*' of"
+        " several, a row each); 'group': what was drawn together.",
     ]
     id_column: Annotated[
         str, "The column that names a row; '': rows are numbered, as where there is no column 'id'."

@@ -17,6 +17,7 @@ from t5x_lite.data.text_files import (
     unpacked_name,
 )
 from t5x_lite.data.values import UNSEEN
+from t5x_lite.data.wildcards import is_wanted, spread
 from t5x_lite.errors import InputError
 
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -124,7 +125,8 @@ def names_columns(path: str, columns: Collection[str]) -> bool:
     with open_text(path, WHERE, newline="") as file:
         head = file.read(_HEAD)
     header = _header(head, _separator(head, columns, "\t")[0])
-    return len(header) > 1 and set(columns) <= {_bare(name) for name in header}
+    there = dict.fromkeys(map(_bare, header))
+    return len(header) > 1 and all(name in there or spread(there, name) for name in columns)
 
 
 def _separator(head: str, wanted: Collection[str], usual: str) -> tuple[str, bool]:
@@ -132,11 +134,12 @@ def _separator(head: str, wanted: Collection[str], usual: str) -> tuple[str, boo
     columns.
     """
 
-    def found(separator: str) -> tuple[int, int, bool]:
+    def gain(separator: str) -> tuple[int, int, bool]:
         columns = {_bare(name).strip(' "') for name in _header(head, separator)}
-        return len(columns & set(wanted)), len(columns), separator == usual
+        found = sum(is_wanted(name, wanted) for name in columns)
+        return found, len(columns), separator == usual
 
-    best = max(_SEPARATORS, key=found)
+    best = max(_SEPARATORS, key=gain)
     after_the_first = _header(head, best)[1:]
     return best, bool(after_the_first) and all(name.startswith(" ") for name in after_the_first)
 

@@ -4,6 +4,7 @@ bundled corpus.
 
 from __future__ import annotations
 
+import collections
 import itertools
 import pathlib
 import re
@@ -24,6 +25,7 @@ from t5x_lite.data.hub import read_data_set
 from t5x_lite.data.tables import READERS, read_table
 from t5x_lite.data.text_files import PACKED, Records
 from t5x_lite.data.values import as_text, find, has, id_key, id_text, is_blank, list_as_text
+from t5x_lite.data.wildcards import rows_of
 from t5x_lite.errors import InputError
 
 _FOLDER = pathlib.Path(__file__).parent / "bundled"
@@ -79,7 +81,8 @@ def load_rows(
         column (one line says so); "" takes all rows.
       columns: template field -> column, e.g. {"dialogue": "dialogue", "summary": "summary"}; a
         nested one as "translation.en". None may be empty in any row (None and NaN are). The fields "kind" and
-        "group" are left out where the first row has no column of that name.
+        "group" are left out where the first row has no column of that name. A pattern ("summary*", "references.*")
+        makes a row of each column that it matches (`wildcards`), the empty ones apart; their ids end in _1, _2, ….
       id_column: the column with the rows' ids; "" numbers the rows from 0, and so does "id" where
         there is no such column (one line says so).
       exclude: a file of ids to leave out: text (an id a line), JSON (a list, or a mapping whose
@@ -139,11 +142,12 @@ def _read_rows(
         if id_key(own_id) in excluded:
             left_out.add(id_key(own_id))
             continue
-        rows.append(_row(place, record, columns, mended, lists) | {"id": own_id})
-        if limit and len(rows) == limit:
+        rows += _rows(place, record, columns, own_id, mended, lists)
+        if limit and len(rows) >= limit:
             break
     mended.report()
-    return rows, len(left_out)
+    _warn_of_equal_ids(source, rows)
+    return rows[:limit] if limit else rows, len(left_out)
 
 
 def is_bundled(source: str) -> bool:
@@ -231,6 +235,39 @@ class _Mended:
             )
 
 
+def _rows(
+    place: str,
+    record: Mapping[str, Any],
+    columns: Mapping[str, str],
+    own_id: str,
+    mended: _Mended,
+    lists: Collection[str],
+) -> list[Row]:
+    """The rows of a record: one, or one a reference where a pattern names several columns."""
+    each = rows_of(record, columns, place)
+    if each == [columns]:
+        return [_row(place, record, columns, mended, lists) | {"id": own_id}]
+    numbered = [
+        (number, own)
+        for number, own in enumerate(each, start=1)
+        if not all(
+            _is_empty(record, own[field], place) for field in own if own[field] != columns[field]
+        )
+    ]
+    if not numbered:
+        raise InputError(
+            f"{place}: all of {', '.join(columns.values())} are empty; fill one in, or remove the row"
+        )
+    return [
+        _row(place, record, own, mended, lists) | {"id": f"{own_id}_{number}"}
+        for number, own in numbered
+    ]
+
+
+def _is_empty(record: Mapping[str, Any], column: str, place: str) -> bool:
+    return is_blank(as_text(find(record, column, place, column), place, column))
+
+
 def _row(
     place: str,
     record: Mapping[str, Any],
@@ -254,6 +291,19 @@ def _own_id(place: str, record: Mapping[str, Any], column: str) -> str:
     if is_blank(text):
         raise InputError(f"{place}: empty {column}; fill it in, or remove the row")
     return text
+
+
+def _warn_of_equal_ids(source: str, rows: Sequence[Row]) -> None:
+    counts = collections.Counter(id_key(row["id"]) for row in rows)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        log.warning(
+            "%s: %d ids name more than one row (first %r, %d rows): samples and exclusions cannot tell these apart;"
+            " another column by id_column=..., or '' to number the rows",
+            source,
+            len(twice),
+            twice[0],
+            counts[twice[0]],
+        )
 
 
 def _report_left_out(source: str, exclude: str, id_column: str, rows: int, ids: int) -> None:

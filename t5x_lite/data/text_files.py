@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, TextIO
 import fsspec
 
 from t5x_lite.console import log
+from t5x_lite.data.wildcards import is_wanted
 from t5x_lite.errors import InputError
 from t5x_lite.foreign.pointers import refuse_pointer
 
@@ -127,7 +128,7 @@ def refuse_twice(header: Sequence[str], wanted: Collection[str], place: str) -> 
       InputError: with its name.
     """
     if twice := [name for name in dict.fromkeys(header) if header.count(name) > 1]:
-        if set(twice) & set(wanted):
+        if any(is_wanted(name, wanted) for name in twice):
             raise InputError(
                 f"{place}: the column {twice[0]!r} is there {header.count(twice[0])} times; rename all but one"
             )

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from t5x_lite.data.wildcards import is_pattern, spread
 from t5x_lite.errors import InputError
 
 _ITEM = re.compile(r"-?\d{1,9}", re.ASCII)
@@ -52,7 +53,9 @@ def _is_there(key: str, items: Sequence[Any]) -> bool:
 
 
 def has(record: Mapping[str, Any], column: str) -> bool:
-    """Whether `find` finds that column."""
+    """Whether `find` finds that column, or one that a pattern stands for."""
+    if is_pattern(column, record):
+        return bool(spread(record, column))
     try:
         find(record, column, "", "")
     except InputError:
@@ -105,7 +108,7 @@ def as_text(value: Any, place: str, column: str) -> str:
         # A conversation's last turn is what it is about.
         turns = value and all(isinstance(item, Mapping) and "content" in item for item in value)
         item = f"{column}.-1.content" if turns else f"{column}.0"
-        way_out = f"; name one item, e.g. {item}, or join them first"
+        way_out = f"; name one item, e.g. {item}, all as a row each, {column}.*, or join them first"
     raise InputError(
         f"{place}: column {column!r} holds a {type(value).__name__}; expected text{way_out}"
     )

@@ -25,6 +25,7 @@ from t5x_lite.train.sections import DivergenceSettings
 from t5x_lite.train.signals import deadline
 from t5x_lite.wiring.lock import locked
 from t5x_lite.wiring.rollbacks import Rollback, Rollbacks
+from t5x_lite.wiring.workdir import CHECKPOINTS
 
 StateMap = Callable[[State], State]
 # step (from 1) -> which batch of the plan (from 0) it takes
@@ -112,7 +113,7 @@ def run_turns(
         locked(os.fspath(place.folder)),  # a library's caller has no lock around the task
         deadline(seconds_of(place.config.stop_after)),
         preemption_watched(place.config.stop_on_preemption),
-        contextlib.closing(Checkpoints(place.folder / "checkpoints", **kept)) as checkpoints,
+        contextlib.closing(Checkpoints(place.folder / CHECKPOINTS, **kept)) as checkpoints,
     ):
         rollbacks = Rollbacks(place.folder)
         run = _Run(

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 
 from t5x_lite import streams
 from t5x_lite.data.groups import group_numbers
-from t5x_lite.data.plan import Plan
+from t5x_lite.data.plan import Plan, distinct_inputs
 from t5x_lite.data.templates import render
 from t5x_lite.data.vocabulary import Vocabulary
 from t5x_lite.decoding import mbr
@@ -154,7 +154,8 @@ def score_split(
     train_targets: Sequence[str] = (),
     decode: Decode | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Generates for every row (samples.jsonl), and scores.
+    """Generates for every row (samples.jsonl), and scores. Rows of one input (several references) get one output, drawn
+    as that of the first.
 
     Args:
       plan: of the split's examples, unshuffled.
@@ -171,13 +172,7 @@ def score_split(
     samples = SamplesFile(
         workdir / "samples.jsonl", [row["id"] for row in split.rows], inputs, references
     )
-    outputs = generate_texts(
-        decode or make_decode(config, ready),
-        ready.vocabulary,
-        own_batches(plan, ready.mesh),
-        len(inputs),
-        on_text=samples.write,
-    )
+    outputs = _generate(decode or make_decode(config, ready), ready, plan, samples.write)
     result, columns = _scores(config, split, outputs, train_targets)
     samples.finish(columns)
     published = [{"name": name, **scores} for name, scores in config.published.items()]
@@ -188,6 +183,26 @@ def score_split(
         )
     ]
     return result | {"published": published}, shown[: config.evaluation.samples]
+
+
+def _generate(
+    decode: Decode, ready: Ready, plan: Plan, on_text: Callable[[int, str], None]
+) -> list[str]:
+    """The text of every row of the plan; each input is decoded once."""
+    once, groups = distinct_inputs(plan)
+    firsts = np.array([rows[0] for rows in groups])
+
+    def of_inputs(tokens: jax.Array, indices: np.ndarray) -> np.ndarray:
+        return decode(tokens, np.where(indices < 0, indices, firsts[indices]))
+
+    def write(number: int, text: str) -> None:
+        for row in groups[number]:
+            on_text(int(row), text)
+
+    batches = own_batches(once, ready.mesh)
+    texts = generate_texts(of_inputs, ready.vocabulary, batches, len(groups), on_text=write)
+    of_row = {int(row): text for rows, text in zip(groups, texts, strict=True) for row in rows}
+    return [of_row[row] for row in range(len(of_row))]
 
 
 def _scores(

@@ -24,6 +24,7 @@ from t5x_lite.wiring.rehearsal import end_rehearsal, is_rehearsal
 CONFIG_FILE = "config.json"
 # Object stores, by what reads them.
 _STORES = {"gs": "gcsfs", "s3": "s3fs"}
+CHECKPOINTS = "checkpoints"
 _STEPS, _SCHEDULE = "train.steps", "schedule.name"
 # Whose rates up to a step do not depend on how many follow.
 _OPEN_SCHEDULES = ("constant", "rsqrt")
@@ -65,13 +66,18 @@ def check_workdir(workdir: str, config: Config) -> None:
     any row or model is read.
 
     Raises:
-      InputError: what a store says, the fields that differ, or what else config.json is.
+      InputError: what a store says, the fields that differ, what else config.json is, or checkpoints without it.
     """
     _check_store(workdir)
     file = epath.Path(workdir) / CONFIG_FILE
     try:
         if file.exists():
             _compare(workdir, _read_config(file), _resolved(config), config.FREE)
+        elif any((epath.Path(workdir) / CHECKPOINTS).glob("[0-9]*")):
+            raise InputError(
+                f"--workdir {workdir} holds {CHECKPOINTS}/ and no {CONFIG_FILE}, which says of what run they are: put"
+                " it back, or take another folder"
+            )
     except OSError as error:
         raise InputError(f"--workdir {workdir}: {error.strerror or error}") from error
     except RecursionError as error:

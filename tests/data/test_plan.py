@@ -5,7 +5,7 @@ import pytest
 
 from t5x_lite.data.buckets import Shape, make_shapes
 from t5x_lite.data.features import Examples, Ragged
-from t5x_lite.data.plan import Plan
+from t5x_lite.data.plan import Plan, distinct_inputs
 from t5x_lite.errors import InputError
 
 SHAPES = (Shape(8, 4, 8), Shape(16, 4, 4), Shape(32, 12, 4))
@@ -274,3 +274,14 @@ def test_real_dialogues_pad_little(shared_data, tmp_path):
         examples, make_shapes([(512, 128)], size=16, tokens=0, row_multiple=2), pack=True
     )
     assert packed.padding()["encoder"] < 0.08
+
+
+def test_equal_inputs_become_one_example_each():
+    inputs, targets = [[5, 1], [6, 7, 1], [5, 1], [5, 1]], [[2], [3], [4, 4], [5]]
+    plan = plan_of(Examples(Ragged.from_lists(inputs), Ragged.from_lists(targets)), seed=None)
+    once, groups = distinct_inputs(plan)
+    assert [group.tolist() for group in groups] == [[0, 2, 3], [1]]
+    assert once.shapes == plan.shapes and once.steps_per_epoch == 1
+    batch = once.batch(0)["encoder_input_tokens"][:2, :4]
+    assert batch.tolist() == [[5, 1, 0, 0], [6, 7, 1, 0]]
+    assert distinct_inputs(plan_of())[0].source is SOURCE

@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 
 from t5x_lite.checkpoints.manager import Checkpoints
 from t5x_lite.errors import InputError, Stopped
+from t5x_lite.sections import to_dict
 from t5x_lite.tasks.finetune import run as finetune
 from t5x_lite.wiring import resume, scoring, supervised
 
@@ -268,8 +269,9 @@ def test_a_mesh_that_changes_the_batches_is_refused(finished, tiny_config, tmp_p
     budget = {"batch.size": "0", "batch.tokens": str(12 * 32)}
     folder = tmp_path / "run"
     shutil.copytree(finished.before_step[6], folder)
-    (folder / "config.json").unlink()
+    config = tiny_config(budget | {"mesh.data": "4", "mesh.model": "2"})
+    (folder / "config.json").write_text(json.dumps(to_dict(config)))
     with pytest.raises(
         InputError, match=r"batches of \(encoder, decoder, rows\) \[\[32, 16, 8\]\]"
     ):
-        finetune.run(tiny_config(budget | {"mesh.data": "4", "mesh.model": "2"}), str(folder))
+        finetune.run(config, str(folder))

@@ -86,3 +86,11 @@ def test_the_folder_of_a_model_is_no_workdir(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "t5", "d_model": 8}))
     with pytest.raises(InputError, match="config.json: the config of a model, and of no run"):
         open_workdir(str(tmp_path), None)
+
+
+def test_checkpoints_without_their_config_are_nobodys(tmp_path):
+    (tmp_path / "checkpoints" / "20").mkdir(parents=True)
+    with pytest.raises(InputError, match="holds checkpoints/ and no config.json"):
+        open_workdir(str(tmp_path), None)
+    (tmp_path / "checkpoints" / "20").rename(tmp_path / "checkpoints" / ".DS_Store")
+    assert open_workdir(str(tmp_path), None).exists()
