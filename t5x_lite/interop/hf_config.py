@@ -83,6 +83,22 @@ def read_config(directory: pathlib.Path) -> dict[str, Any]:
     return fields
 
 
+def refuse_quantized(directory: pathlib.Path) -> None:
+    """Says of weights that are none of a T5's that they are quantized, where config.json does.
+
+    Raises:
+      InputError: how they are, and what to do.
+    """
+    said = read_config(directory).get("quantization_config")
+    if isinstance(said, Mapping):
+        kind = said.get("quant_method") or "of no named method"
+        raise InputError(
+            f"{directory / 'config.json'}: quantization_config: the weights are quantized ({kind!s:.40}), and are not"
+            " read so; take the model that they were made from, or let transformers write floats: model.dequantize()"
+            " before save_pretrained. quantization = 'int8' quantizes here"
+        )
+
+
 def config_from_hf(fields: Mapping[str, Any], *, separate_head: bool, where: str) -> T5Config:
     """The architecture that `fields` of a config.json describe.
 

@@ -81,3 +81,30 @@ def test_the_activation_that_is_said_beside_acts(tmp_path):
     logits = T5(loaded, Execution()).apply({"params": params}, tokens, decoder)
     # The tanh form is 5e-4 away.
     np.testing.assert_allclose(logits, expected, atol=2e-5)
+
+
+def quantized(tensors, method):
+    def changed(name, tensor):
+        if "block" not in name or tensor.ndim < 2:
+            return {name: tensor}
+        if method == "gptq":
+            return {name.replace("weight", "qweight"): tensor.to(torch.int32)}
+        if method == "bitsandbytes":
+            return {name: torch.zeros((tensor.numel() // 2, 1), dtype=torch.uint8)}
+        return {name: tensor.to(torch.int8), name.replace("weight", "SCB"): tensor[:, 0].clone()}
+
+    return {n: t for name, tensor in tensors.items() for n, t in changed(name, tensor).items()}
+
+
+@pytest.mark.parametrize("method", ["gptq", "bitsandbytes", "bitsandbytes 8 bit"])
+def test_quantized_weights_are_called_that(method, tmp_path):
+    config = hf_config("t5_1.1") | {"quantization_config": {"quant_method": method}}
+    where = write_directory(tmp_path / "m", config, quantized(random_tensors("t5_1.1"), method))
+    with pytest.raises(InputError, match=rf"quantization_config: .*quantized \({method}\).*dequan"):
+        load_hf(where, param_dtype=None)
+
+
+def test_floats_of_a_quantized_config_are_read(tmp_path):
+    config = hf_config("t5_1.1") | {"quantization_config": {"load_in_8bit": True}}
+    where = write_directory(tmp_path / "m", config, random_tensors("t5_1.1"))
+    assert load_hf(where, param_dtype=None)[0].vocab_size == 96
