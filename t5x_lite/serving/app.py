@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import pathlib
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -38,11 +39,12 @@ _PAGE_HEADERS = {
 }
 # Paths that clients may try, where they are not there.
 _NOT_THERE = {
-    "/v1/chat": "there are completions, no chat",
-    "/v1/responses": "there are completions, no responses",
-    "/v1/completions": "this server has no model that generates; start it with --model",
-    "/v1/embeddings": "this server has no encoder; start it with --encoder NAME=DIRECTORY",
-    "/v1/classify": "this server has no classifier; start it with --classifier NAME=DIRECTORY",
+    "/chat": "there are completions, no chat",
+    "/health": "it is /healthz here",
+    "/responses": "there are completions, no responses",
+    "/completions": "this server has no model that generates; start it with --model",
+    "/embeddings": "this server has no encoder; start it with --encoder NAME=DIRECTORY",
+    "/classify": "this server has no classifier; start it with --classifier NAME=DIRECTORY",
 }
 # A request whose client has gone: nobody reads the status (nginx counts such as 499).
 _CLIENT_GONE = 499
@@ -132,10 +134,12 @@ class App:
     async def _body(self, request: Request) -> bytes:
         """
         Raises:
-          Refused: too large, or too slow.
+          Refused: too large, too slow, or compressed.
         """
         most = self._settings.max_request_bytes
         too_large = Refused(413, f"the body is larger than {most} bytes", code="request_too_large")
+        if (coding := request.headers.get("content-encoding", "identity")) != "identity":
+            raise Refused(415, f"the body is in content-encoding {coding}: send it as it is")
         stated = request.headers.get("content-length", "")
         if stated.isdecimal() and int(stated) > most:
             raise too_large
@@ -206,5 +210,10 @@ async def _not_found(request: Request, error: Exception) -> Response:
         refused = _refused(Refused(error.status_code, f"{message}; send {allowed}"))
         refused.headers["allow"] = allowed
         return refused
-    hints = (hint for part, hint in _NOT_THERE.items() if request.url.path.startswith(part))
+    path = re.sub(
+        r"^(/+v1)*/+", "/", request.url.path
+    )  # clients' addresses end in /v1, or not, or add it again
+    routes = [route.path for route in request.app.routes]
+    hints = [f"it is {there} here" for there in routes if there.removeprefix("/v1") == path]
+    hints = hints or [hint for part, hint in _NOT_THERE.items() if path.startswith(part)]
     return _refused(Refused(error.status_code, "; ".join([message, *hints])))
