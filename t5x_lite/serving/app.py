@@ -12,6 +12,8 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -90,7 +92,15 @@ class App:
             routes.append(self._post("/v1/embeddings", self._readings.embed))
         if self._readings.classifiers:
             routes.append(self._post("/v1/classify", self._readings.classify))
-        return Starlette(routes=routes, exception_handlers={HTTPException: _not_found})
+        pages = [page.strip() for page in self._settings.allow_origin.split(",") if page.strip()]
+        crossing = Middleware(
+            CORSMiddleware, allow_origins=pages, allow_methods=["GET", "POST"], allow_headers=["*"]
+        )
+        return Starlette(
+            routes=routes,
+            middleware=[crossing] if pages else [],
+            exception_handlers={HTTPException: _not_found},
+        )
 
     def _post(self, path: str, answer: Answering) -> Route:
         async def handler(request: Request) -> Response:
@@ -207,7 +217,8 @@ async def _not_found(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     message = f"{request.method} {request.url.path}: {error.detail}"
     if allowed := (error.headers or {}).get("Allow"):  # the path is there
-        refused = _refused(Refused(error.status_code, f"{message}; send {allowed}"))
+        pages = "; --allow_origin lets web pages ask" if request.method == "OPTIONS" else ""
+        refused = _refused(Refused(error.status_code, f"{message}; send {allowed}{pages}"))
         refused.headers["allow"] = allowed
         return refused
     path = re.sub(
