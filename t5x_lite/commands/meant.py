@@ -6,28 +6,8 @@ import difflib
 
 from t5x_lite.commands import FLAGS, WORDS
 from t5x_lite.config import fields_meant
+from t5x_lite.sections.elsewhere import CALLED_HERE
 
-# What other programs call the same.
-_ELSEWHERE = {
-    "lr": "schedule.learning_rate",
-    "epochs": "train.steps",
-    "num_train_epochs": "train.steps",
-    "max_steps": "train.steps",
-    "batch_size": "batch.size",
-    "per_device_train_batch_size": "batch.size",
-    "gradient_accumulation_steps": "batch.accumulation",
-    "warmup_ratio": "schedule.warmup_steps",
-    "model": "model.source",
-    "model_name_or_path": "model.source",
-    "tokenizer_name": "tokenizer.source",
-    "dataset_name": "data.train.source",
-    "train_file": "data.train.source",
-    "validation_file": "data.evaluation.source",
-    "max_source_length": "data.encoder_length",
-    "max_target_length": "data.decoder_length",
-    "bf16": "model.dtype",
-    "fp16": "model.dtype",
-}
 _SHOWN = 3
 
 
@@ -48,5 +28,5 @@ def flags_meant(flag: str, spec: str) -> str:
         return close[0]
     if name in ("output_dir", "out", "outdir"):
         return "--workdir"
-    fields = [_ELSEWHERE[name]] if name in _ELSEWHERE else fields_meant(spec, name)
+    fields = [CALLED_HERE[name]] if name in CALLED_HERE else fields_meant(spec, name)
     return " or ".join(f"--config.{field}" for field in fields[:_SHOWN])
