@@ -10,9 +10,10 @@ import time
 import pytest
 
 from t5x_lite import __version__, main
-from t5x_lite.commands import WORDS
-from t5x_lite.config import shipped_configs
+from t5x_lite.commands import WORDS, meant
+from t5x_lite.config import config_of, shipped_configs, tasks
 from t5x_lite.errors import InputError
+from t5x_lite.sections.described import describe
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 HEAVY = ("jax", "flax", "optax", "transformers", "datasets", "matplotlib")
@@ -72,6 +73,13 @@ def test_describe_says_what_a_config_does_and_what_its_fields_mean(program):
     assert "train.steps" in names and "adapter.dora" in names and len(names) == 7
 
 
+def test_what_others_call_a_field_is_one_of_ours():
+    ours = {field.name for task in tasks() for field in describe(config_of(task))}
+    assert set(meant._ELSEWHERE) <= ours
+    names = [name for names in meant._ELSEWHERE.values() for name in names]
+    assert len(names) == len(set(names)) == len(meant._FIELDS)
+
+
 @pytest.mark.parametrize(
     "arguments, told",
     [
@@ -85,6 +93,9 @@ def test_describe_says_what_a_config_does_and_what_its_fields_mean(program):
         (["--lr=3"], "--lr: there is no such flag; did you mean --config.schedule.learning_rate?"),
         (["--output_dir", "x"], "did you mean --workdir?"),
         (["--work-dir", "x"], "did you mean --workdir?"),
+        (["--resume"], "did you mean the same command again, which goes on where --workdir is?"),
+        (["--num_beams=4"], "--num_beams: there is no such flag; did you mean --config.generation.num_beams?"),
+        (["--save-total-limit=2"], "did you mean --config.checkpoint.keep?"),
         (
             ["--config", "quickstart.py", "--workdir", "w", "--learning_rate=1"],
             "--learning_rate: there is no such flag; did you mean --config.schedule.learning_rate?",
