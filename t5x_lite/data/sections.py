@@ -62,7 +62,7 @@ class RowsSettings(Section):
         Mapping[str, str],
         Expected("a mapping of template fields to column names, as {'dialogue': 'question'}"),
         "Which column each field of the templates is ('translation.en' of a nested one; 'summary*' or 'references.*' of"
-        " several, a row each); 'group': what was drawn together.",
+        " several, a row each; 'input?' of one that may be empty); 'group': what was drawn together.",
     ]
     id_column: Annotated[
         str, "The column that names a row; '': rows are numbered, as where there is no column 'id'."

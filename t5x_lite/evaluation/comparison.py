@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from t5x_lite.data.groups import Drawn
 from t5x_lite.evaluation import baselines, rouge
 from t5x_lite.evaluation.intervals import Bootstrap, bootstrap_mean, paired_difference
 from t5x_lite.evaluation.rouge_tokens import NAME, WHAT_IT_DOES, has_other_letters
@@ -24,7 +25,7 @@ def score_outputs(
     *,
     use_stemmer: bool,
     bootstrap: Bootstrap,
-    groups: np.ndarray | None = None,
+    drawn: Drawn | None = None,
     lead_count: int | None = None,
     constants: Mapping[str, str] | None = None,
     shuffle_seed: int | None = None,
@@ -32,10 +33,10 @@ def score_outputs(
     """Scores flattened rows (one reference a row: three references are three rows) -> (result, row scores).
 
     `inputs` are the raw dialogues: rows of equal text are one cluster, which the bootstrap draws together, and
-    whose references make up the multi-reference score. `groups` int [rows] says otherwise which rows were drawn
-    together (`data.groups`: a patient, a conversation, several inputs). The baselines are `lead_{lead_count}`,
-    `constant` (from `constants`, the {rouge type: text} of `constants.best_constants`) and `shuffled`; None leaves one
-    out.
+    whose references make up the multi-reference score. `drawn` says otherwise which rows have one input (two questions
+    about one text have not), and which were drawn together (those two; a patient, a conversation). The baselines are
+    `lead_{lead_count}`, `constant` (from `constants`, the {rouge type: text} of `constants.best_constants`) and
+    `shuffled`; None leaves one out.
 
     `result` is JSON-ready, scores between 0 and 1, an interval being {"mean", "low", "high"}:
         rows, inputs, groups (only if fewer than inputs): counts; use_stemmer
@@ -53,8 +54,8 @@ def score_outputs(
     Raises:
         InputError: no rows, or lengths that differ.
     """
-    of_input = baselines.group_by_input(inputs)
-    clusters = of_input if groups is None else groups
+    of_input = baselines.group_by_input(inputs) if drawn is None else drawn.inputs
+    clusters = of_input if drawn is None else drawn.groups
 
     def columns(texts: Sequence[str], against: Sequence[Any]) -> Columns:
         return _columns(texts, against, use_stemmer)
@@ -70,7 +71,7 @@ def score_outputs(
     result: dict[str, Any] = {
         "rows": len(predictions),
         "inputs": int(of_input.max()) + 1,
-        **({"groups": drawn} if (drawn := len(np.unique(clusters))) <= of_input.max() else {}),
+        **({"groups": apart} if (apart := len(np.unique(clusters))) <= of_input.max() else {}),
         "use_stemmer": use_stemmer,
         **rouge_tokenizer([*predictions, *references]),
         "intervals": dataclasses.asdict(bootstrap),

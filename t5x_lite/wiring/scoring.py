@@ -14,7 +14,7 @@ from etils import epath
 from jax.sharding import Mesh
 
 from t5x_lite import streams
-from t5x_lite.data.groups import group_numbers
+from t5x_lite.data.groups import Drawn, drawn
 from t5x_lite.data.plan import Plan, distinct_inputs
 from t5x_lite.data.templates import render
 from t5x_lite.data.vocabulary import Vocabulary
@@ -219,7 +219,7 @@ def _scores(
         outputs,
         references,
         inputs,
-        group_numbers(split.rows, (config.data.cut_field,)),
+        drawn(split.rows, (config.data.template,), config.data.cut_field),
         Bootstrap(config.evaluation.bootstrap_samples, _CONFIDENCE, config.seed),
         constants,
     )
@@ -230,7 +230,7 @@ def score_texts(
     outputs: Sequence[str],
     references: Sequence[str],
     inputs: Sequence[str],
-    groups: np.ndarray,
+    belonging: Drawn,
     bootstrap: Bootstrap,
     constants: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, Any], Columns]:
@@ -244,13 +244,13 @@ def score_texts(
         inputs,
         use_stemmer=True,
         bootstrap=bootstrap,
-        groups=groups,
+        drawn=belonging,
         lead_count=LEAD_TURNS,
         constants=constants,
         shuffle_seed=shuffle_seed,
     )
     opponents = baseline_texts(outputs, inputs, LEAD_TURNS, shuffle_seed)
-    beside = score_beside(metrics, outputs, references, opponents, bootstrap, groups)
+    beside = score_beside(metrics, outputs, references, opponents, bootstrap, belonging.groups)
     return result | beside, columns
 
 
