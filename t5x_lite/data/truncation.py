@@ -99,8 +99,8 @@ def fit(
         )
     if empty := [row for row in rows if not row.get(cut_field, cut_field)]:
         raise InputError(
-            f"{cuts.name}: row {empty[0].get('id', '?')!r} has no text in {cut_field!r}, which data.cut_field names, and"
-            " by which inputs are told apart; name a field that every row has"
+            f"{cuts.name}: row {empty[0].get('id', '?')!r} has no text in {cut_field!r}, which data.cut_field names,"
+            " and by which inputs are told apart; name a field that every row has"
         )
     encoded = vocabulary.encode([template.render(row) for row in rows], add_eos=True)
     for number, (row, ids) in enumerate(zip(rows, encoded, strict=True)):
