@@ -94,14 +94,14 @@ def _value(row: Mapping[str, str], field: str | None, part: Template | None) -> 
 
 def find_template(name_or_text: str) -> Template:
     """The template of that name in `TEMPLATES`, or, if there is a brace in it, the string itself
-    as a template.
+    as a template; "" is one of no text.
 
     Raises:
       InputError: neither a known name nor a string with a field.
     """
     if name_or_text in TEMPLATES:
         return Template(TEMPLATES[name_or_text])
-    if "{" not in name_or_text:
+    if name_or_text and "{" not in name_or_text:
         raise InputError(
             f"template {name_or_text!r} is not known; use one of {', '.join(TEMPLATES)}, or a"
             " string with a"

@@ -28,6 +28,10 @@ from t5x_lite.wiring.sections import AlgorithmConfig, Generation, JudgedConfig, 
 class DataSettings(TextsSettings, HeldOutSettings):
     """Rows, as prompts."""
 
+    target: Annotated[
+        str,
+        "The reference that ROUGE compares with: a template by name, or one's own with {fields}; '': there is none.",
+    ]
     characters: Annotated[
         Range, "Rows whose `cut_field` has other lengths are left out; (): none is."
     ]
