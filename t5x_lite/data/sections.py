@@ -32,6 +32,11 @@ Template = Annotated[
 TargetTemplate = Annotated[
     Name, "The decoder's text: a template by name, or one's own with {fields}."
 ]
+References = Annotated[
+    str,
+    "What outputs are compared with: a template by name, or one's own with {fields}; '': there are no references, and"
+    " no scores by them.",
+]
 CutField = Annotated[
     Name, "The field that is cut where a text is too long; the template's words never are."
 ]

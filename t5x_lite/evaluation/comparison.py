@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -76,11 +75,7 @@ def score_outputs(
         **rouge_tokenizer([*predictions, *references]),
         "intervals": dataclasses.asdict(bootstrap),
         "rouge": intervals(ours),
-        "outputs": {
-            "empty": sum(not text.strip() for text in predictions),
-            "distinct": len(Counter(predictions)),
-            "mean_words": float(np.mean([len(text.split()) for text in predictions])),
-        },
+        "outputs": describe_texts(predictions),
     }
     if result["inputs"] < result["rows"]:
         own: dict[int, list[str]] = {}
@@ -99,6 +94,15 @@ def score_outputs(
         opponents["constant"] = {kind: by_text[constants[kind]][kind] for kind in ours}
         result["constant_texts"] = dict(constants)
     return result | _against(ours, opponents, bootstrap, clusters), ours
+
+
+def describe_texts(texts: Sequence[str]) -> dict[str, float]:
+    """How many are empty, how many distinct, and how many words they have on average."""
+    return {
+        "empty": sum(not text.strip() for text in texts),
+        "distinct": len(set(texts)),
+        "mean_words": float(np.mean([len(text.split()) for text in texts])),
+    }
 
 
 def baseline_texts(

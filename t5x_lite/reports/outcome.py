@@ -116,6 +116,19 @@ def report_outcome(
     )
 
 
+def report_answers(
+    config: Any,
+    workdir: epath.Path,
+    outputs: Mapping[str, Any],
+    samples: list[dict[str, Any]],
+    sections: Mapping[str, Any],
+) -> None:
+    """`report_run` of texts that were written to rows without references; outputs: how many, how long."""
+    title = f"{config.task}: {config.data.evaluation.source}"
+    report_run(config, workdir, title, {"outputs": outputs, "samples": samples, **sections})
+    log.info("%s rows answered: %s", outputs["rows"], workdir / SAMPLES_FILE)
+
+
 def report_run(
     config: Config,
     workdir: epath.Path,

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -25,7 +26,7 @@ from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.decoding.structure import prepare
 from t5x_lite.errors import InputError
 from t5x_lite.evaluation.beside_rouge import CorpusMetric, load_metrics, score_beside
-from t5x_lite.evaluation.comparison import Columns, baseline_texts, score_outputs
+from t5x_lite.evaluation.comparison import Columns, baseline_texts, describe_texts, score_outputs
 from t5x_lite.evaluation.constants import best_constants
 from t5x_lite.evaluation.generative import Decode, SamplesFile, generate_texts, own_batches
 from t5x_lite.evaluation.intervals import Bootstrap
@@ -183,6 +184,25 @@ def score_split(
         )
     ]
     return result | {"published": published}, shown[: config.evaluation.samples]
+
+
+def write_split(
+    config: ScoringConfig, ready: Ready, split: Split, plan: Plan, workdir: epath.Path
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Generates for every row of a split without references (samples.jsonl). Args: as `score_split`.
+
+    Returns:
+      How many outputs there are, and of what length; and the first `evaluation.samples` rows with them.
+    """
+    inputs, ids = ([row[field] for row in split.rows] for field in (config.data.cut_field, "id"))
+    samples = SamplesFile(workdir / "samples.jsonl", ids, inputs, None)
+    outputs = _generate(make_decode(config, ready), ready, plan, samples.write)
+    samples.finish({})
+    shown = zip(ids, inputs, outputs, strict=True)
+    return {"rows": len(outputs), **describe_texts(outputs)}, [
+        {"id": own, "input": text, "output": output}
+        for own, text, output in itertools.islice(shown, config.evaluation.samples)
+    ]
 
 
 def _generate(
