@@ -4,7 +4,8 @@
 
 The model is the workdir of a finished run, any directory with a T5 in Hugging Face's format, or a hub id; its
 tokenizer comes with it. With other data: --config.data.evaluation.source=test.jsonl, and the names of its columns in
-config.data.evaluation.columns. With other decoding: --config.generation.num_beams=4.
+config.data.evaluation.columns; of rows without references: --config.data.target= (texts are written, nothing is
+scored). With other decoding: --config.generation.num_beams=4.
 Hardware: any; half a minute on a CPU for the quickstart's model. What comes out: report.md and samples.jsonl.
 """
 

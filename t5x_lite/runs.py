@@ -18,6 +18,7 @@ from typing import Any
 from t5x_lite import console
 from t5x_lite.api import Pretrained, load_pretrained
 from t5x_lite.config import load_config
+from t5x_lite.data.given_rows import given_rows, place_of, write_rows
 from t5x_lite.data.named_rows import check_files
 from t5x_lite.data.templates import render
 from t5x_lite.errors import InputError
@@ -40,7 +41,7 @@ def train(config: str, overrides: Overrides | None = None, *, workdir: Folder) -
     Args:
       config: the name or path of a config, with words: "lora.py", "quickstart.py:lora".
       overrides: dotted field -> Python value: {"train.steps": 20, "data.train.source": "train.csv"}. A mapping is the
-        whole of its section.
+        whole of its section. A source may be rows: a list of mappings, a DataFrame, a split of `datasets`.
       workdir: the run's folder.
 
     Raises:
@@ -176,7 +177,10 @@ def _run(
     for field in overrides or {}:
         if field.startswith("config."):
             raise InputError(f"{field}: leave 'config.' out; {field.removeprefix('config.')!r}")
-    loaded = load_config(config, overrides or {}, as_values=True)
+    folder = os.path.expanduser(os.fspath(workdir))
+    given = given_rows(overrides or {})
+    places = {field: place_of(folder, field) for field in given}
+    loaded = load_config(config, {**(overrides or {}), **places}, as_values=True)
     if tasks and loaded.task not in tasks:
         others = {
             **dict.fromkeys(_TRAINED, "train"),
@@ -186,8 +190,11 @@ def _run(
             f"{config}: its task is {loaded.task!r}, which t5x_lite.{name} does not run; call"
             f" t5x_lite.{others.get(loaded.task, 'run')}({config!r}, ...)"
         )
+    if given:
+        check_workdir(folder, loaded)  # nothing is written into another run's
+        for field, rows in given.items():
+            write_rows(rows, field, places[field])
     check_files(loaded)
-    folder = os.path.expanduser(os.fspath(workdir))
     task = importlib.import_module(f"t5x_lite.tasks.{loaded.task}.run")
     with locked(folder):
         check_workdir(folder, loaded)

@@ -4,11 +4,14 @@ import inspect
 import subprocess
 import sys
 
+import datasets
+import pandas
 import pytest
 
 import t5x_lite as t
 from t5x_lite import console
 from t5x_lite.config import load_config
+from t5x_lite.data.sources import load_rows
 from t5x_lite.decoding.settings import GenerationSettings
 
 SHORT = {
@@ -138,3 +141,56 @@ def test_a_type_checker_accepts_it_from_outside(tmp_path):
     )  # fmt: skip
     errors = [line for line in done.stdout.splitlines() if "error:" in line]
     assert len(errors) == 1 and "outside.py:10:" in errors[0], done.stdout
+
+
+ROWS = [
+    {"id": n, "dialogue": f"#Person1#: It is {n}.", "summary": f"It is {n}.", "seen": None}
+    for n in (7, 8)
+]
+GIVEN = {
+    "list": ROWS,
+    "DataFrame": pandas.DataFrame(ROWS),
+    "datasets": datasets.Dataset.from_list(ROWS),
+    "generator": (row for row in ROWS),
+}
+
+
+@pytest.mark.parametrize("rows", GIVEN.values(), ids=GIVEN)
+def test_rows_in_memory_are_a_file_of_the_run(rows, tmp_path, monkeypatch):
+    configs = []
+    monkeypatch.setattr("t5x_lite.tasks.finetune.run.run", lambda config, _: configs.append(config))
+    t.train("finetune.py:runlocal", {"data.train.source": rows}, workdir=tmp_path / "a")
+    section = configs[0].data.train
+    assert section.source == str(tmp_path / "a" / "rows" / "data.train.jsonl")
+    found = load_rows(
+        section.source, "train", {"of": "dialogue"}, id_column="id", exclude="", limit=0
+    )
+    assert found == [
+        {"of": "#Person1#: It is 7.", "id": "7"},
+        {"of": "#Person1#: It is 8.", "id": "8"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "data.train.source: no rows"),
+        ([["a", "b"]], "row 0 is a list; expected a list of mappings, a pandas DataFrame or"),
+        (datasets.DatasetDict(train=datasets.Dataset.from_list(ROWS)), "a DatasetDict of train; give one"),
+        ([{"dialogue": object()}], "row 0, dialogue: column 'value' holds a object; expected text"),
+    ],
+    ids=["none", "tuples", "all splits", "no text"],
+)  # fmt: skip
+def test_what_are_no_rows(rows, message, tmp_path):
+    with pytest.raises(t.InputError, match=message):
+        t.train("finetune.py:runlocal", {"data.train.source": rows}, workdir=tmp_path / "a")
+
+
+def test_other_rows_are_refused_where_some_are(tmp_path, monkeypatch):
+    monkeypatch.setattr("t5x_lite.tasks.finetune.run.run", lambda *_: None)
+    for _ in range(2):  # the same ones go on
+        t.train("finetune.py:runlocal", {"data.train.source": ROWS}, workdir=tmp_path)
+    with pytest.raises(
+        t.InputError, match="data.train.jsonl holds other rows, those of an earlier"
+    ):
+        t.train("finetune.py:runlocal", {"data.train.source": ROWS[:1]}, workdir=tmp_path)

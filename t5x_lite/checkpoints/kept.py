@@ -45,6 +45,11 @@ class Best:
         if metrics and math.isfinite(metrics[self._metric]):
             self._scores[step] = float(metrics[self._metric])
 
+    def among(self, steps: Sequence[int]) -> int | None:
+        """The best of these steps; None where none of them was evaluated."""
+        known = [(self._sign * self._scores[step], step) for step in steps if step in self._scores]
+        return max(known)[1] if known else None
+
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
         """For each checkpoint whether it is among the best of them."""
         ranked = sorted(

@@ -97,6 +97,10 @@ class Checkpoints:
         """The step of the newest complete checkpoint; None when there is none."""
         return self._manager.latest_step()
 
+    def best_step(self) -> int | None:
+        """The step of the best checkpoint that is there; None where none is kept as such."""
+        return self._best.among(self._manager.all_steps()) if self._best else None
+
     def save(self, step: int, state: PyTree, metadata: Mapping[str, Any]) -> None:
         """Starts saving, and returns once the state is copied: its buffers may then be donated.
 

@@ -5,6 +5,7 @@ A hold-out that puts such rows on both sides is none, and an interval that count
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,6 +16,35 @@ from t5x_lite.data.values import id_key
 # The field of a row that says it in so many words (`columns: {"group": "patient"}`); else its prompt does.
 GROUP = "group"
 _ANSWERS = ("response", "raw_response", "chosen", "rejected")
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """Which rows belong together, int64 [rows] each, numbered by first occurrence.
+
+    inputs: equal for rows of one whole input, whose targets are several references of it.
+    groups: equal for rows that were drawn together, as questions about one text are.
+    """
+
+    inputs: np.ndarray
+    groups: np.ndarray
+
+
+def drawn(rows: Sequence[Mapping[str, str]], templates: Sequence[str], cut_field: str) -> Drawn:
+    """What rows have in all fields of the templates is their input; what in `cut_field`, or "group", their group.
+
+    >>> rows = [{"text": "T", "ask": ask} for ask in ("Who?", "Why?", "Who?")]
+    >>> found = drawn(rows, ["{text} {ask}"], "text")
+    >>> found.inputs.tolist(), found.groups.tolist()
+    ([0, 1, 0], [0, 0, 0])
+    """
+    asked = [field for text in templates for field in find_template(text).fields]
+    fields = [
+        field for field in dict.fromkeys([cut_field, *asked]) if all(field in row for row in rows)
+    ]
+    numbers: dict[tuple[str, ...], int] = {}
+    inputs = [numbers.setdefault(tuple(row[f] for f in fields), len(numbers)) for row in rows]
+    return Drawn(np.array(inputs, np.int64), group_numbers(rows, (cut_field,)))
 
 
 def prompt_fields(template: str) -> tuple[str, ...]:

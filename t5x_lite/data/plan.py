@@ -209,7 +209,8 @@ def distinct_inputs(plan: Plan) -> tuple[Plan, list[np.ndarray]]:
     if len(groups) == len(source.encoder_lengths):
         return plan, groups
     firsts = [source.example(int(rows[0]), 0) for rows in groups]
-    return plan.of(Examples(*map(Ragged.from_lists, zip(*firsts, strict=True)))), groups
+    inputs, targets = (Ragged.from_lists(side) for side in zip(*firsts, strict=True))
+    return plan.of(Examples(inputs, targets)), groups
 
 
 def name_of(source: object, index: int) -> str:

@@ -32,6 +32,11 @@ Template = Annotated[
 TargetTemplate = Annotated[
     Name, "The decoder's text: a template by name, or one's own with {fields}."
 ]
+References = Annotated[
+    str,
+    "What outputs are compared with: a template by name, or one's own with {fields}; '': there are no references, and"
+    " no scores by them.",
+]
 CutField = Annotated[
     Name, "The field that is cut where a text is too long; the template's words never are."
 ]
@@ -62,7 +67,7 @@ class RowsSettings(Section):
         Mapping[str, str],
         Expected("a mapping of template fields to column names, as {'dialogue': 'question'}"),
         "Which column each field of the templates is ('translation.en' of a nested one; 'summary*' or 'references.*' of"
-        " several, a row each); 'group': what was drawn together.",
+        " several, a row each; 'input?' of one that may be empty); 'group': what was drawn together.",
     ]
     id_column: Annotated[
         str, "The column that names a row; '': rows are numbered, as where there is no column 'id'."

@@ -75,16 +75,18 @@ def to_backend(
     backend.decoder = _decoder(proto)
     for id in sorted(added):
         backend.add_tokens([added[id]])
-    backend.post_processor = ending_in(eos, backend.token_to_id(eos))
+    backend.post_processor = ending_in(backend, eos)
     return backend
 
 
-def ending_in(eos: str, id: int) -> tokenizers.processors.PostProcessor:
+def ending_in(backend: tokenizers.Tokenizer, eos: str) -> Any:
     """What puts a text's end behind it."""
     from tokenizers import processors
 
     return processors.TemplateProcessing(
-        single=["$A", eos], pair=["$A", eos, "$B", eos], special_tokens=[(eos, id)]
+        single=["$A", eos],
+        pair=["$A", eos, "$B", eos],
+        special_tokens=[(eos, backend.token_to_id(eos))],
     )
 
 

@@ -22,10 +22,10 @@ from t5x_lite.data.folders import (
 )
 from t5x_lite.data.groups import GROUP, group_keys, text_key
 from t5x_lite.data.hub import read_data_set
+from t5x_lite.data.records import Mended, Row, make_rows, own_id, required, warn_of_no_text
 from t5x_lite.data.tables import READERS, read_table
 from t5x_lite.data.text_files import PACKED, Records
-from t5x_lite.data.values import as_text, find, has, id_key, id_text, is_blank, list_as_text
-from t5x_lite.data.wildcards import rows_of
+from t5x_lite.data.values import has, id_key
 from t5x_lite.errors import InputError
 
 _FOLDER = pathlib.Path(__file__).parent / "bundled"
@@ -54,8 +54,6 @@ _USUAL_ID = "id"
 # So may these, which the bundled pairs have, where a field of the same name asks for them: they only sort results.
 _USUAL_EXTRAS = ("kind", GROUP)
 
-Row = dict[str, str]
-
 
 def load_rows(
     source: str,
@@ -83,6 +81,7 @@ def load_rows(
         nested one as "translation.en". None may be empty in any row (None and NaN are). The fields "kind" and
         "group" are left out where the first row has no column of that name. A pattern ("summary*", "references.*")
         makes a row of each column that it matches (`wildcards`), the empty ones apart; their ids end in _1, _2, ….
+        "input?" is a column that may be empty, or not there: {input:+a part} of a template is then left out.
       id_column: the column with the rows' ids; "" numbers the rows from 0, and so does "id" where
         there is no such column (one line says so).
       exclude: a file of ids to leave out: text (an id a line), JSON (a list, or a mapping whose
@@ -120,10 +119,10 @@ def _read_rows(
     lists: Collection[str],
 ) -> tuple[list[Row], int]:
     """The rows, and how many of the ids to exclude were there."""
-    wanted = {*columns.values(), id_column, "split"} - {""}
+    wanted = {*required(columns), id_column, "split"} - {""}
     rows: list[Row] = []
     left_out: set[str] = set()
-    mended = _Mended()
+    mended = Mended()
     for number, (place, record) in enumerate(_records(source, split, wanted)):
         if not isinstance(record, Mapping):
             raise InputError(
@@ -138,15 +137,16 @@ def _read_rows(
                 for field, column in columns.items()
                 if field != column or field not in _USUAL_EXTRAS or has(record, column)
             }
-        own_id = _own_id(place, record, id_column) if id_column else str(number)
-        if id_key(own_id) in excluded:
-            left_out.add(id_key(own_id))
+        name = own_id(place, record, id_column) if id_column else str(number)
+        if id_key(name) in excluded:
+            left_out.add(id_key(name))
             continue
-        rows += _rows(place, record, columns, own_id, mended, lists)
+        rows += make_rows(place, record, columns, name, mended, lists)
         if limit and len(rows) >= limit:
             break
     mended.report()
     _warn_of_equal_ids(source, rows)
+    warn_of_no_text(source, rows, columns)
     return rows[:limit] if limit else rows, len(left_out)
 
 
@@ -211,86 +211,6 @@ def _shared_rows(
         f"{len(shared)} of {len(evaluation)} evaluation rows have a {name} that is also in the training rows ({some}):"
         " their scores are not held out. Leave them out by data.evaluation.exclude, a file of their ids."
     )
-
-
-class _Mended:
-    """Counts the texts that held half a surrogate pair."""
-
-    def __init__(self) -> None:
-        self.count, self.first = 0, ""
-
-    def note(self, place: str) -> None:
-        """Counts one."""
-        self.first = self.first or place
-        self.count += 1
-
-    def report(self) -> None:
-        """One warning line, if there was any."""
-        if self.count:
-            log.warning(
-                "%d values hold half of a surrogate pair, which is no character (first at %s): each was read as"
-                " U+FFFD",
-                self.count,
-                self.first,
-            )
-
-
-def _rows(
-    place: str,
-    record: Mapping[str, Any],
-    columns: Mapping[str, str],
-    own_id: str,
-    mended: _Mended,
-    lists: Collection[str],
-) -> list[Row]:
-    """The rows of a record: one, or one a reference where a pattern names several columns."""
-    each = rows_of(record, columns, place)
-    if each == [columns]:
-        return [_row(place, record, columns, mended, lists) | {"id": own_id}]
-    numbered = [
-        (number, own)
-        for number, own in enumerate(each, start=1)
-        if not all(
-            _is_empty(record, own[field], place) for field in own if own[field] != columns[field]
-        )
-    ]
-    if not numbered:
-        raise InputError(
-            f"{place}: all of {', '.join(columns.values())} are empty; fill one in, or remove the row"
-        )
-    return [
-        _row(place, record, own, mended, lists) | {"id": f"{own_id}_{number}"}
-        for number, own in numbered
-    ]
-
-
-def _is_empty(record: Mapping[str, Any], column: str, place: str) -> bool:
-    return is_blank(as_text(find(record, column, place, column), place, column))
-
-
-def _row(
-    place: str,
-    record: Mapping[str, Any],
-    columns: Mapping[str, str],
-    mended: _Mended,
-    lists: Collection[str],
-) -> Row:
-    row: Row = {}
-    for field, column in columns.items():
-        value = find(record, column, place, field)
-        row[field] = (list_as_text if field in lists else as_text)(value, place, column)
-        if is_blank(row[field]):
-            raise InputError(f"{place}: empty {column}; fill it in, or remove the row")
-        if isinstance(value, str) and row[field] != value and field not in lists:
-            mended.note(place)
-    return row
-
-
-def _own_id(place: str, record: Mapping[str, Any], column: str) -> str:
-    text = id_text(find(record, column, place, "id"), place, column)
-    if is_blank(text):
-        raise InputError(f"{place}: empty {column}; fill it in, or remove the row")
-    return text
 
 
 def _warn_of_equal_ids(source: str, rows: Sequence[Row]) -> None:

@@ -166,9 +166,8 @@ def _from_json(folder: pathlib.Path, settings: TokenizerSettings) -> PreTrainedT
     tokenizer = _wrapped(backend, roles, settings.further_special)
     if settings.class_name in _T5 and tokenizer.eos_token is not None:
         # Of another eos than the file was made with, the older one is no part of a text's end.
-        tokenizer.backend_tokenizer.post_processor = ending_in(
-            tokenizer.eos_token, tokenizer.eos_token_id
-        )
+        whole = tokenizer.backend_tokenizer
+        whole.post_processor = ending_in(whole, tokenizer.eos_token)
     return tokenizer
 
 

@@ -89,13 +89,18 @@ def fit(
     length.
 
     Raises:
-      InputError: `cut_field` is not in the template, a row is too long under "error", or the
+      InputError: `cut_field` is not in the template, or empty in a row; a row is too long under "error", or the
         template alone is.
     """
     if cuts.policy != "error" and cut_field not in template.fields:
         raise InputError(
             f"data.cut_field: {cut_field!r} is not in the template {template.text!r}; it has"
             f" {', '.join(template.fields)}"
+        )
+    if empty := [row for row in rows if not row.get(cut_field, cut_field)]:
+        raise InputError(
+            f"{cuts.name}: row {empty[0].get('id', '?')!r} has no text in {cut_field!r}, which data.cut_field names,"
+            " and by which inputs are told apart; name a field that every row has"
         )
     encoded = vocabulary.encode([template.render(row) for row in rows], add_eos=True)
     for number, (row, ids) in enumerate(zip(rows, encoded, strict=True)):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from t5x_lite.data.groups import Drawn
 from t5x_lite.evaluation import baselines, rouge
 from t5x_lite.evaluation.intervals import Bootstrap, bootstrap_mean, paired_difference
 from t5x_lite.evaluation.rouge_tokens import NAME, WHAT_IT_DOES, has_other_letters
@@ -24,7 +24,7 @@ def score_outputs(
     *,
     use_stemmer: bool,
     bootstrap: Bootstrap,
-    groups: np.ndarray | None = None,
+    drawn: Drawn | None = None,
     lead_count: int | None = None,
     constants: Mapping[str, str] | None = None,
     shuffle_seed: int | None = None,
@@ -32,10 +32,10 @@ def score_outputs(
     """Scores flattened rows (one reference a row: three references are three rows) -> (result, row scores).
 
     `inputs` are the raw dialogues: rows of equal text are one cluster, which the bootstrap draws together, and
-    whose references make up the multi-reference score. `groups` int [rows] says otherwise which rows were drawn
-    together (`data.groups`: a patient, a conversation, several inputs). The baselines are `lead_{lead_count}`,
-    `constant` (from `constants`, the {rouge type: text} of `constants.best_constants`) and `shuffled`; None leaves one
-    out.
+    whose references make up the multi-reference score. `drawn` says otherwise which rows have one input (two questions
+    about one text have not), and which were drawn together (those two; a patient, a conversation). The baselines are
+    `lead_{lead_count}`, `constant` (from `constants`, the {rouge type: text} of `constants.best_constants`) and
+    `shuffled`; None leaves one out.
 
     `result` is JSON-ready, scores between 0 and 1, an interval being {"mean", "low", "high"}:
         rows, inputs, groups (only if fewer than inputs): counts; use_stemmer
@@ -53,8 +53,8 @@ def score_outputs(
     Raises:
         InputError: no rows, or lengths that differ.
     """
-    of_input = baselines.group_by_input(inputs)
-    clusters = of_input if groups is None else groups
+    of_input = baselines.group_by_input(inputs) if drawn is None else drawn.inputs
+    clusters = of_input if drawn is None else drawn.groups
 
     def columns(texts: Sequence[str], against: Sequence[Any]) -> Columns:
         return _columns(texts, against, use_stemmer)
@@ -70,16 +70,12 @@ def score_outputs(
     result: dict[str, Any] = {
         "rows": len(predictions),
         "inputs": int(of_input.max()) + 1,
-        **({"groups": drawn} if (drawn := len(np.unique(clusters))) <= of_input.max() else {}),
+        **({"groups": apart} if (apart := len(np.unique(clusters))) <= of_input.max() else {}),
         "use_stemmer": use_stemmer,
         **rouge_tokenizer([*predictions, *references]),
         "intervals": dataclasses.asdict(bootstrap),
         "rouge": intervals(ours),
-        "outputs": {
-            "empty": sum(not text.strip() for text in predictions),
-            "distinct": len(Counter(predictions)),
-            "mean_words": float(np.mean([len(text.split()) for text in predictions])),
-        },
+        "outputs": describe_texts(predictions),
     }
     if result["inputs"] < result["rows"]:
         own: dict[int, list[str]] = {}
@@ -98,6 +94,15 @@ def score_outputs(
         opponents["constant"] = {kind: by_text[constants[kind]][kind] for kind in ours}
         result["constant_texts"] = dict(constants)
     return result | _against(ours, opponents, bootstrap, clusters), ours
+
+
+def describe_texts(texts: Sequence[str]) -> dict[str, float]:
+    """How many are empty, how many distinct, and how many words they have on average."""
+    return {
+        "empty": sum(not text.strip() for text in texts),
+        "distinct": len(set(texts)),
+        "mean_words": float(np.mean([len(text.split()) for text in texts])),
+    }
 
 
 def baseline_texts(

@@ -101,6 +101,7 @@ def _decoded(vocabulary: Detokenizer, tokens: np.ndarray) -> list[str]:
 
 class SamplesFile:
     """`samples.jsonl`: a line {"id", "input", "reference", "output"} as soon as an output exists; scores at the end.
+    (Without references neither these nor scores.)
 
     A run that is killed while decoding leaves the outputs so far, in decoding order; `finish` replaces the file by the
     rows in data order. Only process 0 writes. On `gs://`, where objects cannot grow, the file appears at `finish`.
@@ -111,13 +112,12 @@ class SamplesFile:
         path: epath.PathLike,
         ids: Sequence[str],
         inputs: Sequence[str],
-        references: Sequence[str],
+        references: Sequence[str] | None,
     ):
         self._path = epath.Path(path)
-        self._rows = [
-            {"id": id_, "input": text, "reference": reference}
-            for id_, text, reference in zip(ids, inputs, references, strict=True)
-        ]
+        self._rows = [{"id": id_, "input": text} for id_, text in zip(ids, inputs, strict=True)]
+        for row, reference in zip(self._rows, references or (), strict=references is not None):
+            row["reference"] = reference
         self._speaks = jax.process_index() == 0
         remote = "://" in str(path)
         self._stream = None
@@ -140,13 +140,10 @@ class SamplesFile:
             self._stream = None
         if not self._speaks:
             return
-        lines = [
-            _line(
-                row
-                | {"scores": {kind: round(float(column[i]), 6) for kind, column in scores.items()}}
-            )
-            for i, row in enumerate(self._rows)
-        ]
+        lines = []
+        for i, row in enumerate(self._rows):
+            own = {kind: round(float(column[i]), 6) for kind, column in scores.items()}
+            lines.append(_line(row | ({"scores": own} if own else {})))
         # Written beside and renamed, so that a kill here leaves the unscored file rather than half of this one.
         fresh = self._path.with_name(self._path.name + ".new")
         fresh.write_bytes("".join(lines).encode())

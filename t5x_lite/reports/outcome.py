@@ -25,6 +25,7 @@ from t5x_lite.reports.systems import SAMPLES_FILE
 from t5x_lite.reports.tables import Table, markdown_table
 from t5x_lite.sections import Config, to_dict
 from t5x_lite.train.measured import MEMORY_FILE, read_memory
+from t5x_lite.train.sections import CheckpointSettings
 
 
 def training_sections(
@@ -36,10 +37,11 @@ def training_sections(
     evaluations = [record for record in records if "evaluation/loss" in record]
     seconds = sum(record["time/step_seconds"] for record in steps) * config.logging.every_steps
     padding = plan.padding()
-    first = evaluations[0]
+    first, ended_with = evaluations[0], _ended_with(config.checkpoint, evaluations)
     return {
         "training": {
             "steps": config.train.steps,
+            **({"best step": ended_with["step"]} if config.checkpoint.export == "best" else {}),
             "epochs": (config.train.steps - before) / plan.steps_per_epoch,
             "minutes in steps": seconds / 60,
             "first loss": steps[0]["loss"],
@@ -47,8 +49,8 @@ def training_sections(
             **(
                 {"evaluation loss at step 0": first["evaluation/loss"]} if not first["step"] else {}
             ),
-            "evaluation loss": evaluations[-1]["evaluation/loss"],
-            "evaluation accuracy": evaluations[-1]["evaluation/accuracy"],
+            "evaluation loss": ended_with["evaluation/loss"],
+            "evaluation accuracy": ended_with["evaluation/accuracy"],
             "skipped steps": sum(record["skipped"] for record in steps),
         },
         "memory of a step": _memory(workdir),
@@ -60,6 +62,17 @@ def training_sections(
             "padding of decoder tokens": padding["decoder"],
         },
     }
+
+
+def _ended_with(
+    checkpoint: CheckpointSettings, evaluations: Sequence[Mapping[str, Any]]
+) -> Mapping[str, Any]:
+    """What the evaluation found of the model that the run ended with."""
+    metric, sign = checkpoint.best_metric, 1 if checkpoint.best_mode == "max" else -1
+    saved = [one for one in evaluations if one["step"] and math.isfinite(one.get(metric, math.nan))]
+    if checkpoint.export == "last" or not saved:
+        return evaluations[-1]
+    return max(saved, key=lambda one: (sign * one[metric], one["step"]))
 
 
 def _templates(data: Any) -> dict[str, str]:
@@ -114,6 +127,19 @@ def report_outcome(
         table=[dict(zip(table.header, row, strict=True)) for row in table.rows],
         words=f"{scores['rows']} rows scored",
     )
+
+
+def report_answers(
+    config: Any,
+    workdir: epath.Path,
+    outputs: Mapping[str, Any],
+    samples: list[dict[str, Any]],
+    sections: Mapping[str, Any],
+) -> None:
+    """`report_run` of texts that were written to rows without references; outputs: how many, how long."""
+    title = f"{config.task}: {config.data.evaluation.source}"
+    report_run(config, workdir, title, {"outputs": outputs, "samples": samples, **sections})
+    log.info("%s rows answered: %s", outputs["rows"], workdir / SAMPLES_FILE)
 
 
 def report_run(

@@ -53,9 +53,17 @@ class CheckpointSettings(Section, name="checkpoint"):
         Name, "What tells the best: a number of an evaluation, as metrics.jsonl calls it."
     ]
     best_mode: Annotated[Literal["min", "max"], "Whether its least or its largest is best."]
+    export: Annotated[
+        Literal["last", "best"],
+        "Which a run ends with: it is scored, and its model or adapter written.",
+    ]
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.export == "best" and not self.keep_best:
+            raise InputError(
+                "checkpoint.export is 'best', and checkpoint.keep_best 0: keep 1 of them"
+            )
         if self.keep_every % self.every_steps:
             raise InputError(
                 f"checkpoint.keep_every is {self.keep_every}, and there is a checkpoint every {self.every_steps} steps:"

@@ -106,7 +106,7 @@ def run_turns(
     kept = {
         name: value
         for name, value in to_dict(place.config.checkpoint).items()
-        if name != "every_steps"
+        if name not in ("every_steps", "export")
     }
     # Around all returns: going back gives no more time.
     with (
@@ -121,7 +121,7 @@ def run_turns(
         )  # fmt: skip
         while True:
             try:
-                return run.go_on()
+                return run.chosen(run.go_on())
             except Diverged as error:
                 checkpoints.wait()
                 last = from_process_zero(checkpoints.latest_step) or 0
@@ -186,6 +186,23 @@ class _Run:
             )  # fmt: skip
         wait_for_all()  # the reports of all read what process 0 wrote
         return state
+
+    def chosen(self, state: State) -> State:
+        """The state that the run ends with: the last one, or that of the best checkpoint."""
+        self.checkpoints.wait()
+        best, last = from_process_zero(self.checkpoints.best_step), int(state.step)
+        if self.place.config.checkpoint.export == "last" or best in (None, last):
+            return state
+        del state  # the memory of two is not needed
+        part, about = self.checkpoints.restore(self.states.saved_part(self.states.abstract), best)
+        metric = self.place.config.checkpoint.best_metric
+        log.info(
+            "the best is step %d, %s %.4g: that is what is left",
+            best,
+            metric,
+            about["metrics"][metric],
+        )
+        return self.states.completed(part)
 
 
 def _what_is_left(last: int, settings: DivergenceSettings, rollbacks: int) -> str:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ from etils import epath
 from jax.sharding import Mesh
 
 from t5x_lite import streams
-from t5x_lite.data.groups import group_numbers
+from t5x_lite.data.groups import Drawn, drawn
 from t5x_lite.data.plan import Plan, distinct_inputs
 from t5x_lite.data.templates import render
 from t5x_lite.data.vocabulary import Vocabulary
@@ -25,7 +26,7 @@ from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.decoding.structure import prepare
 from t5x_lite.errors import InputError
 from t5x_lite.evaluation.beside_rouge import CorpusMetric, load_metrics, score_beside
-from t5x_lite.evaluation.comparison import Columns, baseline_texts, score_outputs
+from t5x_lite.evaluation.comparison import Columns, baseline_texts, describe_texts, score_outputs
 from t5x_lite.evaluation.constants import best_constants
 from t5x_lite.evaluation.generative import Decode, SamplesFile, generate_texts, own_batches
 from t5x_lite.evaluation.intervals import Bootstrap
@@ -185,6 +186,25 @@ def score_split(
     return result | {"published": published}, shown[: config.evaluation.samples]
 
 
+def write_split(
+    config: ScoringConfig, ready: Ready, split: Split, plan: Plan, workdir: epath.Path
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Generates for every row of a split without references (samples.jsonl). Args: as `score_split`.
+
+    Returns:
+      How many outputs there are, and of what length; and the first `evaluation.samples` rows with them.
+    """
+    inputs, ids = ([row[field] for row in split.rows] for field in (config.data.cut_field, "id"))
+    samples = SamplesFile(workdir / "samples.jsonl", ids, inputs, None)
+    outputs = _generate(make_decode(config, ready), ready, plan, samples.write)
+    samples.finish({})
+    shown = zip(ids, inputs, outputs, strict=True)
+    return {"rows": len(outputs), **describe_texts(outputs)}, [
+        {"id": own, "input": text, "output": output}
+        for own, text, output in itertools.islice(shown, config.evaluation.samples)
+    ]
+
+
 def _generate(
     decode: Decode, ready: Ready, plan: Plan, on_text: Callable[[int, str], None]
 ) -> list[str]:
@@ -219,7 +239,7 @@ def _scores(
         outputs,
         references,
         inputs,
-        group_numbers(split.rows, (config.data.cut_field,)),
+        drawn(split.rows, (config.data.template,), config.data.cut_field),
         Bootstrap(config.evaluation.bootstrap_samples, _CONFIDENCE, config.seed),
         constants,
     )
@@ -230,7 +250,7 @@ def score_texts(
     outputs: Sequence[str],
     references: Sequence[str],
     inputs: Sequence[str],
-    groups: np.ndarray,
+    belonging: Drawn,
     bootstrap: Bootstrap,
     constants: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, Any], Columns]:
@@ -244,13 +264,13 @@ def score_texts(
         inputs,
         use_stemmer=True,
         bootstrap=bootstrap,
-        groups=groups,
+        drawn=belonging,
         lead_count=LEAD_TURNS,
         constants=constants,
         shuffle_seed=shuffle_seed,
     )
     opponents = baseline_texts(outputs, inputs, LEAD_TURNS, shuffle_seed)
-    beside = score_beside(metrics, outputs, references, opponents, bootstrap, groups)
+    beside = score_beside(metrics, outputs, references, opponents, bootstrap, belonging.groups)
     return result | beside, columns
 
 

@@ -31,6 +31,32 @@ def test_fields_are_listed_once_in_order():
     assert Template("{b} {a} {b}").fields == ("b", "a")
 
 
+ALPACA = "{instruction}{input:+\n\nInput: {input}}{hint:+ ({{{hint}}})}\n\nAnswer: "
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({"input": "7 + 8", "hint": ""}, "Add.\n\nInput: 7 + 8\n\nAnswer: "),
+        ({"input": "", "hint": "ten"}, "Add. ({ten})\n\nAnswer: "),
+        ({"input": " \n"}, "Add.\n\nAnswer: "),
+        ({}, "Add.\n\nAnswer: "),
+        ({"input": "{hint}"}, "Add.\n\nInput: {hint}\n\nAnswer: "),
+    ],
+)
+def test_a_part_is_left_out_where_its_field_is_empty(more, expected):
+    assert render(ALPACA, {"instruction": "Add.", **more}) == expected
+
+
+def test_fields_of_parts_may_be_missing_and_others_not():
+    template = Template(ALPACA)
+    assert template.fields == ("instruction", "input", "hint")
+    assert template.optional == {"input", "hint"}
+    assert not Template("{input}{input:+!}").optional
+    with pytest.raises(InputError, match="unknown field {instruction}"):
+        template.render({"input": "x"})
+
+
 @pytest.mark.parametrize(
     ("template", "message"),
     [
@@ -42,6 +68,9 @@ def test_fields_are_listed_once_in_order():
         ("{dialogue!r}", "must be a plain field name"),
         ("{dialogue:>10}", "must be a plain field name"),
         ("{}", "must be a plain field name"),
+        ("{dialogue:+{0}}", "must be a plain field name"),
+        ("{dialogue:+{topic}}", r"unknown field \{topic\}"),
+        ("{dialogue:-none}", r"or \{name:\+a part\}"),
     ],
 )
 def test_bad_templates(template, message):

@@ -93,6 +93,15 @@ def test_samples_file_grows_while_decoding_and_ends_in_order(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["samples.jsonl"]
 
 
+def test_samples_without_references_have_neither_these_nor_scores(tmp_path):
+    file = SamplesFile(tmp_path / "samples.jsonl", ["a"], ["in a"], None)
+    file.write(0, "out a")
+    file.finish({})
+    assert json.loads((tmp_path / "samples.jsonl").read_text()) == {
+        "id": "a", "input": "in a", "output": "out a",
+    }  # fmt: skip
+
+
 def rows(number):
     """Summaries that depend on the dialogue: a model that reads it must beat every baseline."""
     names = [f"name{i}" for i in range(number)]

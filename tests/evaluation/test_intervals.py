@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from t5x_lite.data.groups import Drawn
 from t5x_lite.errors import InputError
 from t5x_lite.evaluation.comparison import score_outputs
 from t5x_lite.evaluation.intervals import Bootstrap, bootstrap_mean, paired_difference
@@ -125,7 +126,7 @@ def test_rouge_of_groups_of_inputs_is_drawn_by_group():
     references = [f"a cat {i} sat" for i in range(60)]
     arguments = dict(use_stemmer=True, bootstrap=Bootstrap(1000, 0.95, 0))
     result, columns = score_outputs(
-        texts, references, references, groups=np.arange(60) // 2, **arguments
+        texts, references, references, drawn=Drawn(np.arange(60), np.arange(60) // 2), **arguments
     )
     alone, _ = score_outputs(texts, references, references, **arguments)
     assert result["groups"] == 30 and result["inputs"] == 60 and "groups" not in alone
@@ -152,3 +153,15 @@ def test_one_draw_proves_nothing():
     assert "warning" not in preference_scores(one, 0 * one, BOOTSTRAP)
     for groups, scores in ((np.zeros(2), one), (None, one[:1])):
         assert "one draw" in preference_scores(scores, 0 * scores, BOOTSTRAP, groups)["warning"]
+
+
+def test_answers_to_other_questions_about_a_text_are_no_references():
+    texts, inputs = ["in Rome", "in May"], ["Ann was in Rome in May."] * 2
+    two = Drawn(np.array([0, 1]), np.array([0, 0]))
+    result, _ = score_outputs(
+        texts[::-1], texts, inputs, use_stemmer=False, bootstrap=BOOTSTRAP, drawn=two
+    )
+    assert (result["inputs"], result["groups"]) == (2, 1)
+    assert "rouge_multi_reference" not in result
+    one = score_outputs(texts[::-1], texts, inputs, use_stemmer=False, bootstrap=BOOTSTRAP)[0]
+    assert one["rouge_multi_reference"]["rouge1"]["mean"] == 1.0

@@ -42,6 +42,23 @@ def test_a_finished_run_scored_by_its_folder(finished, score, tmp_path, place):
     assert not (tmp_path / "scores" / "checkpoints").exists()
 
 
+def test_rows_without_references_get_the_same_texts_and_no_scores(finished, score, tmp_path):
+    overrides = {
+        "model.source": str(finished.folder), "tokenizer.source": "model", "data.target": "",
+        "data.evaluation.columns": "{'dialogue': 'dialogue'}",
+    }  # fmt: skip
+    report = score(overrides, tmp_path)
+    lines, theirs = (
+        [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+        for folder in (tmp_path, finished.folder)
+    )
+    assert lines == [{name: line[name] for name in ("id", "input", "output")} for line in theirs]
+    assert report["outputs"]["rows"] == len(lines) and "scores" not in report
+    assert [one["output"] for one in report["samples"]] == [
+        line["output"] for line in lines[: len(report["samples"])]
+    ]
+
+
 def test_a_random_model_with_published_scores_beside_it(finished, tiny, score, tmp_path, caplog):
     overrides = {
         "published": "{'a paper': {'rouge1': 0.4728}}",

@@ -2,7 +2,10 @@
 
 import json
 
+import numpy as np
+import orbax.checkpoint as orbax
 import pytest
+from safetensors.numpy import load_file
 
 from t5x_lite.config import load_config
 from t5x_lite.errors import InputError
@@ -14,6 +17,7 @@ def test_a_run_keeps_the_last_the_best_and_every_so_manieth(tiny_config, tmp_pat
     changes = {
         "train.steps": "5", "evaluation.every_steps": "1", "checkpoint.every_steps": "1", "checkpoint.keep": "1",
         "checkpoint.keep_best": "1", "checkpoint.keep_every": "2", "checkpoint.best_mode": "max",
+        "checkpoint.export": "best",
     }  # fmt: skip
     finetune.run(tiny_config(changes), str(tmp_path))
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -22,6 +26,12 @@ def test_a_run_keeps_the_last_the_best_and_every_so_manieth(tiny_config, tmp_pat
     assert len(losses) == 5 and best in (1, 3), losses  # neither the last nor an even one
     kept = {int(path.name) for path in (tmp_path / "checkpoints").iterdir()}
     assert kept == {2, 4, 5, best}
+    told = json.loads((tmp_path / "report.json").read_text())["training"]
+    assert (told["best step"], told["evaluation loss"]) == (best, losses[best])
+    exported = load_file(tmp_path / "model" / "model.safetensors")["shared.weight"]
+    for step, same in ((best, True), (5, False)):
+        saved = orbax.PyTreeCheckpointer().restore(tmp_path / "checkpoints" / str(step) / "state")
+        assert np.array_equal(saved["params/token_embedder/embedding"], exported) == same
 
 
 @pytest.mark.parametrize(
@@ -46,6 +56,11 @@ def test_a_run_keeps_the_last_the_best_and_every_so_manieth(tiny_config, tmp_pat
             "lab3_ppo.py:runlocal",
             {"checkpoint.keep_best": "1", "evaluation.rows_while_training": "0"},
             "config.checkpoint.keep_best: config.evaluation.rows_while_training is 0",
+        ),
+        (
+            "finetune.py:runlocal",
+            {"checkpoint.export": "best"},
+            "config.checkpoint.export is 'best', and checkpoint.keep_best 0: keep 1",
         ),
         ("dpo.py:runlocal", {"checkpoint.best_mode": "least"}, "config.checkpoint.best_mode must be"),
     ],

@@ -47,6 +47,7 @@ def test_empty_responses_are_scored_and_learned_from(judge, tmp_path):
 
 
 def test_equal_rewards_teach_nothing_but_to_stay(judge, tmp_path, caplog):
+    """Of prompts alone, which have no references."""
     never = SHORT | {
         "function": "t5x_lite.rl.functions:keywords", "arguments": {"words": ("xyzzy",)},
     }  # fmt: skip
@@ -54,9 +55,16 @@ def test_equal_rewards_teach_nothing_but_to_stay(judge, tmp_path, caplog):
         "ppo.advantage": "grpo",
         "ppo.samples_per_prompt": "2",
         "ppo.missing_eos_penalty": "0.0",
+        "data.target": "",
+        "data.train.columns": "{'dialogue': 'dialogue'}",
+        "data.evaluation.columns": "{'dialogue': 'dialogue'}",
     }
     ppo.run(tiny(changes, {"never": never}), str(tmp_path))
     steps = steps_of(tmp_path)
     assert all(map(finite, steps)) and steps[0]["ppo/std_scores"] == 0
     assert any("scores are" in record.getMessage() for record in caplog.records)
     assert math.isclose(steps[0]["objective/kl"], 0, abs_tol=1e-4)
+    report = report_of(tmp_path)
+    numbers = [line["number"] for line in report["before and after"]]
+    assert numbers[:4] == ["reward", "toxicity", "words", "kl"]
+    assert "rouge" not in report["how to read it"]

@@ -17,9 +17,12 @@ from t5x_lite.tasks.ppo.outcome import reading_of, training_table, write_samples
 from t5x_lite.tasks.ppo.parts import check_rollout
 from t5x_lite.tasks.ppo.report import (
     Measured,
+    comparison,
     evaluation_metrics,
     finite_others,
+    measure,
     toxicity_table,
+    warnings,
 )
 from t5x_lite.tasks.ppo.rewards import probe
 from t5x_lite.tasks.ppo.texts import Rollouts
@@ -34,6 +37,26 @@ def measured(reward):
         name: np.ones(len(reward)) for name in ("toxicity", "rouge1", "rouge2", "words", "kl")
     }
     return Measured(["a"] * len(reward), rows, reward=np.array(reward), **columns)
+
+
+def test_without_references_there_is_no_rouge():
+    def score(rows, responses):
+        return [float(len(text)) for text in responses]
+
+    rows = [{"id": "0", "dialogue": "A"}, {"id": "1", "dialogue": "B"}]
+    scorers = score, score, {}
+    bare, full = (
+        measure(rows, [0, 1], references, ["a cat", "a dog"], np.zeros(2), scorers)
+        for references in (None, ["a cat", "a hen"])
+    )
+    assert list(bare.numbers()) == ["reward", "toxicity", "words", "kl"]
+    assert list(bare.take(np.array([1])).numbers()["reward"]) == [5.0]
+    assert full.numbers()["rouge1"].tolist() == [1.0, 0.5]
+    table = comparison(bare, bare, {}, Bootstrap(50, 0.95, 0))
+    assert [line["number"] for line in table] == list(bare.numbers())
+    assert not any("ROUGE" in text for text in warnings(bare, bare, Bootstrap(50, 0.95, 0)))
+    assert "evaluation/rouge1" not in evaluation_metrics(bare)
+    assert "rouge1" not in reading_of(tiny({"data.target": ""}, spec="lab3_ppo.py"))
 
 
 class Politeness:

@@ -28,7 +28,10 @@ function side(number) {
   return part;
 }
 
-function fieldsOf(template) { return [...new Set([...template.matchAll(/\{(\w+)\}/g)].map((found) => found[1]))]; }
+// A part in {name:+braces} is left out where the field is empty; {name} is its text.
+const PART = /\{(\w+):\+((?:[^{}]|\{\w+\})*)\}/g;
+
+function fieldsOf(template) { return [...new Set([...template.matchAll(/\{(\w+)(?:\}|:\+)/g)].map((found) => found[1]))]; }
 
 function showFields() {
   const kept = Object.fromEntries([...by("fields").querySelectorAll("textarea")].map((one) => [one.name, one.value]));
@@ -44,7 +47,8 @@ function showFields() {
 
 function prompt() {
   const values = Object.fromEntries([...by("fields").querySelectorAll("textarea")].map((one) => [one.name, one.value]));
-  return by("text").value.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
+  const text = by("text").value.replace(PART, (whole, name, part) => (values[name] ?? "").trim() ? part : "");
+  return text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 }
 
 function request(part) {

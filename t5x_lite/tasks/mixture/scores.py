@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from t5x_lite.data.groups import group_numbers
+from t5x_lite.data.groups import drawn
 from t5x_lite.data.plan import Plan
 from t5x_lite.data.templates import render
 from t5x_lite.evaluation.comparison import Columns, score_outputs
@@ -59,7 +59,7 @@ def score_tasks(
         inputs = [row[task.cut_field] for row in split.rows]
         references = [render(task.target, row) for row in split.rows]
         ids = [row["id"] for row in split.rows]
-        groups = group_numbers(split.rows, (task.cut_field,))
+        belonging = drawn(split.rows, task.templates, task.cut_field)
         samples = SamplesFile(folder / f"{name}.jsonl", ids, inputs, references)
         outputs = generate_texts(
             decode,
@@ -74,7 +74,7 @@ def score_tasks(
             inputs,
             use_stemmer=True,
             bootstrap=bootstrap,
-            groups=groups,
+            drawn=belonging,
             shuffle_seed=config.seed if len(set(inputs)) > 1 else None,
         )
         exact = np.array(
@@ -84,7 +84,7 @@ def score_tasks(
             ]
         )
         samples.finish(columns | {"exact": exact})
-        scores[name] = TaskScores(result, columns | {"exact": exact}, outputs, groups)
+        scores[name] = TaskScores(result, columns | {"exact": exact}, outputs, belonging.groups)
     return scores
 
 

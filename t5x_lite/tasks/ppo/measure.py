@@ -51,7 +51,8 @@ class Measure:
         self._roller = dataclasses.replace(roller, settings=settings, draws=_DRAWS)
         self._texts = Texts(config, vocabulary, rows)
         self._groups = group_numbers(rows, (config.data.cut_field,))
-        self._references = [render(config.data.target, row) for row in rows]
+        target = config.data.target
+        self._references = [render(target, row) for row in rows] if target else None
 
     def __call__(self, trainable: Any, limit: int, draws: int) -> ppo_report.Measured:
         """`draws` responses to each of the first `limit` rows (0: all), one draw after the other."""
@@ -59,7 +60,7 @@ class Measure:
         rows, extended, texts, kl = (
             list(itertools.chain(*parts)) for parts in zip(*found, strict=True)
         )
-        references = [self._references[i] for i in rows]
+        references = self._references and [self._references[i] for i in rows]
         return ppo_report.measure(
             extended, rows, references, texts, np.array(kl), self._scorers, self._groups[rows],
         )  # fmt: skip

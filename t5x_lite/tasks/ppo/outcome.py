@@ -31,7 +31,6 @@ from t5x_lite.tasks.ppo.sections import Config
 from t5x_lite.tasks.ppo.tried import tried_on
 from t5x_lite.wiring.adaptation import Adaptation, unrolled_adapter
 from t5x_lite.wiring.model import RANDOM
-from t5x_lite.wiring.sections import JudgedConfig
 from t5x_lite.wiring.trained_files import defaults_of
 from t5x_lite.wiring.workdir import local_copy
 
@@ -128,7 +127,7 @@ def report(
     report_run(config, folder, title, content, panels=ppo_report.PANELS)
 
 
-def reading_of(config: JudgedConfig) -> str:
+def reading_of(config: Config) -> str:
     """What the numbers before and after are, in a paragraph; and whether the judge of toxicity is the reward itself."""
     parts = ", ".join(f"{one.weight:g} x {name}" for name, one in config.rewards.items())
     same = [
@@ -147,12 +146,12 @@ def reading_of(config: JudgedConfig) -> str:
         if config.judges
         else "No other judge read the texts; config.judges takes some."
     )
+    look_at = "rouge1 (against the references), at words" if config.data.target else "words"
     return (
         f"reward is what PPO makes larger: {parts}. kl is how far the policy went from the one that it began as, in"
         " nats a response; the further, the less its texts are those of a language model, and ppo.kl_target bounds it."
         f" toxicity is p({config.toxicity.label}) by {config.toxicity.source}, {judge}. {others} Reward hacking is a"
-        " reward that rises while the texts become worse: look at rouge1 (against the references), at words, and read"
-        " the samples."
+        f" reward that rises while the texts become worse: look at {look_at}, and read the samples."
         " low and high bound the difference, paired by row, with 95 %; p is the probability of one so large by chance."
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from t5x_lite.tasks.ppo.rewards import Judge
 _ROUGE_POINTS = 0.01
 _LENGTH_SHARE = 0.15
 _TABLE_ROWS = 20
-# Of `Measured`, in the order of its tables.
+# Of `Measured`, in the order of its tables; None where there is no reference.
 _NUMBERS = ("reward", "toxicity", "rouge1", "rouge2", "words", "kl")
 
 PANELS = (
@@ -49,8 +50,8 @@ class Measured:
     rows: np.ndarray
     reward: np.ndarray
     toxicity: np.ndarray
-    rouge1: np.ndarray
-    rouge2: np.ndarray
+    rouge1: np.ndarray | None
+    rouge2: np.ndarray | None
     words: np.ndarray
     kl: np.ndarray  # to the reference, from the sampled tokens, nats
     # p(toxic) by each of `config.judges`, which no reward reads.
@@ -65,13 +66,17 @@ class Measured:
 
     def numbers(self) -> dict[str, np.ndarray]:
         """The columns by name."""
-        columns = {name: getattr(self, name) for name in _NUMBERS}
+        columns = {name: column for name in _NUMBERS if (column := getattr(self, name)) is not None}
         return columns | {f"toxicity by {name}": column for name, column in self.judges.items()}
 
     def take(self, chosen: np.ndarray) -> Measured:
         """Of these responses alone."""
         responses = [self.responses[i] for i in chosen.tolist()]
-        columns = {name: getattr(self, name)[chosen] for name in ("rows", *_NUMBERS)}
+        columns: dict[str, Any] = {
+            name: None if column is None else column[chosen]
+            for name in ("rows", *_NUMBERS)
+            for column in [getattr(self, name)]
+        }
         judges = {name: column[chosen] for name, column in self.judges.items()}
         groups = None if self.groups is None else self.groups[chosen]
         return Measured(responses, **columns, judges=judges, groups=groups)
@@ -118,7 +123,7 @@ def finite_others(others: Mapping[str, Measured]) -> tuple[dict[str, Measured], 
 def measure(
     rows: Sequence[Row],
     numbers: Sequence[int],
-    references: Sequence[str],
+    references: Sequence[str] | None,
     responses: list[str],
     kl: np.ndarray,
     scorers: tuple[Reward, Judge, Mapping[str, Judge]],
@@ -126,29 +131,35 @@ def measure(
 ) -> Measured:
     """Scores responses by reward, toxicity and the other judges.
 
-    rows, references: what each answers and is compared with. numbers: of the rows. groups: as `Measured` has them.
+    rows, references: what each answers and is compared with (None: nothing). numbers: of the rows. groups: as
+    `Measured` has them.
     """
     reward, toxicity, judges = scorers
-    scores = share_out_columns(
-        len(responses),
-        lambda own: score_rows(
-            [split_sentences(text) for text in responses[own]],
-            [split_sentences(text) for text in references[own]],
-            use_stemmer=True,
-            rouge_types=("rouge1", "rouge2"),
-        ),
-    )
+    scores: Mapping[str, np.ndarray] = {}
+    if references is not None:
+        scores = share_out_columns(len(responses), functools.partial(_rouge, responses, references))
     return Measured(
         responses,
         np.asarray(numbers),
         np.asarray(reward(rows, responses), np.float64),
         np.asarray(toxicity(rows, responses), np.float64),
-        scores["rouge1"],
-        scores["rouge2"],
+        scores.get("rouge1"),
+        scores.get("rouge2"),
         np.array([len(text.split()) for text in responses], np.float64),
         np.asarray(kl, np.float64),
         {name: np.asarray(judge(rows, responses), np.float64) for name, judge in judges.items()},
         groups,
+    )
+
+
+def _rouge(
+    responses: Sequence[str], references: Sequence[str], own: slice
+) -> dict[str, np.ndarray]:
+    return score_rows(
+        [split_sentences(text) for text in responses[own]],
+        [split_sentences(text) for text in references[own]],
+        use_stemmer=True,
+        rouge_types=("rouge1", "rouge2"),
     )
 
 
@@ -192,7 +203,7 @@ def warnings(before: Measured, after: Measured, bootstrap: Bootstrap) -> list[st
             ("ROUGE-1", before.rouge1, after.rouge1),
             ("ROUGE-2", before.rouge2, after.rouge2),
         )
-        if one.mean() - two.mean() > _ROUGE_POINTS
+        if one is not None and two is not None and one.mean() - two.mean() > _ROUGE_POINTS
     ]
     length = float(after.words.mean() / max(before.words.mean(), 1e-9))
     if abs(length - 1) > _LENGTH_SHARE:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from t5x_lite import sections
-from t5x_lite.data.sections import HeldOutSettings, TextsSettings
+from t5x_lite.data.sections import HeldOutSettings, References, TextsSettings
 from t5x_lite.errors import InputError
 from t5x_lite.evaluation.sections import ComparedSettings, OftenSettings
 from t5x_lite.models.sections import QuantizableModelSettings
@@ -28,6 +28,7 @@ from t5x_lite.wiring.sections import AlgorithmConfig, Generation, JudgedConfig, 
 class DataSettings(TextsSettings, HeldOutSettings):
     """Rows, as prompts."""
 
+    target: References
     characters: Annotated[
         Range, "Rows whose `cut_field` has other lengths are left out; (): none is."
     ]

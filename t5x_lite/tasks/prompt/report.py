@@ -11,7 +11,8 @@ import jax
 import numpy as np
 from etils import epath
 
-from t5x_lite.data.groups import group_numbers
+from t5x_lite.data.groups import Drawn, drawn
+from t5x_lite.data.prompts import template_text
 from t5x_lite.data.sections import RowsSettings
 from t5x_lite.data.sources import Row, is_file
 from t5x_lite.data.templates import render
@@ -61,9 +62,11 @@ def report_prompts(
     rows, outputs = answered.rows, answered.outputs
     inputs = [row[config.data.cut_field] for row in rows]
     references = [render(config.data.target, row) for row in rows]
-    groups = group_numbers(rows, (config.data.cut_field,))
+    field = config.data.cut_field
+    asked = [template_text(prompt, field) for prompt in config.prompts.values()]
+    belonging = drawn(rows, asked, field)
     bootstrap = Bootstrap(config.evaluation.bootstrap_samples, _CONFIDENCE, config.seed)
-    scores, columns = _scores(config, outputs, references, inputs, bootstrap, groups)
+    scores, columns = _scores(config, outputs, references, inputs, bootstrap, belonging)
     if jax.process_index() != 0:
         return
     published = config.published
@@ -89,7 +92,7 @@ def report_prompts(
         f"{config.model.source}, prompted: {_name_of(config.data.evaluation)}",
         {
             "summary": overview,
-            **_differences(columns, groups, bootstrap),
+            **_differences(columns, belonging.groups, bootstrap),
             "scores": scores,
             **sections,
             "round trip": _round_trip(config.round_trip, vocabulary),
@@ -113,7 +116,7 @@ def _scores(
     references: list[str],
     inputs: list[str],
     bootstrap: Bootstrap,
-    groups: np.ndarray,
+    belonging: Drawn,
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Columns]]:
     """Of each scored run the result of `evaluation.comparison.score_outputs` with the scores beside ROUGE, and the
     rows' ROUGE."""
@@ -123,7 +126,7 @@ def _scores(
         if run.scored:
             texts = _answers(run, len(references))
             scores[run.name], columns[run.name] = score_texts(
-                metrics, texts, references, inputs, groups, bootstrap
+                metrics, texts, references, inputs, belonging, bootstrap
             )
     return scores, columns
 
