@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from t5x_lite.console import progress
+from t5x_lite.console import log, progress
 from t5x_lite.errors import InputError
 from t5x_lite.foreign.hashes import FILE as HASHES
 from t5x_lite.foreign.hashes import check_hashes, write_hashes
@@ -65,6 +65,12 @@ def open_hf(source: str | os.PathLike[str], revision: str | None = None) -> Open
         raise InputError(
             f"{directory}: the file has no decoder ({classes}), so it cannot write; an encoder serves as a classifier"
             " or reward model (configs/classifier.py, configs/reward.py, with this as model.source)"
+        )
+    if config.tie_word_embeddings and not hf_config.says_tied(hf_config.read_config(directory)):
+        log.warning(
+            "%s: has no %s, though config.json says tie_word_embeddings = false (a classifier, or a model without its"
+            " head?): the embedding stands in for it, as in transformers 5, and what it writes may be no text",
+            *(directory, HEAD),
         )
     return _opened(directory, config, name_table(config), tensors, "a T5")
 

@@ -108,3 +108,13 @@ def test_floats_of_a_quantized_config_are_read(tmp_path):
     config = hf_config("t5_1.1") | {"quantization_config": {"load_in_8bit": True}}
     where = write_directory(tmp_path / "m", config, random_tensors("t5_1.1"))
     assert load_hf(where, param_dtype=None)[0].vocab_size == 96
+
+
+@pytest.mark.parametrize("head", [True, False])
+def test_a_head_that_should_be_there_is_missed(tmp_path, caplog, head):
+    """As in files of T5ForSequenceClassification or T5Model, whose base has an output projection of its own."""
+    tensors = random_tensors("t5_1.1")
+    kept = {name: tensor for name, tensor in tensors.items() if head or name != "lm_head.weight"}
+    where = write_directory(tmp_path / "m", hf_config("t5_1.1"), kept)
+    assert load_hf(where, param_dtype=None)[0].tie_word_embeddings != head
+    assert ("has no lm_head.weight" in caplog.text) != head
