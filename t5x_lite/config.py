@@ -21,6 +21,7 @@ from t5x_lite.sections import Config, Origin, describe, plain, read
 
 _PACKAGE = pathlib.Path(__file__).resolve().parent
 _FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")  # of a wheel, of a checkout
+_NEAR = 0.7  # of a name that is a slip: "do_train" is none of "dora"
 
 
 def shipped_configs() -> list[pathlib.Path]:
@@ -122,7 +123,7 @@ def fields_meant(spec: str, name: str) -> list[str]:
     own: dict[str, list[str]] = {}
     for field in dict.fromkeys(known):
         own.setdefault(field.rpartition(".")[2], []).append(field)
-    close = [name] if name in own else difflib.get_close_matches(name, own, n=1)
+    close = [name] if name in own else difflib.get_close_matches(name, own, n=1, cutoff=_NEAR)
     return sorted(own[close[0]], key=lambda field: field.count(".")) if close else []
 
 

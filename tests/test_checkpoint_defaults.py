@@ -42,3 +42,12 @@ def test_what_is_trained_keeps_them(source):
     kept = defaults_of(str(source))
     assert (kept["no_repeat_ngram_size"], kept["max_length"]) == (3, 40)
     assert defaults_of("random") == {}
+
+
+@pytest.mark.parametrize("said", [{"decoder_start_token_id": 3}, {}])
+def test_an_answer_begins_with_bos_where_no_start_is_said(source, said):
+    """As in transformers, whatever config.json says; and so it stays in what is written of it."""
+    (source / "generation_config.json").write_text(json.dumps({"bos_token_id": 7} | said))
+    start = said.get("decoder_start_token_id", 7)
+    assert check_generation(config(source)).decoder_start_token_id == start
+    assert defaults_of(str(source))["decoder_start_token_id"] == start

@@ -105,6 +105,8 @@ def test_flags_in_both_forms_the_last_one_counts(arguments):
         (["a.py"], "a.py: there is no such word"),
         (["--confg=a.py"], "--confg: there is no such flag"),
         (["--config.=3"], "--config.: there is no such flag"),
+        (["--lora_r=8"], "--lora_r: there is no such flag; did you mean --config.adapter.targets"),
+        (["--do_train"], "--do_train: there is no such flag; see t5x-lite --help"),
     ],
 )
 def test_flags_that_cannot_be(arguments, message):

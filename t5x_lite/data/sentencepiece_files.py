@@ -53,7 +53,6 @@ def to_backend(
       InputError: a model of words or characters, or one that marks the ends of words, or no spaces.
     """
     import tokenizers
-    from tokenizers import processors
 
     if (
         proto.trainer_spec.treat_whitespace_as_suffix
@@ -76,12 +75,17 @@ def to_backend(
     backend.decoder = _decoder(proto)
     for id in sorted(added):
         backend.add_tokens([added[id]])
-    backend.post_processor = processors.TemplateProcessing(
-        single=["$A", eos],
-        pair=["$A", eos, "$B", eos],
-        special_tokens=[(eos, backend.token_to_id(eos))],
-    )
+    backend.post_processor = ending_in(eos, backend.token_to_id(eos))
     return backend
+
+
+def ending_in(eos: str, id: int) -> tokenizers.processors.PostProcessor:
+    """What puts a text's end behind it."""
+    from tokenizers import processors
+
+    return processors.TemplateProcessing(
+        single=["$A", eos], pair=["$A", eos, "$B", eos], special_tokens=[(eos, id)]
+    )
 
 
 def _model(proto: Any, added: Mapping[int, tokenizers.AddedToken]) -> Any:

@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from t5x_lite.data.sentencepiece_files import read_proto, to_backend
+from t5x_lite.data.sentencepiece_files import ending_in, read_proto, to_backend
 from t5x_lite.data.tokenizer_json import read_backend
 from t5x_lite.data.tokenizer_settings import (
     ROLES,
@@ -56,12 +56,17 @@ def read_tokenizer(folder: pathlib.Path) -> PreTrainedTokenizerBase:
     """The tokenizer whose files lie in `folder`, as AutoTokenizer reads them; T5's as their files say.
 
     Raises:
-      InputError: no such files.
+      InputError: no such files, or settings that are not read.
       Exception: whatever transformers, protobuf or the file system make of unreadable ones.
     """
     import transformers
 
     settings = read_settings(folder)
+    if settings.flag("split_special_tokens", default=False):
+        raise InputError(
+            f"{folder / 'tokenizer_config.json'}: split_special_tokens = true is not supported: special tokens in a"
+            " text become their ids here; set it to false"
+        )
     is_plain = settings.class_name in _AS_THE_FILE_SAYS
     if (folder / _JSON).is_file() and not _lost_bytes(folder, settings):
         return _from_json(folder, settings) if is_plain else _auto(folder)
@@ -158,7 +163,13 @@ def _from_json(folder: pathlib.Path, settings: TokenizerSettings) -> PreTrainedT
     if settings.class_name in _T5 and not any("<extra_id_0>" in name for name in names):
         count = sentinel_count(settings, names)
         backend.add_tokens([special_token(f"<extra_id_{n}>") for n in range(count)])
-    return _wrapped(backend, roles, settings.further_special)
+    tokenizer = _wrapped(backend, roles, settings.further_special)
+    if settings.class_name in _T5 and tokenizer.eos_token is not None:
+        # Of another eos than the file was made with, the older one is no part of a text's end.
+        tokenizer.backend_tokenizer.post_processor = ending_in(
+            tokenizer.eos_token, tokenizer.eos_token_id
+        )
+    return tokenizer
 
 
 def _wrapped(

@@ -100,6 +100,7 @@ _NO_SETTINGS = {
     "input_ids": "token ids go to Pretrained.generate_tokens as its first argument",
     "inputs": "token ids go to Pretrained.generate_tokens as its first argument",
     "attention_mask": "the pads of the token ids are the mask: remove it",
+    "messages": "there is no chat: give the conversation as one text",
     "decoder_input_ids": "an answer begins with decoder_start_token_id, and forced_bos_token_id if set",
 }
 

@@ -84,7 +84,13 @@ def generation_defaults(source: str | os.PathLike[str]) -> tuple[dict[str, Any],
     directory = model_directory(source)
     file = directory / FILE
     if file.is_file():
-        return read_object(file), str(file)
-    file = directory / "config.json"
-    fields = read_object(file) if file.is_file() else {}
-    return {name: fields[name] for name in _LEGACY if fields.get(name) is not None}, str(file)
+        fields = read_object(file)
+    else:
+        file = directory / "config.json"
+        said = read_object(file) if file.is_file() else {}
+        fields = {name: said[name] for name in _LEGACY if said.get(name) is not None}
+    # As in transformers, whatever config.json says.
+    start = fields.get("decoder_start_token_id")
+    if start is None and fields.get("bos_token_id") is not None:
+        fields["decoder_start_token_id"] = fields["bos_token_id"]
+    return fields, str(file)

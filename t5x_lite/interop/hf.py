@@ -111,6 +111,9 @@ def _opened(
     """The tensors of the table, when all are there and of the right shapes; others are passed over by name."""
     want = {entry.hf_name: entry.hf_shape for entry in table}
     have = {name: tensor.shape for name, tensor in tensors.items()}
+    fits = all(have.get(name) == shape and not tensors[name].fault for name, shape in want.items())
+    if not fits:
+        hf_config.refuse_quantized(directory)
     if any(have.get(name) != shape for name, shape in want.items()):
         raise InputError(f"{directory}: {differences(want, have, 'the checkpoint')}")
     kept = pass_over(tensors, want, directory, model)

@@ -38,19 +38,17 @@ _OPTIONAL = (  # absent from some early files: the defaults of T5Config are T5's
     "initializer_factor",
     "pad_token_id",
 )
-# transformers' "gelu" is the erf form, except in "gated-gelu", where it means the tanh form, as ours does.
-_FEED_FORWARD_FROM_HF = {
+# transformers' activations and ours: its "gelu" is the erf form, but for feed_forward_proj = "gated-gelu".
+_ACTIVATIONS = {
     "relu": "relu",
+    "gelu": "gelu_erf",
     "gelu_new": "gelu",
+    "gelu_fast": "gelu",
+    "gelu_pytorch_tanh": "gelu",
     "silu": "silu",
-    "gated-relu": "gated-relu",
-    "gated-gelu": "gated-gelu",
-    "gated-gelu_new": "gated-gelu",
-    "gated-silu": "gated-silu",
+    "swish": "silu",
 }
-_FEED_FORWARD_TO_HF = {ours: theirs for theirs, ours in _FEED_FORWARD_FROM_HF.items()} | {
-    "gated-gelu": "gated-gelu"
-}
+_ACTIVATIONS_TO_HF = {"relu": "relu", "gelu": "gelu_new", "gelu_erf": "gelu", "silu": "silu"}
 
 
 def read_config(directory: pathlib.Path) -> dict[str, Any]:
@@ -85,6 +83,22 @@ def read_config(directory: pathlib.Path) -> dict[str, Any]:
     return fields
 
 
+def refuse_quantized(directory: pathlib.Path) -> None:
+    """Says of weights that are none of a T5's that they are quantized, where config.json does.
+
+    Raises:
+      InputError: how they are, and what to do.
+    """
+    said = read_config(directory).get("quantization_config")
+    if isinstance(said, Mapping):
+        kind = said.get("quant_method") or "of no named method"
+        raise InputError(
+            f"{directory / 'config.json'}: quantization_config: the weights are quantized ({kind!s:.40}), and are not"
+            " read so; take the model that they were made from, or let transformers write floats: model.dequantize()"
+            " before save_pretrained. quantization = 'int8' quantizes here"
+        )
+
+
 def config_from_hf(fields: Mapping[str, Any], *, separate_head: bool, where: str) -> T5Config:
     """The architecture that `fields` of a config.json describe.
 
@@ -99,12 +113,6 @@ def config_from_hf(fields: Mapping[str, Any], *, separate_head: bool, where: str
     missing = [name for name in (*_REQUIRED, "num_layers") if not _is_whole(fields.get(name))]
     if missing:
         raise InputError(f"{where}: no whole number in {', '.join(missing)}")
-    feed_forward = fields.get("feed_forward_proj", "relu")
-    if not isinstance(feed_forward, str) or feed_forward not in _FEED_FORWARD_FROM_HF:
-        raise InputError(
-            f"{where}: feed_forward_proj is {feed_forward!r};"
-            f" supported: {', '.join(_FEED_FORWARD_FROM_HF)}"
-        )
     eos = _eos(fields.get("eos_token_id"), where)
     optional = {name: fields[name] for name in _OPTIONAL if fields.get(name) is not None}
     start = fields.get("decoder_start_token_id")
@@ -117,13 +125,37 @@ def config_from_hf(fields: Mapping[str, Any], *, separate_head: bool, where: str
             **optional,
             num_encoder_layers=fields["num_layers"],
             num_decoder_layers=fields["num_layers"] if decoder_layers is None else decoder_layers,
-            feed_forward_proj=_FEED_FORWARD_FROM_HF[feed_forward],
+            feed_forward_proj=_feed_forward(fields, where),
             tie_word_embeddings=not separate_head,
             scale_decoder_outputs=_says_scaled(fields) if scale is None else scale,
             eos_token_id=eos,
             decoder_start_token_id=optional.get("pad_token_id", 0) if start is None else start,
             model_type=fields["model_type"],
         )
+
+
+def _feed_forward(fields: Mapping[str, Any], where: str) -> str:
+    """Our feed_forward_proj. As in transformers, dense_act_fn and is_gated_act go over the file's own."""
+    default = "relu" if fields["model_type"] == "t5" else "gated-gelu"
+    given = fields.get("feed_forward_proj", default)
+    gate, _, activation = given.rpartition("-") if isinstance(given, str) else ("", "", given)
+    if given == "gated-gelu":
+        activation = "gelu_new"
+    named = fields.get("dense_act_fn")
+    name = "feed_forward_proj" if named is None else "dense_act_fn"
+    activation = activation if named is None else named
+    if (
+        not isinstance(activation, str)
+        or activation not in _ACTIVATIONS
+        or gate not in ("", "gated")
+    ):
+        raise InputError(
+            f"{where}: {name} is {fields.get(name)!r:.80}; supported: {', '.join(_ACTIVATIONS)}"
+            + (", and with 'gated-' before them" if named is None else "")
+        )
+    is_gated = flag(fields, "is_gated_act", where)
+    is_gated = bool(gate) if is_gated is None else is_gated
+    return ("gated-" if is_gated else "") + _ACTIVATIONS[activation]
 
 
 def architectures(fields: Mapping[str, Any]) -> list[str]:
@@ -188,15 +220,18 @@ def config_to_hf(config: T5Config, dtype: str) -> dict[str, Any]:
             config.tie_word_embeddings,
             config.scale_decoder_outputs,
         )
-    feed_forward = _FEED_FORWARD_TO_HF[config.feed_forward_proj]
-    activation = feed_forward.removeprefix("gated-")
+    activation = _ACTIVATIONS_TO_HF[config.activation]
+    # "gated-gelu" is the tanh form to transformers; dense_act_fn tells the other one.
+    feed_forward = activation
+    if config.is_gated:
+        feed_forward = f"gated-{activation.removesuffix('_new')}"
     return {
         "architectures": [_ARCHITECTURES[config.model_type]],
         "d_ff": config.d_ff,
         "d_kv": config.d_kv,
         "d_model": config.d_model,
         "decoder_start_token_id": config.decoder_start_token_id,
-        "dense_act_fn": "gelu_new" if activation == "gelu" else activation,
+        "dense_act_fn": activation,
         "dropout_rate": config.dropout_rate,
         "eos_token_id": config.eos_token_id,
         "feed_forward_proj": feed_forward,

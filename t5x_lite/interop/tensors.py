@@ -84,7 +84,10 @@ def open_safetensors(path: pathlib.Path) -> dict[str, Tensor]:
         dtype = _SAFETENSORS_DTYPES.get(piece.get_dtype())
         shape = tuple(piece.get_shape())
         if dtype is None:
-            fault = f"{path}: {name} has type {piece.get_dtype()}; weights must be floats"
+            fault = (
+                f"{path}: {name} has type {piece.get_dtype()}; weights must be floats"
+                f" ({', '.join(_SAFETENSORS_DTYPES)})"
+            )
             return unreadable(shape, fault)
         return Tensor(shape, DTYPES[dtype], lambda: file.get_tensor(name))
 

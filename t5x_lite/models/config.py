@@ -7,7 +7,7 @@ from typing import Annotated
 from t5x_lite.errors import InputError
 from t5x_lite.sections import Amount, AtLeast, AtMost, Fraction, OneOf, Section
 
-ACTIVATIONS = ("relu", "gelu", "silu")
+ACTIVATIONS = ("relu", "gelu", "gelu_erf", "silu")
 Dtype = Annotated[str, OneOf("float32", "bfloat16", "float16")]
 MODEL_TYPES = ("t5", "mt5", "umt5")
 Remat = Annotated[
@@ -104,7 +104,7 @@ class T5Config(Section, name="model"):
 
     @property
     def activation(self) -> str:
-        """The feed-forward activation: "relu", "gelu" (the tanh form, as everywhere in T5) or "silu"."""
+        """The feed-forward activation: "relu", "gelu" (the tanh form, as everywhere in T5), "gelu_erf" or "silu"."""
         return self.feed_forward_proj.removeprefix("gated-")
 
 

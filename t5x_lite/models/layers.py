@@ -18,6 +18,7 @@ from t5x_lite.params.integers import is_quantized
 _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": nn.relu,
     "gelu": lambda x: nn.gelu(x, approximate=True),
+    "gelu_erf": lambda x: nn.gelu(x, approximate=False),
     "silu": nn.silu,
 }
 

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from t5x_lite.errors import InputError
+from t5x_lite.sections.elsewhere import CALLED_HERE
 from t5x_lite.sections.kinds import ByKind, Expected, Name, Rule, Seed
 
 Origin = Callable[[str], str]  # what messages call a field, from its dotted name
@@ -357,10 +358,15 @@ def _is_mapping(value: Any) -> bool:
 
 
 def _below(cls: Any, prefix: str, name: str) -> list[str]:
-    """The whole names of fields called `name` in the sections below this one."""
+    """The whole names of fields called `name`, here or by other programs, in the sections below this one."""
     from t5x_lite.sections.described import describe  # which reads what is declared here
 
-    return [prefix + field.name for field in describe(cls) if field.name.endswith(f".{name}")]
+    named = [field.name for field in describe(cls)]
+    return [
+        prefix + field
+        for field in named
+        if field.endswith(f".{name}") or prefix + field == CALLED_HERE.get(name)
+    ]
 
 
 def _nearest(name: str, known: Iterable[str], having: str, below: Sequence[str]) -> str:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import hmac
 import pathlib
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -38,11 +41,12 @@ _PAGE_HEADERS = {
 }
 # Paths that clients may try, where they are not there.
 _NOT_THERE = {
-    "/v1/chat": "there are completions, no chat",
-    "/v1/responses": "there are completions, no responses",
-    "/v1/completions": "this server has no model that generates; start it with --model",
-    "/v1/embeddings": "this server has no encoder; start it with --encoder NAME=DIRECTORY",
-    "/v1/classify": "this server has no classifier; start it with --classifier NAME=DIRECTORY",
+    "/chat": "there are completions, no chat",
+    "/health": "it is /healthz here",
+    "/responses": "there are completions, no responses",
+    "/completions": "this server has no model that generates; start it with --model",
+    "/embeddings": "this server has no encoder; start it with --encoder NAME=DIRECTORY",
+    "/classify": "this server has no classifier; start it with --classifier NAME=DIRECTORY",
 }
 # A request whose client has gone: nobody reads the status (nginx counts such as 499).
 _CLIENT_GONE = 499
@@ -88,7 +92,15 @@ class App:
             routes.append(self._post("/v1/embeddings", self._readings.embed))
         if self._readings.classifiers:
             routes.append(self._post("/v1/classify", self._readings.classify))
-        return Starlette(routes=routes, exception_handlers={HTTPException: _not_found})
+        pages = [page.strip() for page in self._settings.allow_origin.split(",") if page.strip()]
+        crossing = Middleware(
+            CORSMiddleware, allow_origins=pages, allow_methods=["GET", "POST"], allow_headers=["*"]
+        )
+        return Starlette(
+            routes=routes,
+            middleware=[crossing] if pages else [],
+            exception_handlers={HTTPException: _not_found},
+        )
 
     def _post(self, path: str, answer: Answering) -> Route:
         async def handler(request: Request) -> Response:
@@ -132,10 +144,12 @@ class App:
     async def _body(self, request: Request) -> bytes:
         """
         Raises:
-          Refused: too large, or too slow.
+          Refused: too large, too slow, or compressed.
         """
         most = self._settings.max_request_bytes
         too_large = Refused(413, f"the body is larger than {most} bytes", code="request_too_large")
+        if (coding := request.headers.get("content-encoding", "identity")) != "identity":
+            raise Refused(415, f"the body is in content-encoding {coding}: send it as it is")
         stated = request.headers.get("content-length", "")
         if stated.isdecimal() and int(stated) > most:
             raise too_large
@@ -203,8 +217,14 @@ async def _not_found(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     message = f"{request.method} {request.url.path}: {error.detail}"
     if allowed := (error.headers or {}).get("Allow"):  # the path is there
-        refused = _refused(Refused(error.status_code, f"{message}; send {allowed}"))
+        pages = "; --allow_origin lets web pages ask" if request.method == "OPTIONS" else ""
+        refused = _refused(Refused(error.status_code, f"{message}; send {allowed}{pages}"))
         refused.headers["allow"] = allowed
         return refused
-    hints = (hint for part, hint in _NOT_THERE.items() if request.url.path.startswith(part))
+    path = re.sub(
+        r"^(/+v1)*/+", "/", request.url.path
+    )  # clients' addresses end in /v1, or not, or add it again
+    routes = [route.path for route in request.app.routes]
+    hints = [f"it is {there} here" for there in routes if there.removeprefix("/v1") == path]
+    hints = hints or [hint for part, hint in _NOT_THERE.items() if path.startswith(part)]
     return _refused(Refused(error.status_code, "; ".join([message, *hints])))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import secrets
 from collections.abc import Mapping
 from typing import Any
 
+from t5x_lite.decoding.foreign_settings import METADATA, UNSUPPORTED, meant
 from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.serving.slots import ALTERNATIVES
 from t5x_lite.serving.trouble import Refused
@@ -26,8 +26,14 @@ _WITHOUT: Mapping[str, tuple[tuple[Any, ...], str]] = {
     "frequency_penalty": ((0,), "use repetition_penalty"),
     "presence_penalty": ((0,), "use repetition_penalty"),
     "logit_bias": (({},), "use suppress_tokens or bad_words_ids"),
+    "response_format": (({"type": "text"},), "the output is plain text"),
+    # Of vLLM's.
+    "ignore_eos": ((False,), "raise min_new_tokens to max_tokens"),
+    "skip_special_tokens": ((True,), "texts never have special tokens"),
+    "include_stop_str_in_output": ((False,), "a text ends before its stop string"),
+    "use_beam_search": ((False,), "use num_beams"),
 }
-IGNORED = ("user", "metadata", "store", "service_tier")
+IGNORED = ("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key")
 _OWN = (
     *("model", "prompt", "n", "best_of", "max_tokens", "stop", "seed", "stream"),
     *("stream_options", "logprobs", "return_token_ids"),
@@ -81,7 +87,7 @@ def read_completion(body: Mapping[str, Any]) -> Completion:
         if given.pop(name, idle[0]) not in idle:
             raise Refused(400, f"{name} is not supported: {hint}", param=name)
     settings = {k: v for k, v in given.items() if k not in (*_OWN, *IGNORED)}
-    _refuse_misspelt(settings)
+    _refuse_unknown(settings)
     for name, value in settings.items():
         if isinstance(value, dict) or (name in _SAMPLES and isinstance(value, list)):
             raise wrong(name, value, "a number, one for all prompts")
@@ -111,12 +117,13 @@ def read_completion(body: Mapping[str, Any]) -> Completion:
     )
 
 
-def _refuse_misspelt(settings: Mapping[str, Any]) -> None:
-    """Refuses what is nearly a field of OpenAI's; `GenerationSettings` knows what is nearly one of its own."""
-    known = {field.name for field in dataclasses.fields(GenerationSettings)}
-    for name in settings.keys() - known:
-        if close := difflib.get_close_matches(name, _OWN, n=1, cutoff=0.8):
-            raise Refused(400, f"unknown field {name!r}; did you mean {close[0]}?", param=name)
+def _refuse_unknown(settings: Mapping[str, Any]) -> None:
+    """Refuses what is no field, with what it is called here, or the field that it nearly is."""
+    known = [field.name for field in dataclasses.fields(GenerationSettings)]
+    for name in settings:
+        if name not in (*known, *UNSUPPORTED, *METADATA):
+            hint = meant(name, [*_OWN, *known])
+            raise Refused(400, f"unknown field {name!r}; {hint}", param=name)
 
 
 def model_of(given: Mapping[str, Any]) -> str:

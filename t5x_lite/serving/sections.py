@@ -63,6 +63,11 @@ class ServeSettings(Section, name="serve"):
     read_timeout: Annotated[float, Above(0), "Seconds that a client may take to send a request."]
     drain_timeout: Annotated[float, AtLeast(0), "Seconds for what is running after SIGTERM."]
     max_request_bytes: Annotated[int, AtLeast(1024), "Bytes of a request's body."]
+    allow_origin: Annotated[
+        str,
+        "Web pages that may ask from a browser, 'https://a.example', commas between; '*': any page; '': none but the"
+        " playground.",
+    ]
     api_key: Annotated[
         str, "What clients must send; '' for T5X_LITE_API_KEY of the environment, or none."
     ]
@@ -87,5 +92,6 @@ DEFAULTS: dict[str, Any] = {
     "read_timeout": 20.0,
     "drain_timeout": 60.0,
     "max_request_bytes": 1 << 20,
+    "allow_origin": "",
     "api_key": "",
 }

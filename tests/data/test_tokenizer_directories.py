@@ -335,6 +335,28 @@ def test_the_older_file_of_special_tokens_counts_unless_a_newer_one_lists_them(n
     assert vocabulary.encode([""], add_eos=True) == [[vocabulary.eos_id]]
 
 
+def test_a_text_has_one_end_where_another_eos_is_named(tmp_path):
+    """transformers #19452; its tokenizer.json still has the older end behind a text."""
+    train(tmp_path / "pieces")
+    say(tmp_path / "pieces", **T5)
+    theirs = transformers.AutoTokenizer.from_pretrained(str(tmp_path / "pieces"))
+    theirs.add_special_tokens({"eos_token": "[eos]"})
+    theirs.save_pretrained(tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(str(tmp_path))
+    vocabulary = load_vocabulary(tmp_path)
+    assert vocabulary.encode(["hello my"], add_eos=True) == theirs(["hello my"]).input_ids
+    vocabulary.save(tmp_path / "again")
+    again = load_vocabulary(tmp_path / "again")
+    assert again.encode(["hello my"], add_eos=True) == theirs(["hello my"]).input_ids
+
+
+def test_special_tokens_that_are_to_be_split_are_refused(tmp_path):
+    train(tmp_path)
+    say(tmp_path, **T5 | {"split_special_tokens": True})
+    with pytest.raises(InputError, match="tokenizer_config.json: split_special_tokens = true"):
+        load_vocabulary(tmp_path)
+
+
 def test_models_of_characters_are_refused(tmp_path):
     train(tmp_path, model_type="char")
     with pytest.raises(InputError, match="a SentencePiece model of words or characters"):

@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import gzip
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import httpx2
 import openai
 import pytest
 
+from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.serving.completions import read_completion
 from t5x_lite.serving.metrics import Metrics
 from t5x_lite.serving.reading import Readings
@@ -143,6 +145,10 @@ def test_openai_s_client(server):
         ("POST", "/v1/embeddings", 404, "start it with --encoder"),
         ("GET", "/v1/models/none", 404, "'none' does not exist"),
         ("GET", "/nothing", 404, "Not Found"),
+        ("POST", "/chat/completions", 404, "there are completions, no chat"),
+        ("POST", "/completions", 404, "it is /v1/completions here"),
+        ("POST", "/v1/v1/completions", 404, "it is /v1/completions here"),
+        ("GET", "/health", 404, "it is /healthz here"),
         ("GET", "/healthz", 200, ""),
         ("GET", "/readyz", 200, ""),
     ],
@@ -160,11 +166,36 @@ def test_paths(server, method, path, status, message):
         ({"max_token": 3}, "unknown field 'max_token'; did you mean max_tokens?"),
         ({"temperature": -0.5}, "temperature must be a number >= 0 "),
         ({"prompt": 3}, "prompt must be a text"),
+        # Fields of vLLM's and of OpenAI's chat.
+        ({"min_tokens": 3}, "unknown field 'min_tokens'; it is called min_new_tokens here"),
+        ({"guided_json": {}}, "unknown field 'guided_json'; remove it"),
+        (
+            {"messages": [{"role": "user", "content": "a"}]},
+            "there is no chat: give the conversation",
+        ),
+        ({"response_format": {"type": "json_object"}}, "not supported: the output is plain text"),
+        ({"ignore_eos": True}, "ignore_eos is not supported: raise min_new_tokens"),
     ],
 )
 def test_slips_are_told_in_the_words_of_the_request(body, message):
     with pytest.raises(Refused, match=re.escape(message)):
         read_completion({"model": "tiny", "prompt": PROMPT, **body})
+
+
+@pytest.mark.parametrize(
+    "idle",
+    [
+        {"ignore_eos": False, "skip_special_tokens": True, "use_beam_search": False},
+        {"response_format": {"type": "text"}, "include_stop_str_in_output": False},
+        {"safety_identifier": "me", "prompt_cache_key": "mine", "use_cache": True},
+    ],
+    ids=str,
+)
+def test_fields_of_other_servers_that_ask_for_nothing(idle):
+    asked = {"model": "tiny", "prompt": PROMPT, "seed": 1}
+    settings = read_completion(asked | idle).settings
+    assert GenerationSettings().updated(settings).new_tokens() == (0, 20)
+    assert not settings.keys() - {"use_cache"}
 
 
 def test_metrics_tell_what_was_done(served):
@@ -236,12 +267,17 @@ def test_a_slot_is_free_once_its_client_has_gone(slow, stream):
         assert server.metric("t5x_lite_generated_tokens_total") < 4 * 14
 
 
-def test_large_and_slow_bodies(served):
+def test_large_slow_and_packed_bodies(served):
     with running(served, max_request_bytes=1024, read_timeout=0.3) as server:
         large = json.dumps({"model": "tiny", "prompt": "a" * 2000}).encode()
         for content in (large, iter([large[:1000], large[1000:]])):
             answer = server.client.post("/v1/completions", content=content)
             assert answer.status_code == 413
+        packed = gzip.compress(b'{"model": "tiny", "prompt": "market"}')
+        answer = server.client.post(
+            "/v1/completions", content=packed, headers={"content-encoding": "gzip"}
+        )
+        assert answer.status_code == 415 and "gzip: send it as it is" in answer.text
         port = int(server.url.rpartition(":")[2])
         with socket.create_connection(("127.0.0.1", port), timeout=10) as late:
             late.sendall(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{")

@@ -14,7 +14,7 @@ from t5x_lite.embedding.encoder import load_encoder
 from t5x_lite.errors import InputError
 from t5x_lite.sections import read
 from t5x_lite.serving.metrics import Metrics
-from t5x_lite.serving.reading import load_readings
+from t5x_lite.serving.reading import Readings, load_readings
 from t5x_lite.serving.sections import DEFAULTS, ServeSettings
 from t5x_lite.serving.server import make_app
 from tests.embedding.conftest import TEXTS
@@ -153,3 +153,33 @@ def test_more_than_can_wait_are_told_to_come_back(settings, readings, bert, monk
 def test_two_of_one_name_are_refused(settings):
     with pytest.raises(InputError, match="--encoder mini=.*there is a 'mini' already"):
         load_readings(settings, Metrics(), ["mini"])
+
+
+@pytest.mark.parametrize(
+    ("allowed", "origin"),
+    [
+        ("", None),
+        ("*", "*"),
+        ("https://other.example, http://localhost:3000", "http://localhost:3000"),
+        ("https://other.example", None),
+    ],
+)
+def test_pages_ask_from_a_browser_where_they_may(settings, allowed, origin):
+    """A browser asks by OPTIONS first, without the key, and shows a page only answers that name its origin."""
+    chosen = dataclasses.replace(settings, allow_origin=allowed, api_key="secret")
+    metrics = Metrics()
+    readings = Readings({}, {}, chosen, metrics)
+    app = make_app(chosen, None, None, readings, metrics)
+    page = {"origin": "http://localhost:3000"}
+    asks = {
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization, x-stainless-os",
+    }
+    with listening(app, chosen) as (client, _):
+        first = client.options("/v1/models", headers=page | asks)
+        answer = client.get("/v1/models", headers=page)
+        assert first.status_code == (200 if origin else 405 if not allowed else 400)
+        assert allowed or "--allow_origin lets web pages ask" in first.text
+        assert first.headers.get("access-control-allow-origin") == origin
+        assert answer.status_code == 401  # which a page can read, too
+        assert answer.headers.get("access-control-allow-origin") == origin
