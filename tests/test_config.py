@@ -21,6 +21,7 @@ from t5x_lite.config import (
 )
 from t5x_lite.errors import InputError
 from t5x_lite.sections import Described, describe, to_dict
+from t5x_lite.sections.elsewhere import CALLED_HERE
 
 QUICKSTART = "quickstart.py:runlocal"
 
@@ -409,3 +410,11 @@ def test_a_flag_that_does_nothing_is_refused_by_name(recipe, changes, message):
     load_config(recipe, {})
     with pytest.raises(InputError, match=message):
         load_config(recipe, changes)
+
+
+def test_what_other_programs_call_a_field_is_one():
+    known = {field.name for task in tasks() for field in describe(config_of(task))}
+    assert set(CALLED_HERE.values()) <= known
+    assert not {name for name in CALLED_HERE if any(f.endswith(f".{name}") for f in known)} - {
+        "model", "batch_size", "epochs", "use_rslora", "use_dora",
+    }  # fmt: skip
