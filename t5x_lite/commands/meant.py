@@ -7,10 +7,8 @@ import difflib
 
 from t5x_lite.commands import FLAGS, WORDS
 from t5x_lite.config import fields_meant
-from t5x_lite.decoding.settings import GenerationSettings
 from t5x_lite.sections.elsewhere import CALLED_HERE
 
-_GENERATION = frozenset(field.name for field in dataclasses.fields(GenerationSettings))
 _AGAIN = "the same command again, which goes on where --workdir is"
 _SHOWN = 3
 
@@ -34,7 +32,13 @@ def flags_meant(flag: str, spec: str) -> str:
         return "--workdir"
     if name in ("resume", "resume_from_checkpoint"):
         return _AGAIN
-    if name in _GENERATION:
+    if name in _generation_settings():
         return f"--config.generation.{name}"
     fields = [CALLED_HERE[name]] if name in CALLED_HERE else fields_meant(spec, name)
     return " or ".join(f"--config.{field}" for field in fields[:_SHOWN])
+
+
+def _generation_settings() -> set[str]:
+    from t5x_lite.decoding.settings import GenerationSettings  # needs numpy
+
+    return {field.name for field in dataclasses.fields(GenerationSettings)}

@@ -138,20 +138,20 @@ def _feed_forward(fields: Mapping[str, Any], where: str) -> str:
     """Our feed_forward_proj. As in transformers, dense_act_fn and is_gated_act go over the file's own."""
     default = "relu" if fields["model_type"] == "t5" else "gated-gelu"
     given = fields.get("feed_forward_proj", default)
-    gate, _, activation = given.rpartition("-") if isinstance(given, str) else ("", "", given)
+    gate, _, activation = given.rpartition("-") if isinstance(given, str) else ("", "", None)
     if given == "gated-gelu":
         activation = "gelu_new"
-    named = fields.get("dense_act_fn")
-    name = "feed_forward_proj" if named is None else "dense_act_fn"
-    activation = activation if named is None else named
+    name, named = "feed_forward_proj", fields.get("dense_act_fn")
+    if named is not None and isinstance(given, str) and gate in ("", "gated"):
+        name, activation = "dense_act_fn", named
     if (
         not isinstance(activation, str)
         or activation not in _ACTIVATIONS
         or gate not in ("", "gated")
     ):
+        gated = ", and with 'gated-' before them" if name == "feed_forward_proj" else ""
         raise InputError(
-            f"{where}: {name} is {fields.get(name)!r:.80}; supported: {', '.join(_ACTIVATIONS)}"
-            + (", and with 'gated-' before them" if named is None else "")
+            f"{where}: {name} is {fields.get(name)!r:.80}; supported: {', '.join(_ACTIVATIONS)}{gated}"
         )
     is_gated = flag(fields, "is_gated_act", where)
     is_gated = bool(gate) if is_gated is None else is_gated
