@@ -42,5 +42,7 @@ BASE = {
     "comparison": {"name": "student", "runs": (), "rows": (0, 1)}, "logging": shared.LOGGING, "published": {},
 }  # fmt: skip
 WORDS = shared.runlocal(BASE, {
+    "data.train": {**shared.BUNDLED, "limit": 64},
+    "data.evaluation": {**shared.BUNDLED, "split": "test", "limit": 8},
     "tokenizer.source": "model", "teacher.source": "nano", "distillation.writing": {"max_new_tokens": 8},
 })  # fmt: skip

@@ -8,6 +8,7 @@ import pytest
 from etils import epath
 
 from t5x_lite.config import load_config, shipped_configs
+from t5x_lite.data.named_rows import check_files
 from t5x_lite.sections import to_dict
 from t5x_lite.wiring.text import get_vocabulary, read_rows
 
@@ -33,6 +34,12 @@ SMALLER = {
 def test_fields_are_those_of_the_task(file: pathlib.Path, argument: str):
     config = load_config(f"{file}{argument}", {})
     assert importlib.util.find_spec(f"t5x_lite.tasks.{config.task}.run")
+
+
+@CONFIGS
+def test_runlocal_reads_no_file_that_does_not_come_along(file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    check_files(load_config(f"{file.resolve()}:runlocal", {}))
 
 
 @CONFIGS
