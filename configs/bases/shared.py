@@ -67,12 +67,8 @@ LORA = {
 
 # Which checkpoints are kept beside the last ones.
 KEPT = {
-    "keep_every": 0,
-    "keep_best": 0,
-    "best_metric": "evaluation/loss",
-    "best_mode": "min",
-    "export": "last",
-}
+    "keep_every": 0, "keep_best": 0, "best_metric": "evaluation/loss", "best_mode": "min", "export": "last",
+}  # fmt: skip
 BUNDLED = {
     "source": "bundled", "split": "train", "columns": {"dialogue": "dialogue", "summary": "summary"},
     "id_column": "id", "exclude": "", "limit": 0,

@@ -45,19 +45,14 @@ class Best:
         if metrics and math.isfinite(metrics[self._metric]):
             self._scores[step] = float(metrics[self._metric])
 
-    def among(self, steps: Sequence[int]) -> int | None:
-        """The best of these steps; None where none of them was evaluated."""
-        known = [(self._sign * self._scores[step], step) for step in steps if step in self._scores]
-        return max(known)[1] if known else None
+    def ranked(self, steps: Sequence[int]) -> list[int]:
+        """Those of these steps that were evaluated, the best last."""
+        known = [step for step in steps if step in self._scores]
+        return sorted(known, key=lambda step: (self._sign * self._scores[step], step))
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
         """For each checkpoint whether it is among the best of them."""
-        ranked = sorted(
-            (self._sign * self._scores[info.step], info.step)
-            for info in checkpoints
-            if info.step in self._scores
-        )
-        best = {step for _, step in ranked[-self._count :]}
+        best = self.ranked([info.step for info in checkpoints])[-self._count :]
         return [info.step in best for info in checkpoints]
 
 

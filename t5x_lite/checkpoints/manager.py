@@ -99,7 +99,8 @@ class Checkpoints:
 
     def best_step(self) -> int | None:
         """The step of the best checkpoint that is there; None where none is kept as such."""
-        return self._best.among(self._manager.all_steps()) if self._best else None
+        ranked = self._best.ranked(self._manager.all_steps()) if self._best else []
+        return ranked[-1] if ranked else None
 
     def save(self, step: int, state: PyTree, metadata: Mapping[str, Any]) -> None:
         """Starts saving, and returns once the state is copied: its buffers may then be donated.

@@ -25,23 +25,26 @@ from t5x_lite.reports.systems import SAMPLES_FILE
 from t5x_lite.reports.tables import Table, markdown_table
 from t5x_lite.sections import Config, to_dict
 from t5x_lite.train.measured import MEMORY_FILE, read_memory
-from t5x_lite.train.sections import CheckpointSettings
 
 
 def training_sections(
-    config: Any, workdir: epath.Path, plan: Plan, *, before: int
+    config: Any, workdir: epath.Path, plan: Plan, *, before: int, ended_with: int
 ) -> dict[str, Any]:
-    """The report's sections "training", "memory of a step" and "data". The plan came after the first `before` steps."""
+    """The report's sections "training", "memory of a step" and "data".
+
+    before: steps before the plan's first. ended_with: the step whose state the run ended with.
+    """
     records = read_metrics(workdir)
     steps = [record for record in records if "loss" in record]
     evaluations = [record for record in records if "evaluation/loss" in record]
     seconds = sum(record["time/step_seconds"] for record in steps) * config.logging.every_steps
     padding = plan.padding()
-    first, ended_with = evaluations[0], _ended_with(config.checkpoint, evaluations)
+    first = evaluations[0]
+    last = next((one for one in evaluations if one["step"] == ended_with), evaluations[-1])
     return {
         "training": {
             "steps": config.train.steps,
-            **({"best step": ended_with["step"]} if config.checkpoint.export == "best" else {}),
+            **({"best step": ended_with} if config.checkpoint.export == "best" else {}),
             "epochs": (config.train.steps - before) / plan.steps_per_epoch,
             "minutes in steps": seconds / 60,
             "first loss": steps[0]["loss"],
@@ -49,8 +52,8 @@ def training_sections(
             **(
                 {"evaluation loss at step 0": first["evaluation/loss"]} if not first["step"] else {}
             ),
-            "evaluation loss": ended_with["evaluation/loss"],
-            "evaluation accuracy": ended_with["evaluation/accuracy"],
+            "evaluation loss": last["evaluation/loss"],
+            "evaluation accuracy": last["evaluation/accuracy"],
             "skipped steps": sum(record["skipped"] for record in steps),
         },
         "memory of a step": _memory(workdir),
@@ -62,17 +65,6 @@ def training_sections(
             "padding of decoder tokens": padding["decoder"],
         },
     }
-
-
-def _ended_with(
-    checkpoint: CheckpointSettings, evaluations: Sequence[Mapping[str, Any]]
-) -> Mapping[str, Any]:
-    """What the evaluation found of the model that the run ended with."""
-    metric, sign = checkpoint.best_metric, 1 if checkpoint.best_mode == "max" else -1
-    saved = [one for one in evaluations if one["step"] and math.isfinite(one.get(metric, math.nan))]
-    if checkpoint.export == "last" or not saved:
-        return evaluations[-1]
-    return max(saved, key=lambda one: (sign * one[metric], one["step"]))
 
 
 def _templates(data: Any) -> dict[str, str]:

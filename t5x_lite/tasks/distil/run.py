@@ -58,7 +58,7 @@ def run(config: Config, workdir: str) -> None:
         ready, sections = finish_training(
             built, loaded, adaptation, state, vocabulary, evaluation, (mesh, folder)
         )
-        sections |= training_sections(config, folder, plan, before=0)
+        sections |= training_sections(config, folder, plan, before=0, ended_with=int(state.step))
         targets = [render(config.data.target, row) for row in train_rows]
         scored, costs = [], []
         for name, place, model, known in (

@@ -50,7 +50,9 @@ def run(config: Config, workdir: str) -> None:
         ready, sections = finish_training(
             config, loaded, adaptation, state, vocabulary, evaluation, (mesh, folder)
         )
-        sections |= training_sections(config, folder, plan, before=config.data.denoising.steps)
+        sections |= training_sections(
+            config, folder, plan, before=config.data.denoising.steps, ended_with=int(state.step)
+        )
         targets = [render(config.data.target, row) for row in train_rows]
         scores, samples = score_split(config, ready, held_out, evaluation, folder, targets)
         if is_scored(config):

@@ -60,6 +60,7 @@ def run(config: Config, workdir: str) -> None:
         ready, sections = finish_training(
             config, loaded, adaptation, state, vocabulary, watched, (mesh, folder)
         )
+        sections |= training_sections(config, folder, plan, before=0, ended_with=int(state.step))
         after = score_tasks(config, ready, splits, plans, folder / AFTER_FOLDER)
         before = None
         if config.model.source != RANDOM:
@@ -71,7 +72,6 @@ def run(config: Config, workdir: str) -> None:
         "summary": table,
         "scores": {name: scores.result for name, scores in after.items()},
         "mixture": _shares(mixture),
-        **training_sections(config, folder, plan, before=0),
         "samples": task_samples(config, splits, after),
     }
     report_run(

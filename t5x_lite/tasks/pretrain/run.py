@@ -68,7 +68,7 @@ def run(config: Config, workdir: str) -> None:
             save_hf(directory, model, params, vocabulary)
     sections = {
         "summary": table,
-        **training_sections(config, folder, plan, before=0),
+        **training_sections(config, folder, plan, before=0, ended_with=int(state.step)),
         **parameters_section(params),
         "samples": _samples(held_out, vocabulary, config.evaluation.samples),
     }
